@@ -1,0 +1,149 @@
+"""Every key that segic_d2 adds to a Detectron2 config, and how a config is found by name."""
+
+from pathlib import Path
+
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg
+
+
+def add_segic_config(cfg):
+    """Add segic_d2's keys, with the defaults of the paper, to a Detectron2 config in place.
+
+    Where the paper and the released code differ, the comment names both values; ``released``
+    marks the value that reproduces the released weights.
+    """
+    cfg.MODEL.META_ARCHITECTURE = "SegIC"
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "InContextMaskHead"
+
+    # ---- frozen backbone -----------------------------------------------------------------
+    # where the frozen weights come from: "" (random), "embedded" (the ViT-S of the demo),
+    # "timm" or "timm:TAG" (timm's hub), or a .safetensors/.pth/.pkl file
+    cfg.MODEL.BACKBONE.WEIGHTS = ""
+    cfg.MODEL.TIMM = CN()
+    cfg.MODEL.TIMM.NAME = "vit_large_patch14_dinov2"  # any name of timm.list_models()
+    cfg.MODEL.TIMM.BLOCKS = (-1,)  # 0-based blocks (ViT) or stages (CNN) to tap, concatenated
+    cfg.MODEL.TIMM.NORM = True  # apply the final norm to every tapped ViT block
+
+    # ---- model ---------------------------------------------------------------------------
+    cfg.INPUT.FORMAT = "RGB"  # channel order that the backbone expects; episodes are RGB
+    cfg.INPUT.CANVAS = 896  # px, side of the square input; a multiple of the backbone's stride
+
+    m = cfg.MODEL.SEGIC = CN()
+    m.IN_FEATURE = "feat"  # which output of the backbone to use ("res4", … for a ResNet)
+    m.DENSE = True  # geometric instruction: the propagated mask as a dense embedding
+    m.POINT = True  # geometric instruction: the best points of the propagated mask
+    m.VISUAL = True  # visual instruction: one token per prototype
+    m.META = True  # meta instruction: one text token
+
+    m.SIMILARITY = CN()
+    m.SIMILARITY.PROTOTYPE = "mean_unit"  # "mean_unit" (Eq. 1-2) or "pooled" (released)
+    m.SIMILARITY.INTERPOLATE = "map"  # "map" (Eq. 1) or "features" (released)
+    m.SIMILARITY.TAU = 1.0  # the similarity is divided by this
+    m.SIMILARITY.EPS = 1e-8  # lower bound of the norms in the cosine
+    m.MASK_POOLING = "area"  # "area": soft cell weights, nothing vanishes; "center": released
+
+    m.POINTS = CN()
+    m.POINTS.NUM = 1  # k, points per entity
+    m.POINTS.MIN_DISTANCE = 1.0  # grid cells between the centres of two points
+    m.POINTS.ON = "grid"  # arg-max over cells ("grid") or over canvas pixels ("canvas", released)
+    m.POINTS.IN_PADDING = False  # True (released): the arg-max may fall into the padding
+
+    m.CROSS_ENTITY = CN()
+    m.CROSS_ENTITY.ENABLED = True  # visual tokens of the other entities as negatives
+    m.CROSS_ENTITY.TRAIN_PROB = 0.5  # probability per training image; always on at inference
+    m.CROSS_ENTITY.TYPE_ALWAYS = True  # own-type embedding also without crossing; released: False
+    m.BOX_PROMPT_PROB = 0.0  # probability of the ground-truth box in training; released: 0.5
+
+    m.TEXT = CN()
+    m.TEXT.NAME = "open_clip"  # TEXT_ENCODER registry: open_clip, table, none
+    m.TEXT.DIM = 768  # length of a text vector
+    m.TEXT.MODEL = "ViT-L-14-quickgelu"  # open_clip model name
+    m.TEXT.WEIGHTS = "openai"  # open_clip pretrained tag or a file
+    m.TEXT.TABLE = ""  # .safetensors file of precomputed vectors, for "table"
+    m.TEXT.SEMANTIC_TEMPLATE = "a photo of a {}"  # text of a named entity, semantic task
+    m.TEXT.INSTANCE_TEXT = "please segment the instances"  # text of every instance episode
+
+    m.DECODER = CN()
+    m.DECODER.WIDTH = 256  # channels of tokens and image embedding
+    m.DECODER.DEPTH = 2  # two-way layers
+    m.DECODER.HEADS = 8  # attention heads
+    m.DECODER.MLP = 2048  # hidden width of the token MLP
+    m.DECODER.ATTENTION_DOWNSAMPLE = 2  # cross-attention width is WIDTH over this
+    m.DECODER.MASK_TOKENS = 4  # learned mask tokens (one is used); SAM's layout
+    m.DECODER.MASK_STRIDES = ()  # strides of the mask encoder's convolutions; (): by the stride
+
+    m.LOSS = CN()
+    m.LOSS.NUM_POINTS = 12544  # points per mask
+    m.LOSS.OVERSAMPLE_RATIO = 3.0  # candidates per point
+    m.LOSS.IMPORTANCE_RATIO = 0.75  # share of the points taken by uncertainty
+    m.LOSS.BCE_WEIGHT = 1.0
+    m.LOSS.DICE_WEIGHT = 1.0
+    m.LOSS.NUM_MASKS = "world"  # mean over the masks of all processes, or of each ("process", released)
+
+    m.ENTITY_CHUNK = 0  # entities decoded at once at inference; 0: all
+    m.IMAGE_CHUNK = 8  # images encoded at once
+    m.TEST = CN()
+    m.TEST.THRESHOLD = 0.0  # a pixel is foreground where its logit is above this
+    m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances
+
+    # ---- data ----------------------------------------------------------------------------
+    cfg.DATASETS.EPISODE_MAPPERS = ()  # one EPISODE_MAPPER name per DATASETS.TRAIN; (): all semantic
+    cfg.DATASETS.WEIGHTS = ()  # share of the samples per DATASETS.TRAIN; (): uniform
+    cfg.DATASETS.REFERENCE = ()  # datasets that sem_seg/coco evaluation takes references from; (): TRAIN
+    cfg.DATASETS.SINGLE_IMAGE_CLASSES = "error"  # a class with one image: "error" or "skip" (logged)
+
+    cfg.INPUT.SEMANTIC = CN()
+    cfg.INPUT.SEMANTIC.DRAW = "class"  # "class": class, then image; "image": image, then class
+    cfg.INPUT.SEMANTIC.MAX_ENTITIES = 1  # up to this many classes of the target per episode
+    cfg.INPUT.SEMANTIC.MAX_SHOTS = 1  # 1 to this many references per entity, drawn per episode
+    cfg.INPUT.SEMANTIC.SCALE = (0.1, 2.0)  # large-scale jitter, of CANVAS
+    cfg.INPUT.SEMANTIC.FLIP_PROB = 0.5
+    cfg.INPUT.INSTANCE = CN()
+    cfg.INPUT.INSTANCE.MAX_MASKS = 10  # instances per episode; released: 19 with random CAP
+    cfg.INPUT.INSTANCE.CAP = "fixed"  # "fixed", or "random": uniform in 0…MAX_MASKS (released)
+    cfg.INPUT.INSTANCE.AREA = (0.3, 1.0)  # resized crop, share of the image's area
+    cfg.INPUT.INSTANCE.ASPECT = (0.75, 4 / 3)  # resized crop, aspect ratio
+    cfg.INPUT.INSTANCE.FLIP_PROB = 0.1
+    cfg.INPUT.INSTANCE.JITTER_PROB = 0.2
+    cfg.INPUT.INSTANCE.JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
+    cfg.INPUT.MAX_REDRAWS = 10  # augmentations drawn again when the object left the frame
+    cfg.INPUT.TEXT_KEEP_PROB = 0.75  # class name kept in training, else the empty text
+
+    # ---- training and evaluation -----------------------------------------------------------
+    cfg.SEED = 42  # episodes, augmentations and sampled loss points depend on it alone
+    cfg.SOLVER.OPTIMIZER = "ADAMW"
+    cfg.TEST.EVALUATORS = ("one_shot",)  # any of one_shot, sem_seg, coco; per DATASETS.TEST entry
+    cfg.TEST.EPISODES = 1000  # one-shot episodes per dataset
+    cfg.TEST.SHOTS = 1  # references per entity at test
+    cfg.TEST.SEED = 0  # test episodes depend on it alone
+    cfg.TEST.BATCH_SIZE = 1  # targets per process
+
+
+def get_config_file(name):
+    """Path of a config that ships with segic_d2, e.g. ``"segic_demo.yaml"``.
+
+    Found inside the installed package or, in a checkout, in its ``configs/`` folder.
+
+    Raises:
+        FileNotFoundError: naming the config and the folder that was searched.
+    """
+    package = Path(__file__).resolve().parent
+    for root in (package / "configs", package.parent / "configs"):
+        if (root / name).is_file():
+            return str(root / name)
+    raise FileNotFoundError(f"no config {name!r} in {package / 'configs'} or beside the package")
+
+
+def load_config(file="", opts=()):
+    """A Detectron2 config with segic_d2's keys, merged from a file or shipped name and options.
+
+    Args:
+        file: path of a YAML file, or the name of a shipped config, or "" for the defaults.
+        opts: flat list of KEY VALUE pairs, as on Detectron2's command line.
+    """
+    cfg = get_cfg()
+    add_segic_config(cfg)
+    if file:
+        cfg.merge_from_file(file if Path(file).is_file() else get_config_file(file))
+    cfg.merge_from_list(list(opts))
+    return cfg
