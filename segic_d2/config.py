@@ -78,7 +78,9 @@ def add_segic_config(cfg):
     m.LOSS.IMPORTANCE_RATIO = 0.75  # share of the points taken by uncertainty
     m.LOSS.BCE_WEIGHT = 1.0
     m.LOSS.DICE_WEIGHT = 1.0
-    m.LOSS.NUM_MASKS = "world"  # mean over the masks of all processes, or of each ("process", released)
+    m.LOSS.NUM_MASKS = (
+        "world"  # mean over the masks of all processes, or of each ("process", released)
+    )
 
     m.ENTITY_CHUNK = 0  # entities decoded at once at inference; 0: all
     m.IMAGE_CHUNK = 8  # images encoded at once
@@ -90,7 +92,9 @@ def add_segic_config(cfg):
     cfg.DATASETS.EPISODE_MAPPERS = ()  # one EPISODE_MAPPER name per DATASETS.TRAIN; (): all semantic
     cfg.DATASETS.WEIGHTS = ()  # share of the samples per DATASETS.TRAIN; (): uniform
     cfg.DATASETS.REFERENCE = ()  # datasets that sem_seg/coco evaluation takes references from; (): TRAIN
-    cfg.DATASETS.SINGLE_IMAGE_CLASSES = "error"  # a class with one image: "error" or "skip" (logged)
+    cfg.DATASETS.SINGLE_IMAGE_CLASSES = (
+        "error"  # a class with one image: "error" or "skip" (logged)
+    )
 
     cfg.INPUT.SEMANTIC = CN()
     cfg.INPUT.SEMANTIC.DRAW = "class"  # "class": class, then image; "image": image, then class

@@ -1,0 +1,66 @@
+"""Checkpoints that hold what was trained, not the frozen backbone."""
+
+import os
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from safetensors.torch import load_file
+
+FROZEN_PREFIX = "backbone."
+
+
+def trainable_state_dict(model):
+    """The state dict of a model without its frozen backbone."""
+    return {k: v for k, v in model.state_dict().items() if not k.startswith(FROZEN_PREFIX)}
+
+
+class SegICCheckpointer(DetectionCheckpointer):
+    """Saves and loads trainable weights only, in .pth or (loading) .safetensors files.
+
+    A file is written beside its place and then renamed, so that a killed run never leaves a broken
+    checkpoint under the name of a good one.
+    """
+
+    def save(self, name, **kwargs):
+        """Write ``save_dir/name.pth`` with the model, all checkpointables and ``kwargs``."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": trainable_state_dict(self.model)}
+        data.update({key: obj.state_dict() for key, obj in self.checkpointables.items()})
+        data.update(kwargs)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info(f"Saving checkpoint to {path}")
+        torch.save(data, path + ".part")
+        os.replace(path + ".part", path)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def load(self, path, *args, **kwargs):
+        """Load a checkpoint; see DetectionCheckpointer.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file holds no tensor of this model's trainable part.
+        """
+        if path and not self.path_manager.exists(path):
+            raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
+        return super().load(path, *args, **kwargs)
+
+    def _load_file(self, filename):
+        if filename.endswith(".safetensors"):
+            return {"model": load_file(filename)}
+        return super()._load_file(filename)
+
+    def _torch_load(self, f):
+        # never unpickle code: our checkpoints hold tensors, numbers and strings
+        return torch.load(f, map_location="cpu", weights_only=True)
+
+    def _load_model(self, checkpoint):
+        incompatible = super()._load_model(checkpoint)
+        needed = trainable_state_dict(self.model)
+        lost = set(incompatible.missing_keys) | {k for k, *_ in incompatible.incorrect_shapes}
+        if not set(needed) - lost:
+            raise ValueError("the checkpoint holds none of the model's trainable tensors")
+        incompatible.missing_keys[:] = [
+            k for k in incompatible.missing_keys if not k.startswith(FROZEN_PREFIX)
+        ]
+        return incompatible

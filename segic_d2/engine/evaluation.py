@@ -1,0 +1,86 @@
+"""Which loader, which outputs and which evaluator belong together (``TEST.EVALUATORS``)."""
+
+import logging
+import os
+from collections import OrderedDict
+
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from detectron2.utils.registry import Registry
+from torch import nn
+
+from ..data.build import build_one_shot_loader, build_target_loader, load_references
+from ..evaluation import OneShotEvaluator, build_coco_evaluator, build_sem_seg_evaluator
+
+EVALUATION_REGISTRY = Registry("EVALUATION")
+EVALUATION_REGISTRY.__doc__ = """
+Ways to evaluate a dataset by name (``TEST.EVALUATORS``): callables (cfg, model, dataset_name,
+output_dir) → results of an evaluator.
+"""
+
+
+def evaluate(cfg, model, dataset_name):
+    """Run every evaluation of ``TEST.EVALUATORS`` on a dataset and print its table.
+
+    Returns:
+        OrderedDict {task: {metric: value}}; empty on all but the main process.
+    """
+    results = OrderedDict()
+    for name in cfg.TEST.EVALUATORS:
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name, name)
+        found = EVALUATION_REGISTRY.get(name)(cfg, model, dataset_name, folder)
+        if comm.is_main_process():
+            logging.getLogger(__name__).info(f"{name} on {dataset_name}:")
+            print_csv_format(found)
+            results.update(found)
+    return results
+
+
+class FixedContext(nn.Module):
+    """A model whose references are given once: every batch is segmented with the same context."""
+
+    def __init__(self, model, context, outputs, **sem_seg):
+        super().__init__()
+        self.model, self.context, self.outputs, self.sem_seg = model, context, outputs, sem_seg
+
+    def forward(self, batched_inputs):
+        return self.model.inference(batched_inputs, self.context, self.outputs, **self.sem_seg)
+
+
+def _with_references(cfg, model, dataset_name, outputs, **sem_seg):
+    model = getattr(model, "module", model)  # out of DDP
+    sources = cfg.DATASETS.REFERENCE or cfg.DATASETS.TRAIN
+    references, names = load_references(cfg, sources, dataset_name)
+    was_training = model.training
+    context = model.eval().encode_context(references, names)
+    model.train(was_training)
+    return FixedContext(model, context, outputs, **sem_seg)
+
+
+@EVALUATION_REGISTRY.register()
+def one_shot(cfg, model, dataset_name, output_dir):
+    """Episodes of one target and its references; pooled mIoU and FB-IoU."""
+    loader = build_one_shot_loader(cfg, dataset_name)
+    return inference_on_dataset(model, loader, OneShotEvaluator(dataset_name, output_dir))
+
+
+@EVALUATION_REGISTRY.register()
+def sem_seg(cfg, model, dataset_name, output_dir):
+    """All classes competing in one label map, by Detectron2's own SemSegEvaluator."""
+    meta = MetadataCatalog.get(dataset_name)
+    loader = build_target_loader(cfg, dataset_name)  # loading the dataset fills its metadata
+    classes = list(meta.stuff_classes)
+    background = classes.index("background") if "background" in classes else None
+    fixed = _with_references(
+        cfg, model, dataset_name, ("sem_seg",), num_classes=len(classes), background=background
+    )
+    return inference_on_dataset(fixed, loader, build_sem_seg_evaluator(dataset_name, output_dir))
+
+
+@EVALUATION_REGISTRY.register()
+def coco(cfg, model, dataset_name, output_dir):
+    """One instance per entity found, by Detectron2's own COCOEvaluator."""
+    loader = build_target_loader(cfg, dataset_name)
+    fixed = _with_references(cfg, model, dataset_name, ("instances",))
+    return inference_on_dataset(fixed, loader, build_coco_evaluator(dataset_name, output_dir))

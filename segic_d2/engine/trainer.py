@@ -1,0 +1,107 @@
+"""Detectron2's DefaultTrainer for episodes, on GPUs or CPUs, in one or several processes."""
+
+import logging
+import weakref
+from collections import OrderedDict
+
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.modeling import build_model
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.utils import comm
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import AdamW
+
+from ..checkpoint import SegICCheckpointer
+from ..data.build import build_train_loader, set_start
+from .evaluation import evaluate
+
+
+def create_ddp_model(model):
+    """The model, wrapped for several processes, on the GPU or the CPU that it stands on.
+
+    Some decoder tensors belong to the released layout and get no gradient (the other mask tokens),
+    hence find_unused_parameters.
+    """
+    if comm.get_world_size() == 1:
+        return model
+    on_gpu = model.device.type == "cuda"
+    return DistributedDataParallel(
+        model,
+        device_ids=[comm.get_local_rank()] if on_gpu else None,
+        broadcast_buffers=False,
+        find_unused_parameters=True,
+    )
+
+
+class EpisodeTrainer(DefaultTrainer):
+    """DefaultTrainer whose batches are episodes and whose checkpoints hold trainable weights only.
+
+    Resuming continues exactly: optimizer and schedule come from the checkpoint, and the position in
+    the stream of episodes follows from the iteration.
+    """
+
+    def __init__(self, cfg):
+        TrainerBase.__init__(self)  # DefaultTrainer's own cannot run DDP without a GPU
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+            raise ValueError("SOLVER.AMP.ENABLED needs a GPU; MODEL.DEVICE is 'cpu'")
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        model = create_ddp_model(model)
+        trainer = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = trainer(model, loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = SegICCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume=True):
+        """Resume from the last checkpoint, or load ``MODEL.WEIGHTS``; then place the data stream."""
+        super().resume_or_load(resume)
+        set_start(self._trainer.data_loader, self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH)
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_model(cls, cfg):
+        model = build_model(cfg)
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in model.parameters())
+        logging.getLogger(__name__).info(f"{trainable:,} trainable of {total:,} parameters")
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        """AdamW over the trainable parameters (``SOLVER.OPTIMIZER`` "ADAMW"), or Detectron2's SGD.
+
+        Raises:
+            ValueError: another name.
+        """
+        name = cfg.SOLVER.OPTIMIZER
+        if name == "SGD":
+            return super().build_optimizer(cfg, model)
+        if name != "ADAMW":
+            raise ValueError(f"SOLVER.OPTIMIZER is {name!r}; it must be 'ADAMW' or 'SGD'")
+        params = get_default_optimizer_params(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        )
+        return maybe_add_gradient_clipping(cfg, AdamW)(params, lr=cfg.SOLVER.BASE_LR)
+
+    @classmethod
+    def test(cls, cfg, model):
+        """Evaluate on every dataset of ``DATASETS.TEST``.
+
+        Returns:
+            OrderedDict {dataset: {task: {metric: value}}}, or the inner dict for a single dataset,
+            as DefaultTrainer does.
+        """
+        results = OrderedDict((name, evaluate(cfg, model, name)) for name in cfg.DATASETS.TEST)
+        return next(iter(results.values())) if len(results) == 1 else results

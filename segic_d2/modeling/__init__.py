@@ -1,0 +1,16 @@
+from .context import Context
+from .mask_head import InContextMaskHead
+from .outputs import to_label_map
+from .segic import Features, SegIC
+from .text_encoder import TEXT_ENCODER_REGISTRY, build_text_encoder, save_text_table
+
+__all__ = [
+    "Context",
+    "Features",
+    "InContextMaskHead",
+    "SegIC",
+    "TEXT_ENCODER_REGISTRY",
+    "build_text_encoder",
+    "save_text_table",
+    "to_label_map",
+]

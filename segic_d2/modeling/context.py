@@ -1,0 +1,148 @@
+"""What is remembered of the references: a handful of vectors per entity, never pixels.
+
+Shape shorthand: N entities, K shots, C feature channels, D text channels, M = ΣN entities of a batch.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+
+import torch
+from detectron2.utils.file_io import PathManager
+from safetensors.torch import load_file, save_file
+
+
+@dataclass
+class Context:
+    """Entities as seen in their references.
+
+    Attributes:
+        prototypes: float (N, K, C), mean feature under each reference mask (visual instruction).
+        unit_prototypes: float (N, K, C), mean unit feature under each mask (Eq. 2).
+        shots: bool (N, K), which shots exist; entities may have different numbers of shots.
+        meta: float (N, D), text vectors (meta instruction), or None.
+        ids: N entity ids, as in the episode.
+        names: N names or None.
+        task: "semantic" or "instance".
+        fingerprint: what the vectors depend on; see ``SegIC.fingerprint``. Empty: not checked.
+    """
+
+    prototypes: torch.Tensor
+    unit_prototypes: torch.Tensor
+    shots: torch.Tensor
+    meta: torch.Tensor | None
+    ids: list
+    names: list
+    task: str = "semantic"
+    fingerprint: dict = field(default_factory=dict)
+
+    def __len__(self):
+        return len(self.ids)
+
+    def to(self, device):
+        """The same context with its tensors on ``device``."""
+        moved = {k: v.to(device) for k, v in self._tensors().items()}
+        return replace(self, **moved)
+
+    def mean_unit(self, released=False, eps=1e-8):
+        """One vector per entity for the propagated mask, (N, C): the mean over its shots.
+
+        ``released`` takes the direction of each pooled prototype instead of its mean unit feature.
+        """
+        vectors = self.unit_prototypes
+        if released:
+            vectors = self.prototypes / self.prototypes.norm(dim=-1, keepdim=True).clamp(min=eps)
+        weight = self.shots.to(vectors.dtype)
+        return (vectors * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
+
+    def check(self, fingerprint):
+        """Raise ValueError if the context was made by another model, naming every difference."""
+        keys = sorted(set(self.fingerprint) | set(fingerprint)) if self.fingerprint else ()
+        differences = [
+            f"{key}: context {self.fingerprint.get(key)!r}, model {fingerprint.get(key)!r}"
+            for key in keys
+            if self.fingerprint.get(key) != fingerprint.get(key)
+        ]
+        if differences:
+            raise ValueError("the context was made by another model: " + "; ".join(differences))
+
+    def _tensors(self):
+        names = ("prototypes", "unit_prototypes", "shots", "meta")
+        return {k: getattr(self, k) for k in names if getattr(self, k) is not None}
+
+    def save(self, path):
+        """Write the context to a .safetensors file of a few KB per entity."""
+        about = {k: getattr(self, k) for k in ("ids", "names", "task", "fingerprint")}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self._tensors().items()}
+        save_file(tensors, str(path), metadata={"segic_d2.context": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path):
+        """Read a context from the file that ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is not a context.
+        """
+        if not PathManager.isfile(str(path)):
+            raise FileNotFoundError(f"context file not found: {path}")
+        try:
+            tensors = load_file(str(path))
+            about = json.loads(_metadata(path)["segic_d2.context"])
+            return cls(meta=tensors.pop("meta", None), **tensors, **about)
+        except Exception as e:
+            raise ValueError(f"{path} is not a context file of segic_d2: {e}") from e
+
+
+def _metadata(path):
+    from safetensors import safe_open
+
+    with safe_open(str(path), "pt") as f:
+        return f.metadata() or {}
+
+
+@dataclass
+class Queries:
+    """The entities of a batch, flattened: what the head decodes in one pass.
+
+    Attributes:
+        image_index: int64 (M,), sorted, the target of each entity.
+        counts: N of each target.
+        vectors: float (M, C), for the propagated mask.
+        prototypes: float (M, K, C); shots: bool (M, K).
+        meta: float (M, D) or None.
+    """
+
+    image_index: torch.Tensor
+    counts: list
+    vectors: torch.Tensor
+    prototypes: torch.Tensor
+    shots: torch.Tensor
+    meta: torch.Tensor | None
+
+    def __len__(self):
+        return len(self.image_index)
+
+    @classmethod
+    def from_contexts(cls, contexts, released=False, eps=1e-8):
+        """Flatten one context per target; shots are padded to the largest K."""
+        counts = [len(c) for c in contexts]
+        shots = max(c.shots.shape[1] for c in contexts)
+        device = contexts[0].prototypes.device
+
+        def padded(tensor):
+            missing = shots - tensor.shape[1]
+            return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], 1)
+
+        metas = [c.meta for c in contexts]
+        if any(m is None for m in metas) and any(m is not None for m in metas):
+            raise ValueError("some contexts of the batch carry text vectors and others do not")
+        return cls(
+            image_index=torch.arange(len(contexts), device=device).repeat_interleave(
+                torch.tensor(counts, device=device)
+            ),
+            counts=counts,
+            vectors=torch.cat([c.mean_unit(released, eps) for c in contexts]),
+            prototypes=torch.cat([padded(c.prototypes) for c in contexts]),
+            shots=torch.cat([padded(c.shots) for c in contexts]),
+            meta=None if metas[0] is None else torch.cat(metas),
+        )

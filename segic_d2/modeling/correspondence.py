@@ -1,0 +1,157 @@
+"""Correspondence between references and targets: pure functions on tensors (paper Eq. 1-2).
+
+Shape shorthand: B images, C feature channels, S canvas side (px), g grid side (cells),
+n masks, M entities over all images, k points.
+"""
+
+import torch
+from torch.nn import functional as F
+
+
+def pool_mask(masks, canvas, grid, mode="area"):
+    """Weights of the grid cells under reference masks.
+
+    Args:
+        masks: float (n, h, w) in [0, 1], soft masks at network size; h, w ≤ canvas.
+        canvas: S, side of the padded square in pixels. Padding weighs nothing.
+        grid: g, cells per side.
+        mode: "area": share of each cell that is covered, so that nothing vanishes;
+            "center": the released rule, 1 where a bilinear sample of the mask exceeds 0.5.
+
+    Returns:
+        float (n, g, g).
+
+    Raises:
+        ValueError: unknown mode, or a mask larger than the canvas.
+    """
+    height, width = masks.shape[-2:]
+    if max(height, width) > canvas:
+        raise ValueError(f"mask of {height}x{width} px does not fit the canvas of {canvas} px")
+    masks = F.pad(masks, (0, canvas - width, 0, canvas - height))[:, None]
+    if mode == "area":
+        return F.avg_pool2d(masks, canvas // grid)[:, 0]
+    if mode == "center":
+        low = F.interpolate(masks, size=(grid, grid), mode="bilinear", align_corners=False)
+        return (low[:, 0] > 0.5).to(masks.dtype)
+    raise ValueError(f"MODEL.SEGIC.MASK_POOLING is {mode!r}; it must be 'area' or 'center'")
+
+
+def pool_prototypes(features, weights, eps=1e-8):
+    """Mean feature and mean unit feature under soft masks.
+
+    Args:
+        features: float (C, g, g), features of one reference.
+        weights: float (n, g, g) ≥ 0, weights of the cells.
+        eps: lower bound of a feature's norm.
+
+    Returns:
+        prototypes (n, C) and unit prototypes (n, C); zeros where a mask is empty. A unit
+        prototype is the mean of unit vectors, hence shorter than 1: a dot product with it equals
+        the mean of the cosines to all reference positions (Eq. 2).
+    """
+    weights = weights.flatten(1)
+    total = weights.sum(1, keepdim=True)
+    weights = weights / torch.where(total > 0, total, torch.ones_like(total))
+    flat = features.flatten(1).T  # (g·g, C)
+    return weights @ flat, weights @ F.normalize(flat, dim=1, eps=eps)
+
+
+def upsampled_norm(features, size, chunk=64):
+    """Norm of bilinearly upsampled features, (B, size, size), without holding them all.
+
+    features is float (B, C, g, g); ``chunk`` channels are upsampled at a time.
+    """
+    squared = features.new_zeros(len(features), size, size)
+    for part in features.split(chunk, dim=1):
+        up = F.interpolate(part, size=(size, size), mode="bilinear", align_corners=False)
+        squared += up.square().sum(1)
+    return squared.sqrt()
+
+
+def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, tau=1.0):
+    """Similarity of every target position to each entity's vector (Eq. 1-2).
+
+    Args:
+        features: float (B, C, g, g), features of the targets.
+        vectors: float (M, C), mean unit prototypes (or unit vectors) of the entities.
+        image_index: int64 (M,), sorted, the target of each entity.
+        upsample_to: 0 for cosines on the grid; otherwise the side to which the features are
+            (in effect) interpolated before the cosine, as the released code does. The numerator
+            interpolates exactly, so that only the norm is computed at that size.
+        eps: lower bound of a feature's norm.
+        tau: temperature that divides the similarity.
+
+    Returns:
+        float (M, g, g), or (M, upsample_to, upsample_to).
+    """
+    grid = features.shape[-2:]
+    slot, rows = _slots(image_index, len(features))
+    padded = vectors.new_zeros(len(features), rows, vectors.shape[1])
+    padded[image_index, slot] = vectors
+    if upsample_to:
+        norm = upsampled_norm(features, upsample_to)
+        dots = (padded @ features.flatten(2)).unflatten(2, grid)  # (B, rows, g, g)
+        dots = F.interpolate(dots, size=norm.shape[-2:], mode="bilinear", align_corners=False)
+        maps = dots / norm.clamp(min=eps)[:, None]
+    else:
+        unit = F.normalize(features.flatten(2), dim=1, eps=eps)
+        maps = (padded @ unit).unflatten(2, grid)
+    return maps[image_index, slot] / tau
+
+
+def _slots(image_index, images):
+    """Position of each entity among those of its image, and the largest number in an image."""
+    counts = torch.bincount(image_index, minlength=images)
+    starts = counts.cumsum(0) - counts
+    slot = torch.arange(len(image_index), device=image_index.device) - starts[image_index]
+    return slot, int(counts.max()) if len(counts) else 0
+
+
+def valid_cells(image_sizes, side, canvas, device=None):
+    """Which cells of a side×side grid over the canvas have their centre in the image.
+
+    Args:
+        image_sizes: list of B (h, w) in pixels, the content of each canvas.
+
+    Returns:
+        bool (B, side, side). The first row and column count always: even the thinnest image has cells.
+    """
+    centres = (torch.arange(side, device=device) + 0.5) * (canvas / side)
+    sizes = torch.as_tensor(image_sizes, device=device).reshape(-1, 2)
+    inside = centres[None, None] < sizes[:, :, None]  # (B, 2, side)
+    inside[..., 0] = True
+    return inside[:, 0, :, None] & inside[:, 1, None, :]
+
+
+def best_points(maps, valid, count, min_distance, canvas):
+    """The ``count`` best positions of each propagated mask, kept apart (top-k points).
+
+    Args:
+        maps: float (M, r, r), propagated masks.
+        valid: bool (M, r, r), where a point may lie.
+        count: k.
+        min_distance: pixels on the canvas between two points, at least; positions are always
+            distinct.
+        canvas: S, in pixels.
+
+    Returns:
+        xy: float (M, k, 2), pixel coordinates of the points on the canvas.
+        found: bool (M, k), False where no position was left.
+    """
+    entities, side = len(maps), maps.shape[-1]
+    step = canvas / side
+    centre = (torch.arange(side, device=maps.device, dtype=torch.float32) + 0.5) * step - 0.5
+    grid = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), dim=-1).flatten(0, 1)
+    score = maps.detach().flatten(1).masked_fill(~valid.flatten(1), -torch.inf)
+    points, found = [], []
+    for i in range(count):  # k is small; every step serves all entities
+        best, index = score.max(dim=1)
+        point = grid[index]  # (M, 2)
+        points.append(point)
+        found.append(best > -torch.inf)
+        if i + 1 < count:
+            # a hair below the distance, so that neighbours at exactly that distance stay
+            near = (point[:, None] - grid).norm(dim=-1) < min_distance - 1e-3  # (M, r·r)
+            near[torch.arange(entities, device=maps.device), index] = True
+            score = score.masked_fill(near, -torch.inf)
+    return torch.stack(points, 1), torch.stack(found, 1)

@@ -1,0 +1,295 @@
+"""SEM_SEG_HEADS "InContextMaskHead": features and queries in, one mask per entity out.
+
+Shape shorthand: B targets, M entities over all of them, K shots, C feature channels, W decoder
+width, S canvas side (px), g grid side (cells), k points.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import configurable
+from detectron2.layers.batch_norm import LayerNorm
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+
+from .correspondence import best_points, propagated_mask, valid_cells
+from .mask_decoder import MaskDecoder
+from .prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
+
+OTHER, OWN = 0, 1  # rows of the type embedding of visual tokens
+
+
+@dataclass
+class HeadOutput:
+    """What the head says of M entities: mask logits (M, 4g, 4g) and quality estimates (M,)."""
+
+    logits: torch.Tensor
+    quality: torch.Tensor
+
+
+def default_mask_strides(stride):
+    """Strides of the mask encoder for a backbone stride: 14 → (7, 2), 16 → (8, 2), 32 → (8, 4)."""
+    first = {14: 7, 16: 8, 32: 8}.get(stride)
+    if first is None:
+        if stride % 2:
+            raise ValueError(
+                f"no default MODEL.SEGIC.DECODER.MASK_STRIDES for a backbone of stride {stride}"
+            )
+        first = stride // 2
+    return first, stride // first
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class InContextMaskHead(nn.Module):
+    """Correspondence, prompt encoder and two-way decoder (paper Fig. 3).
+
+    The names of the modules are those of the released checkpoint. All entities of all targets are
+    decoded in one batched pass.
+
+    Raises:
+        ValueError: a canvas that is no multiple of the stride, mask strides whose product is not
+            the stride, or an option out of its range.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        channels,
+        stride,
+        canvas,
+        width=256,
+        depth=2,
+        heads=8,
+        mlp=2048,
+        downsample=2,
+        mask_tokens=4,
+        mask_strides=(),
+        text_dim=768,
+        dense=True,
+        point=True,
+        visual=True,
+        meta=True,
+        num_points=1,
+        point_distance=1.0,
+        points_on="grid",
+        points_in_padding=False,
+        interpolate="map",
+        tau=1.0,
+        eps=1e-8,
+        type_always=True,
+    ):
+        super().__init__()
+        if canvas % stride:
+            raise ValueError(
+                f"INPUT.CANVAS {canvas} is no multiple of the backbone's stride {stride}"
+            )
+        mask_strides = tuple(mask_strides) or default_mask_strides(stride)
+        if len(mask_strides) != 2 or mask_strides[0] * mask_strides[1] != stride:
+            raise ValueError(
+                f"MODEL.SEGIC.DECODER.MASK_STRIDES {mask_strides} must be two numbers whose "
+                f"product is the backbone's stride {stride}"
+            )
+        for key, value, allowed in (
+            ("POINTS.ON", points_on, ("grid", "canvas")),
+            ("SIMILARITY.INTERPOLATE", interpolate, ("map", "features")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"MODEL.SEGIC.{key} is {value!r}; it must be one of {allowed}")
+        if num_points < 1 or tau <= 0:
+            raise ValueError(
+                f"MODEL.SEGIC.POINTS.NUM is {num_points} (must be ≥ 1), "
+                f"SIMILARITY.TAU is {tau} (must be > 0)"
+            )
+        self.canvas, self.stride, self.grid = canvas, stride, canvas // stride
+        self.dense, self.point, self.visual, self.meta = dense, point, visual, meta
+        self.num_points, self.point_distance = num_points, point_distance
+        self.points_on, self.points_in_padding = points_on, points_in_padding
+        self.interpolate, self.tau, self.eps = interpolate, tau, eps
+        self.type_always = type_always
+
+        self.neck = nn.Sequential(
+            nn.Conv2d(channels, width, 1, bias=False),
+            LayerNorm(width),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            LayerNorm(width),
+        )
+        self.prompt_encoder = PromptEncoder(width, canvas, mask_strides)
+        self.mask_decoder = MaskDecoder(width, depth, heads, mlp, downsample, mask_tokens)
+        if visual:
+            self.inst_proj = nn.Linear(channels, width)
+            self.inst_type_embed = nn.Embedding(2, width)
+        if meta:
+            self.prompt_proj = nn.Linear(text_dim, width)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        m = cfg.MODEL.SEGIC
+        if m.IN_FEATURE not in input_shape:
+            raise ValueError(
+                f"MODEL.SEGIC.IN_FEATURE is {m.IN_FEATURE!r}; "
+                f"the backbone {cfg.MODEL.BACKBONE.NAME} has {sorted(input_shape)}"
+            )
+        shape = input_shape[m.IN_FEATURE]
+        return {
+            "channels": shape.channels,
+            "stride": shape.stride,
+            "canvas": cfg.INPUT.CANVAS,
+            "width": m.DECODER.WIDTH,
+            "depth": m.DECODER.DEPTH,
+            "heads": m.DECODER.HEADS,
+            "mlp": m.DECODER.MLP,
+            "downsample": m.DECODER.ATTENTION_DOWNSAMPLE,
+            "mask_tokens": m.DECODER.MASK_TOKENS,
+            "mask_strides": m.DECODER.MASK_STRIDES,
+            "text_dim": m.TEXT.DIM,
+            "dense": m.DENSE,
+            "point": m.POINT,
+            "visual": m.VISUAL,
+            "meta": m.META,
+            "num_points": m.POINTS.NUM,
+            "point_distance": m.POINTS.MIN_DISTANCE,
+            "points_on": m.POINTS.ON,
+            "points_in_padding": m.POINTS.IN_PADDING,
+            "interpolate": m.SIMILARITY.INTERPOLATE,
+            "tau": m.SIMILARITY.TAU,
+            "eps": m.SIMILARITY.EPS,
+            "type_always": m.CROSS_ENTITY.TYPE_ALWAYS,
+        }
+
+    def forward(self, features, image_sizes, queries, *, crossing, boxes=None, chunk=0):
+        """Decode every entity of every target.
+
+        Args:
+            features: float (B, C, g, g).
+            image_sizes: B (h, w) in pixels, content of each canvas.
+            queries: ``Queries`` of M entities.
+            crossing: bool (B,), whether an image's entities see each other's visual tokens.
+            boxes: float (M, 4) xyxy, NaN where an entity has no box prompt; None: no boxes.
+            chunk: entities decoded at once; 0: all. The result does not depend on it.
+
+        Returns:
+            HeadOutput of M rows.
+        """
+        image = self.neck(features)  # (B, W, g, g)
+        image_pos = self.prompt_encoder.pe_layer.grid(*image.shape[-2:])
+        maps = self.propagate(features, queries)  # (M, r, r)
+        tokens, token_mask = self.context_tokens(queries, crossing)  # (M, T, W)
+        outputs = []
+        for rows in torch.arange(len(queries), device=features.device).split(chunk or len(queries)):
+            index = queries.image_index[rows]
+            full = self._to_canvas(maps[rows])  # (M', S, S), only where it is needed
+            prompts, mask = [tokens[rows]], [token_mask[rows]]
+            if self.point:
+                on = maps[rows] if self.points_on == "grid" else full
+                valid = self.valid_positions(image_sizes, on)[index]
+                box = None if boxes is None else boxes[rows]
+                token, exists = self.point_tokens(on, valid, box)
+                prompts.insert(0, token)
+                mask.insert(0, exists)
+            if self.dense:
+                dense = self.prompt_encoder.encode_masks(full[:, None])  # (M', W, g, g)
+            else:
+                dense = self.prompt_encoder.no_mask()
+            outputs.append(
+                self.mask_decoder(
+                    image[index] + dense, image_pos, torch.cat(prompts, 1), torch.cat(mask, 1)
+                )
+            )
+        logits, quality = zip(*outputs, strict=True)
+        return HeadOutput(torch.cat(logits), torch.cat(quality))
+
+    def propagate(self, features, queries):
+        """The propagated masks of M entities, (M, r, r): on the grid, or at S/4 as released."""
+        return propagated_mask(
+            features,
+            queries.vectors,
+            queries.image_index,
+            upsample_to=self.canvas // 4 if self.interpolate == "features" else 0,
+            eps=self.eps,
+            tau=self.tau,
+        )
+
+    def _to_canvas(self, maps):
+        """Maps (M, r, r) interpolated to the canvas, (M, S, S); maps as they are if unused."""
+        if not self.dense and not (self.point and self.points_on == "canvas"):
+            return maps
+        size = (self.canvas, self.canvas)
+        return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+    def valid_positions(self, image_sizes, maps):
+        """Where points may lie on maps (·, r, r), for B images: bool (B, r, r)."""
+        if self.points_in_padding:
+            image_sizes = [(self.canvas, self.canvas)] * len(image_sizes)
+        return valid_cells(image_sizes, maps.shape[-1], self.canvas, maps.device)
+
+    def point_tokens(self, maps, valid, boxes):
+        """Tokens of the points, then of the box or the padding point that stands for none.
+
+        Returns:
+            float (M, k+1, W) and bool (M, k+1), or k+2 tokens where the batch has boxes.
+        """
+        distance = self.point_distance * self.stride
+        xy, found = best_points(maps, valid, self.num_points, distance, self.canvas)
+        labels = torch.where(found, POSITIVE, NOT_A_POINT)
+        tokens = [self.prompt_encoder.encode_points(xy, labels)]
+        count = len(maps)
+        if boxes is None:
+            tokens.append(self.prompt_encoder.no_point(count))
+            exists = found.new_ones(count, 1)
+        else:
+            boxed = ~boxes.isnan().any(1)
+            corners = self.prompt_encoder.encode_boxes(boxes.nan_to_num())
+            padding = self.prompt_encoder.no_point(count).expand(-1, 2, -1)
+            tokens.append(torch.where(boxed[:, None, None], corners, padding))
+            exists = torch.stack([torch.ones_like(boxed), boxed], 1)  # the padding is one token
+        return torch.cat(tokens, 1), torch.cat([torch.ones_like(found), exists], 1)
+
+    def context_tokens(self, queries, crossing):
+        """Text and visual tokens of each entity, in this order.
+
+        Returns:
+            float (M, T, W) and bool (M, T), which tokens exist. With crossing, T covers the visual
+            tokens of all entities of the image, in their order, told apart by a type embedding.
+
+        Raises:
+            ValueError: the meta instruction is on and the contexts carry no text vectors.
+        """
+        count = len(queries)
+        tokens = [self.neck[0].weight.new_zeros(count, 0, self.neck[0].out_channels)]
+        exists = [queries.shots.new_zeros(count, 0)]
+        if self.meta:
+            if queries.meta is None:
+                raise ValueError("MODEL.SEGIC.META is on but the context has no text vectors")
+            tokens.append(self.prompt_proj(queries.meta)[:, None])
+            exists.append(queries.shots.new_ones(count, 1))
+        if self.visual:
+            own = self.inst_proj(queries.prototypes)  # (M, K, W)
+            visual = self._crossed_tokens if crossing.any() else self._own_tokens
+            token, mask = visual(own, queries, crossing)
+            tokens.append(token)
+            exists.append(mask)
+        return torch.cat(tokens, 1), torch.cat(exists, 1)
+
+    def _own_tokens(self, own, queries, crossing):
+        typed = own + self.inst_type_embed.weight[OWN] if self.type_always else own
+        return typed, queries.shots
+
+    def _crossed_tokens(self, own, queries, crossing):
+        """Visual tokens of all entities of the image for each of them, (M, Nmax·K, W)."""
+        index, most = queries.image_index, max(queries.counts)
+        counts = torch.as_tensor(queries.counts, device=index.device)
+        first = (counts.cumsum(0) - counts)[index]  # row of the image's first entity
+        slot = torch.arange(most, device=index.device)
+        rows = (first[:, None] + slot).clamp(max=len(index) - 1)  # (M, Nmax)
+        in_image = slot < counts[index][:, None]
+        is_own = rows == torch.arange(len(index), device=index.device)[:, None]
+        cross = crossing[index][:, None]
+        shown = in_image & (cross | is_own)
+        type_embed = self.inst_type_embed.weight[is_own.long()]  # (M, Nmax, W)
+        if not self.type_always:
+            type_embed = type_embed * cross[..., None]
+        tokens = own[rows] + type_embed[:, :, None]  # (M, Nmax, K, W)
+        mask = queries.shots[rows] & shown[..., None]
+        return tokens.flatten(1, 2), mask.flatten(1, 2)

@@ -1,0 +1,74 @@
+"""From mask logits to what people and Detectron2's stock evaluators read.
+
+Shape shorthand: N entities, r side of the low-resolution logits, H×W the target's own size.
+"""
+
+import torch
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from detectron2.structures import BitMasks, Instances
+from torch.nn import functional as F
+
+
+def resize_to_image(maps, canvas, image_size, height, width):
+    """Maps (N, r, r) over the canvas → (N, height, width): bilinear to the canvas, content cut out,
+    bilinear to the target's own size."""
+    full = F.interpolate(maps[None], (canvas, canvas), mode="bilinear", align_corners=False)[0]
+    return sem_seg_postprocess(full, image_size, height, width)
+
+
+def mask_scores(logits, canvas, image_size, threshold=0.0):
+    """Mean foreground probability inside each mask, (N,); 0 for an empty mask.
+
+    ``logits`` is float (N, r, r) over the canvas; the padding does not count.
+    """
+    side = logits.shape[-1]
+    height, width = (max(1, round(x * side / canvas)) for x in image_size)
+    logits = logits[:, :height, :width].flatten(1)
+    inside = (logits > threshold).to(logits.dtype)
+    return (logits.sigmoid() * inside).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def to_sem_seg(logits, ids, num_classes, background=None, threshold=0.0):
+    """Class-wise logits for the stock SemSegEvaluator, which takes the arg-max.
+
+    Args:
+        logits: float (N, H, W), one class each.
+        ids: N class ids in [0, num_classes).
+        background: class that wins where no logit passes ``threshold``; None: there is none.
+
+    Returns:
+        float (num_classes, H, W); −inf for a class that was not asked for.
+
+    Raises:
+        ValueError: an id out of range or given twice.
+    """
+    if len(set(ids)) != len(ids) or not all(0 <= i < num_classes for i in ids):
+        raise ValueError(f"entity ids {ids} are not distinct classes below {num_classes}")
+    out = logits.new_full((num_classes, *logits.shape[-2:]), -torch.inf)
+    out[ids] = logits
+    if background is not None:
+        out[background] = threshold
+    return out
+
+
+def to_label_map(logits, ids, background=0, threshold=0.0):
+    """One label per pixel, int64 (H, W): the id of the highest logit (N, H, W) above the
+    threshold, ``background`` where none is."""
+    best, index = logits.max(dim=0)
+    labels = torch.as_tensor(ids, device=logits.device)[index]
+    return torch.where(best > threshold, labels, background)
+
+
+def to_instances(masks, scores, classes):
+    """Detectron2 Instances of the non-empty masks, for the stock COCOEvaluator.
+
+    Args:
+        masks: bool (N, H, W); scores: float (N,); classes: N contiguous class ids.
+    """
+    keep = masks.flatten(1).any(1)
+    found = Instances(tuple(masks.shape[-2:]))
+    found.pred_masks = masks[keep]
+    found.scores = scores[keep]
+    found.pred_classes = torch.as_tensor(classes, device=masks.device)[keep]
+    found.pred_boxes = BitMasks(masks[keep]).get_bounding_boxes()
+    return found

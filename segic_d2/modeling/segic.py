@@ -1,0 +1,473 @@
+"""META_ARCH "SegIC": in-context segmentation with a frozen backbone (ECCV 2024).
+
+Shape shorthand: B targets, N entities of a target, C feature channels, S canvas side (px), g grid
+side (cells).
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.utils import comm
+from torch import nn
+from torch.nn import functional as F
+
+from .backbone.weights import load_backbone_weights
+from .context import Context, Queries
+from .correspondence import pool_mask, pool_prototypes
+from .losses import draws_of, mask_losses, sample_points
+from .outputs import mask_scores, resize_to_image, to_instances, to_sem_seg
+from .text_encoder import build_text_encoder
+
+
+@dataclass
+class Features:
+    """Feature maps of images on the canvas: ``map`` float (B, C, g, g), ``image_sizes`` B (h, w)."""
+
+    map: torch.Tensor
+    image_sizes: list
+
+    def __len__(self):
+        return len(self.map)
+
+    def __getitem__(self, part):
+        return Features(self.map[part], self.image_sizes[part])
+
+
+@META_ARCH_REGISTRY.register()
+class SegIC(nn.Module):
+    """Segments in a target what references show.
+
+    The backbone is frozen, always in eval mode and runs without autograd, whichever backbone of the
+    registry it is. ``forward`` takes a batch of episodes (DESIGN "Contracts"): in training it
+    returns a dict of losses, otherwise one dict per target with ``masks`` bool (N, height, width)
+    and ``scores`` (N,).
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone,
+        sem_seg_head,
+        text_encoder,
+        in_feature,
+        canvas,
+        pixel_mean,
+        pixel_std,
+        input_format,
+        mask_pooling,
+        released_prototype,
+        eps,
+        cross_entity,
+        cross_entity_prob,
+        box_prompt_prob,
+        semantic_template,
+        instance_text,
+        loss,
+        entity_chunk,
+        image_chunk,
+        threshold,
+        outputs,
+        num_classes,
+    ):
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.sem_seg_head = sem_seg_head
+        self.text_encoder = text_encoder
+        self.in_feature, self.canvas = in_feature, canvas
+        self.input_format = input_format
+        self.mask_pooling, self.released_prototype, self.eps = mask_pooling, released_prototype, eps
+        self.cross_entity, self.cross_entity_prob = cross_entity, cross_entity_prob
+        self.box_prompt_prob = box_prompt_prob
+        self.semantic_template, self.instance_text = semantic_template, instance_text
+        self.loss = loss
+        self.entity_chunk, self.image_chunk = entity_chunk, image_chunk
+        self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
+        shape = (1, 3, 1, 1)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).reshape(shape), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).reshape(shape), False)
+        self._weights_hash = None
+
+    @classmethod
+    def from_config(cls, cfg):
+        m = cfg.MODEL.SEGIC
+        checks = (
+            ("MODEL.SEGIC.MASK_POOLING", m.MASK_POOLING, ("area", "center")),
+            ("MODEL.SEGIC.SIMILARITY.PROTOTYPE", m.SIMILARITY.PROTOTYPE, ("mean_unit", "pooled")),
+            ("MODEL.SEGIC.LOSS.NUM_MASKS", m.LOSS.NUM_MASKS, ("world", "process")),
+            ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
+            *(
+                (
+                    "MODEL.SEGIC.TEST.OUTPUTS",
+                    x,
+                    ("masks", "sem_seg", "instances", "propagated_mask"),
+                )
+                for x in m.TEST.OUTPUTS
+            ),
+        )
+        for key, value, allowed in checks:
+            if value not in allowed:
+                raise ValueError(f"{key} is {value!r}; it must be one of {allowed}")
+        backbone = build_backbone(cfg)
+        if not any(p.is_meta for p in backbone.parameters()):
+            load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
+        own = hasattr(backbone, "pixel_mean")  # the statistics that its weights were trained with
+        return {
+            "backbone": backbone,
+            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
+            "text_encoder": build_text_encoder(cfg),
+            "in_feature": m.IN_FEATURE,
+            "canvas": cfg.INPUT.CANVAS,
+            "pixel_mean": list(backbone.pixel_mean if own else cfg.MODEL.PIXEL_MEAN),
+            "pixel_std": list(backbone.pixel_std if own else cfg.MODEL.PIXEL_STD),
+            "input_format": "RGB" if own else cfg.INPUT.FORMAT,
+            "mask_pooling": m.MASK_POOLING,
+            "released_prototype": m.SIMILARITY.PROTOTYPE == "pooled",
+            "eps": m.SIMILARITY.EPS,
+            "cross_entity": m.CROSS_ENTITY.ENABLED,
+            "cross_entity_prob": m.CROSS_ENTITY.TRAIN_PROB,
+            "box_prompt_prob": m.BOX_PROMPT_PROB,
+            "semantic_template": m.TEXT.SEMANTIC_TEMPLATE,
+            "instance_text": m.TEXT.INSTANCE_TEXT,
+            "loss": m.LOSS,
+            "entity_chunk": m.ENTITY_CHUNK,
+            "image_chunk": m.IMAGE_CHUNK,
+            "threshold": m.TEST.THRESHOLD,
+            "outputs": m.TEST.OUTPUTS,
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        }
+
+    @property
+    def device(self):
+        return self.pixel_mean.device
+
+    def train(self, mode=True):
+        """Set the mode of everything but the backbone, which stays in eval mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    @property
+    def fingerprint(self):
+        """What a context depends on: backbone and tap, hash of its weights, canvas, pooling, text."""
+        tensors = dict(self.backbone.state_dict())
+        state = tuple((t.data_ptr(), t._version) for t in tensors.values())
+        if self._weights_hash is None or self._weights_hash[0] != state:
+            digest = hashlib.sha256()
+            for name, tensor in sorted(tensors.items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            self._weights_hash = state, digest.hexdigest()[:16]
+        return {
+            "backbone": getattr(self.backbone, "tap", type(self.backbone).__name__),
+            "feature": self.in_feature,
+            "weights": self._weights_hash[1],
+            "canvas": self.canvas,
+            "mask_pooling": self.mask_pooling,
+            "text": self.text_encoder.identity if self.text_encoder else None,
+        }
+
+    # ---- the three public steps ------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode_images(self, images):
+        """Run the frozen backbone.
+
+        Args:
+            images: list of uint8 (3, h, w) RGB; h, w ≤ S. Each is normalised and then padded right
+                and bottom to the canvas with zeros, the mean colour.
+
+        Returns:
+            Features of the images.
+
+        Raises:
+            ValueError: an image that is no (3, h, w) tensor or does not fit the canvas.
+        """
+        sizes = []
+        for image in images:
+            if image.dim() != 3 or image.shape[0] != 3 or max(image.shape[1:]) > self.canvas:
+                raise ValueError(
+                    f"image of shape {tuple(image.shape)}: expected (3, h, w) with h, w at most "
+                    f"INPUT.CANVAS {self.canvas}"
+                )
+            sizes.append(tuple(image.shape[1:]))
+        maps = []
+        for start in range(0, len(images), self.image_chunk):
+            part = images[start : start + self.image_chunk]
+            batch = self.pixel_mean.new_zeros(len(part), 3, self.canvas, self.canvas)
+            for row, image in zip(batch, part, strict=True):
+                pixels = image.to(self.device, torch.float32)
+                if self.input_format == "BGR":
+                    pixels = pixels.flip(0)
+                row[:, : image.shape[1], : image.shape[2]] = (
+                    pixels - self.pixel_mean[0]
+                ) / self.pixel_std[0]
+            maps.append(self.backbone(batch)[self.in_feature].float())
+        return Features(torch.cat(maps), sizes)
+
+    def encode_context(self, references, names=None, task="semantic"):
+        """Turn references into a context, once per set of references.
+
+        Args:
+            references: list of {"image" uint8 (3, h, w), "masks" float (n, h, w) in [0, 1],
+                "entity_ids" (n,)}.
+            names: {entity id: name or None}; its order is the order of the entities.
+            task: "semantic" or "instance"; it chooses the text.
+
+        Raises:
+            ValueError: no reference at all, an entity whose masks are all empty (named), or a mask
+                of another size than its image.
+        """
+        if not references:
+            raise ValueError("no references: at least one image with a mask is needed")
+        features = self.encode_images([r["image"] for r in references])
+        if names is None:
+            ids = dict.fromkeys(int(i) for r in references for i in r["entity_ids"])
+            names = dict.fromkeys(ids)
+        context = self._pool_context(features.map, references, names, task)
+        context.fingerprint = self.fingerprint
+        return context
+
+    def segment(self, features, context):
+        """Mask logits of every entity in every target.
+
+        Args:
+            features: Features of B targets.
+            context: one Context for all targets, or a list of B.
+
+        Returns:
+            list of B float (N, 4g, 4g), logits over the whole canvas.
+
+        Raises:
+            ValueError: a context that was made by another model, or not one context per target.
+        """
+        queries = self._queries(features, context)
+        crossing = torch.full((len(features),), self.cross_entity, device=self.device)
+        out = self.sem_seg_head(
+            features.map, features.image_sizes, queries, crossing=crossing, chunk=self.entity_chunk
+        )
+        return list(out.logits.split(queries.counts))
+
+    def propagated_mask(self, features, context):
+        """The propagated masks themselves, list of B float (N, r, r) (Eq. 2)."""
+        queries = self._queries(features, context)
+        return list(self.sem_seg_head.propagate(features.map, queries).split(queries.counts))
+
+    def postprocess(self, logits, image_size, height, width):
+        """Logits (N, 4g, 4g) of a target → masks at its own size.
+
+        Args:
+            image_size: (h, w) of the target on the canvas; height, width: its own size.
+
+        Returns:
+            {"masks": bool (N, height, width), "scores": float (N,), "logits": float as masks}.
+        """
+        full = resize_to_image(logits, self.canvas, image_size, height, width)
+        return {
+            "masks": full > self.threshold,
+            "scores": mask_scores(logits, self.canvas, image_size, self.threshold),
+            "logits": full,
+        }
+
+    # ---- batches of episodes ---------------------------------------------------------------
+
+    def forward(self, batched_inputs):
+        """Losses in training, one output dict per episode otherwise."""
+        if not self.training:
+            return self.inference(batched_inputs)
+        references = [r for x in batched_inputs for r in x["references"]]
+        images = [x["image"] for x in batched_inputs] + [r["image"] for r in references]
+        features = self.encode_images(images)  # every image of the step exactly once
+        count = len(batched_inputs)
+        contexts = self._episode_contexts(batched_inputs, features[count:].map)
+        return self._losses(batched_inputs, features[:count], contexts)
+
+    @torch.no_grad()
+    def inference(self, batched_inputs, context=None, outputs=None, **sem_seg):
+        """Segment a batch of targets.
+
+        Args:
+            batched_inputs: episodes, or targets without references where ``context`` is given.
+            context: one Context for all targets; None: each episode's own references.
+            outputs: any of "masks", "sem_seg", "instances", "propagated_mask"; None: as configured.
+            sem_seg: ``num_classes`` and ``background`` of ``to_sem_seg``.
+
+        Returns:
+            one dict per target, see ``forward``; entities in the order of the episode or context.
+        """
+        outputs = self.outputs if outputs is None else outputs
+        features = self.encode_images([x["image"] for x in batched_inputs])
+        if context is None:
+            references = [r for x in batched_inputs for r in x["references"]]
+            reference_features = self.encode_images([r["image"] for r in references])
+            contexts = self._episode_contexts(batched_inputs, reference_features.map)
+        else:
+            contexts = [context] * len(batched_inputs)
+        maps = [None] * len(batched_inputs)
+        if "propagated_mask" in outputs:
+            maps = self.propagated_mask(features, contexts)
+        results = []
+        logits = self.segment(features, contexts)
+        for x, ctx, low, size, similarity in zip(
+            batched_inputs, contexts, logits, features.image_sizes, maps, strict=True
+        ):
+            own = x["height"], x["width"]
+            result = self.postprocess(low, size, *own)
+            full = result.pop("logits")
+            if "sem_seg" in outputs:
+                result["sem_seg"] = to_sem_seg(
+                    full, ctx.ids, **{"num_classes": self.num_classes, **sem_seg}
+                )
+            if "instances" in outputs:
+                classes = [e.get("category", e["id"]) for e in x.get("entities", ())] or ctx.ids
+                result["instances"] = to_instances(result["masks"], result["scores"], classes)
+            if similarity is not None:
+                result["propagated_mask"] = resize_to_image(similarity, self.canvas, size, *own)
+            results.append(result)
+        return results
+
+    # ---- inside ----------------------------------------------------------------------------
+
+    def _queries(self, features, context):
+        contexts = context if isinstance(context, list | tuple) else [context] * len(features)
+        if len(contexts) != len(features):
+            raise ValueError(f"{len(contexts)} contexts for {len(features)} targets")
+        for c in {id(c): c for c in contexts}.values():
+            if c.fingerprint:
+                c.check(self.fingerprint)
+        contexts = [c.to(self.device) for c in contexts]
+        return Queries.from_contexts(contexts, self.released_prototype, self.eps)
+
+    def _episode_contexts(self, batched_inputs, reference_maps):
+        """One context per episode, from the feature maps of all references in order."""
+        contexts, start = [], 0
+        for x in batched_inputs:
+            stop = start + len(x["references"])
+            names = {e["id"]: e["name"] for e in x["entities"]}
+            maps = reference_maps[start:stop]
+            contexts.append(self._pool_context(maps, x["references"], names, x["task"]))
+            start = stop
+        return contexts
+
+    def _pool_context(self, maps, references, names, task):
+        """Pool references with feature maps (R, C, g, g) into a Context of the entities in ``names``."""
+        ids = list(names)
+        row_of = {entity: row for row, entity in enumerate(ids)}
+        pooled, rows = [], []
+        for feature, reference in zip(maps, references, strict=True):
+            masks = reference["masks"].to(self.device, torch.float32)
+            if masks.shape[-2:] != reference["image"].shape[-2:]:
+                raise ValueError(
+                    f"reference {reference.get('file_name', '')}: masks of "
+                    f"{tuple(masks.shape[-2:])} px for an image of "
+                    f"{tuple(reference['image'].shape[-2:])} px"
+                )
+            weights = pool_mask(masks, self.canvas, feature.shape[-1], self.mask_pooling)
+            pooled.append((*pool_prototypes(feature, weights, self.eps), weights.flatten(1).sum(1)))
+            rows += [row_of[int(i)] for i in reference["entity_ids"]]
+        if not pooled:
+            raise ValueError(f"no reference for entity {self._describe(ids[0], names)}")
+        prototypes, units, mass = (torch.cat(x) for x in zip(*pooled, strict=True))
+        rows = torch.tensor(rows, device=self.device)
+        shown = mass > 0
+        if self.mask_pooling == "center":  # released: a vanished mask gives a zero prototype
+            shown = torch.ones_like(shown)
+        prototypes, units, rows = prototypes[shown], units[shown], rows[shown]
+        onehot = F.one_hot(rows, len(ids))
+        shots = onehot.sum(0)
+        for entity, k in zip(ids, shots.tolist(), strict=True):
+            if k == 0:
+                files = [str(r["file_name"]) for r in references if "file_name" in r]
+                raise ValueError(
+                    f"entity {self._describe(entity, names)} has no reference with a non-empty "
+                    f"mask{' in ' + ', '.join(files) if files else ''}"
+                )
+        slot = (onehot.cumsum(0) * onehot).sum(1) - 1
+        shape = (len(ids), int(shots.max()), prototypes.shape[1])
+        filled = prototypes.new_zeros(2, *shape)
+        filled[0, rows, slot], filled[1, rows, slot] = prototypes, units
+        exists = torch.arange(shape[1], device=self.device) < shots[:, None]
+        meta = self._text_vectors(list(names.values()), task)
+        return Context(filled[0], filled[1], exists, meta, ids, list(names.values()), task)
+
+    @staticmethod
+    def _describe(entity, names):
+        return f"{entity} ({names[entity]!r})" if names[entity] else f"{entity}"
+
+    def _text_vectors(self, names, task):
+        if self.text_encoder is None:
+            return None
+        if task == "instance":
+            texts = [self.instance_text] * len(names)
+        else:
+            texts = [self.semantic_template.format(n) if n else "" for n in names]
+        return self.text_encoder.encode(texts).to(self.device)
+
+    def _losses(self, batched_inputs, features, contexts):
+        """Point-sampled BCE and Dice; each sample's draws come from its own seed."""
+        queries = Queries.from_contexts(contexts, self.released_prototype, self.eps)
+        draws = torch.stack(
+            [
+                torch.rand(2, generator=torch.Generator().manual_seed(x["seed"]))
+                for x in batched_inputs
+            ]
+        )
+        crossing = (draws[:, 0] < self.cross_entity_prob * self.cross_entity).to(self.device)
+        targets = [self._on_canvas(x["masks"]).to(self.device) for x in batched_inputs]
+        boxes = self._box_prompts(targets, draws[:, 1] < self.box_prompt_prob)
+        out = self.sem_seg_head(
+            features.map, features.image_sizes, queries, crossing=crossing, boxes=boxes
+        )
+        terms = []
+        for x, logits, target in zip(
+            batched_inputs, out.logits.float().split(queries.counts), targets, strict=True
+        ):
+            with draws_of(x["seed"], self.device):
+                points = sample_points(
+                    logits,
+                    self.loss.NUM_POINTS,
+                    self.loss.OVERSAMPLE_RATIO,
+                    self.loss.IMPORTANCE_RATIO,
+                )
+            ignore = x.get("ignore")
+            if ignore is not None:
+                ignore = self._on_canvas(ignore).to(self.device)
+            terms.append(mask_losses(logits, target.float(), points, ignore))
+        bce, dice = (torch.cat(x).sum() for x in zip(*terms, strict=True))
+        masks = self._num_masks(len(queries))
+        return {
+            "loss_mask": self.loss.BCE_WEIGHT * bce / masks,
+            "loss_dice": self.loss.DICE_WEIGHT * dice / masks,
+        }
+
+    def _on_canvas(self, masks):
+        """Pad masks (…, h, w) to (…, S, S)."""
+        return F.pad(masks, (0, self.canvas - masks.shape[-1], 0, self.canvas - masks.shape[-2]))
+
+    def _box_prompts(self, targets, boxed):
+        """Tight boxes (M, 4) of the ground truth where ``boxed`` (B,) says so, NaN elsewhere."""
+        if not boxed.any():
+            return None
+        from torchvision.ops import masks_to_boxes
+
+        boxes = []
+        for target, box in zip(targets, boxed.tolist(), strict=True):
+            found = target.flatten(1).any(1)
+            corners = torch.full((len(target), 4), torch.nan, device=self.device)
+            if box and found.any():
+                corners[found] = masks_to_boxes(target[found])
+            boxes.append(corners)
+        return torch.cat(boxes)
+
+    def _num_masks(self, count):
+        """Masks per process that the loss is averaged over, so that the mean over processes of the
+        loss is the mean over all masks."""
+        world = comm.get_world_size()
+        if world == 1 or self.loss.NUM_MASKS == "process":
+            return count
+        total = torch.tensor(float(count), device=self.device)
+        torch.distributed.all_reduce(total)
+        return (total / world).item()

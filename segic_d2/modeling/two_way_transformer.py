@@ -1,0 +1,110 @@
+"""The two-way transformer between tokens and image (supplement Alg. 1; Segment Anything's layout).
+
+Shape shorthand: M entities, T tokens, L image positions, W width.
+"""
+
+from torch import nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose inner width may be smaller than that of its inputs."""
+
+    def __init__(self, width, heads, downsample=1):
+        super().__init__()
+        inner = width // downsample
+        if inner % heads:
+            raise ValueError(f"attention width {inner} is not a multiple of {heads} heads")
+        self.heads = heads
+        self.q_proj = nn.Linear(width, inner)
+        self.k_proj = nn.Linear(width, inner)
+        self.v_proj = nn.Linear(width, inner)
+        self.out_proj = nn.Linear(inner, width)
+
+    def forward(self, q, k, v, key_mask=None):
+        """Attend from q (M, Q, W) to k, v (M, K, W); key_mask bool (M, K) is True where a key exists."""
+        q, k, v = (
+            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (M, heads, ·, inner/heads)
+            for proj, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+        )
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(x.transpose(1, 2).flatten(2))
+
+
+class TokenMLP(nn.Module):
+    """Two linear layers with a ReLU between them."""
+
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.lin1 = nn.Linear(width, hidden)
+        self.lin2 = nn.Linear(hidden, width)
+
+    def forward(self, x):
+        return self.lin2(F.relu(self.lin1(x)))
+
+
+class TwoWayLayer(nn.Module):
+    """Token self-attention, tokens to image, MLP, image to tokens; each followed by a LayerNorm.
+
+    Positions are added to queries and keys, never to values. The first layer's self-attention
+    has neither positions nor a residual.
+    """
+
+    def __init__(self, width, heads, mlp, downsample, first):
+        super().__init__()
+        self.first = first
+        self.self_attn = Attention(width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.cross_attn_token_to_image = Attention(width, heads, downsample)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = TokenMLP(width, mlp)
+        self.norm3 = nn.LayerNorm(width)
+        self.cross_attn_image_to_token = Attention(width, heads, downsample)
+        self.norm4 = nn.LayerNorm(width)
+
+    def forward(self, tokens, image, token_pos, image_pos, token_mask=None):
+        """tokens (M, T, W), image (M, L, W) and their positions → updated tokens, image."""
+        if self.first:
+            tokens = self.self_attn(tokens, tokens, tokens, token_mask)
+        else:
+            q = tokens + token_pos
+            tokens = tokens + self.self_attn(q, q, tokens, token_mask)
+        tokens = self.norm1(tokens)
+        keys = image + image_pos
+        tokens = tokens + self.cross_attn_token_to_image(tokens + token_pos, keys, image)
+        tokens = self.norm2(tokens)
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        update = self.cross_attn_image_to_token(keys, tokens + token_pos, tokens, token_mask)
+        return tokens, self.norm4(image + update)
+
+
+class TwoWayTransformer(nn.Module):
+    """``depth`` two-way layers and a last attention from tokens to image."""
+
+    def __init__(self, width=256, depth=2, heads=8, mlp=2048, downsample=2):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TwoWayLayer(width, heads, mlp, downsample, first=i == 0) for i in range(depth)
+        )
+        self.final_attn_token_to_image = Attention(width, heads, downsample)
+        self.norm_final_attn = nn.LayerNorm(width)
+
+    def forward(self, tokens, image, image_pos, token_mask=None):
+        """Exchange information between tokens and image.
+
+        Args:
+            tokens: float (M, T, W); they are their own positions throughout.
+            image: float (M, L, W).
+            image_pos: float (1, L, W).
+            token_mask: bool (M, T), True where a token exists; None: all do.
+
+        Returns:
+            tokens (M, T, W) and image (M, L, W).
+        """
+        token_pos = tokens
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, token_pos, image_pos, token_mask)
+        q = tokens + token_pos
+        tokens = tokens + self.final_attn_token_to_image(q, image + image_pos, image)
+        return self.norm_final_attn(tokens), image

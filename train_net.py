@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Train and evaluate SegIC, as every Detectron2 project:
+
+python train_net.py --config-file configs/segic_demo.yaml --num-gpus 1 [--resume] [--eval-only] \\
+    [KEY VALUE …]
+"""
+
+import torch
+from detectron2.engine import default_argument_parser, default_setup, launch
+
+from segic_d2.checkpoint import SegICCheckpointer
+from segic_d2.config import load_config
+from segic_d2.engine import EpisodeTrainer
+
+
+class Trainer(EpisodeTrainer):
+    """The trainer of this project; override its class methods to change a part."""
+
+
+def setup(args):
+    """The frozen config of a run; without a GPU it falls back to the CPU."""
+    cfg = load_config(args.config_file, args.opts)
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    default_setup(cfg, args)
+    return cfg
+
+
+def main(args):
+    cfg = setup(args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        SegICCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(
+            cfg.MODEL.WEIGHTS, resume=args.resume
+        )
+        return Trainer.test(cfg, model)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    args = default_argument_parser().parse_args()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
