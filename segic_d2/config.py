@@ -78,9 +78,7 @@ def add_segic_config(cfg):
     m.LOSS.IMPORTANCE_RATIO = 0.75  # share of the points taken by uncertainty
     m.LOSS.BCE_WEIGHT = 1.0
     m.LOSS.DICE_WEIGHT = 1.0
-    m.LOSS.NUM_MASKS = (
-        "world"  # mean over the masks of all processes, or of each ("process", released)
-    )
+    m.LOSS.NUM_MASKS = "world"  # mean over the masks of all processes; released: "process"
 
     m.ENTITY_CHUNK = 0  # entities decoded at once at inference; 0: all
     m.IMAGE_CHUNK = 8  # images encoded at once
@@ -89,12 +87,10 @@ def add_segic_config(cfg):
     m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances
 
     # ---- data ----------------------------------------------------------------------------
-    cfg.DATASETS.EPISODE_MAPPERS = ()  # one EPISODE_MAPPER name per DATASETS.TRAIN; (): all semantic
+    cfg.DATASETS.EPISODE_MAPPERS = ()  # one name per DATASETS.TRAIN; (): all "semantic"
     cfg.DATASETS.WEIGHTS = ()  # share of the samples per DATASETS.TRAIN; (): uniform
-    cfg.DATASETS.REFERENCE = ()  # datasets that sem_seg/coco evaluation takes references from; (): TRAIN
-    cfg.DATASETS.SINGLE_IMAGE_CLASSES = (
-        "error"  # a class with one image: "error" or "skip" (logged)
-    )
+    cfg.DATASETS.REFERENCE = ()  # where sem_seg/coco evaluation finds references; (): TRAIN
+    cfg.DATASETS.SINGLE_IMAGE_CLASSES = "error"  # or "skip" them, with a line in the log
 
     cfg.INPUT.SEMANTIC = CN()
     cfg.INPUT.SEMANTIC.DRAW = "class"  # "class": class, then image; "image": image, then class

@@ -59,7 +59,7 @@ class EpisodeTrainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume=True):
-        """Resume from the last checkpoint, or load ``MODEL.WEIGHTS``; then place the data stream."""
+        """Resume from the last checkpoint or load ``MODEL.WEIGHTS``; then place the data stream."""
         super().resume_or_load(resume)
         set_start(self._trainer.data_loader, self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH)
 

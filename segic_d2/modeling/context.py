@@ -1,6 +1,6 @@
 """What is remembered of the references: a handful of vectors per entity, never pixels.
 
-Shape shorthand: N entities, K shots, C feature channels, D text channels, M = ΣN entities of a batch.
+Shape shorthand: N entities, M = ΣN of a batch, K shots, C feature channels, D text channels.
 """
 
 import json

@@ -114,7 +114,7 @@ def valid_cells(image_sizes, side, canvas, device=None):
         image_sizes: list of B (h, w) in pixels, the content of each canvas.
 
     Returns:
-        bool (B, side, side). The first row and column count always: even the thinnest image has cells.
+        bool (B, side, side). The first row and column always count, so that no image is without.
     """
     centres = (torch.arange(side, device=device) + 0.5) * (canvas / side)
     sizes = torch.as_tensor(image_sizes, device=device).reshape(-1, 2)

@@ -4,12 +4,14 @@ Shape shorthand: n masks of one image, r side of the logits, S canvas side (px),
 """
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from detectron2.projects.point_rend.point_features import (
     get_uncertain_point_coords_with_randomness,
     point_sample,
 )
+from detectron2.utils import comm
 from torch.nn import functional as F
 
 
@@ -32,8 +34,11 @@ def uncertainty(logits):
 
 
 def sample_points(logits, num_points, oversample_ratio, importance_ratio):
-    """Positions (n, P, 2) in [0, 1]², (x, y): an ``importance_ratio`` of them where logits (n, r, r)
-    are most uncertain among ``oversample_ratio``·P candidates, the rest uniform (PointRend)."""
+    """Positions (n, P, 2) in [0, 1]², (x, y), at which masks are compared (PointRend).
+
+    A share ``importance_ratio`` lies where logits (n, r, r) are most uncertain among
+    ``oversample_ratio``·P candidates; the rest is uniform.
+    """
     return get_uncertain_point_coords_with_randomness(
         logits.detach()[:, None], uncertainty, num_points, oversample_ratio, importance_ratio
     )
@@ -63,3 +68,62 @@ def mask_losses(logits, targets, points, ignore=None):
     p, t = predicted.sigmoid() * weight, labels * weight
     dice = 1 - (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)
     return bce, dice
+
+
+@dataclass
+class EpisodeCriterion:
+    """The losses of a batch of episodes: weighted BCE and Dice, averaged over all masks.
+
+    Attributes:
+        num_points, oversample_ratio, importance_ratio: see ``sample_points``.
+        average_over: "world", the masks of all processes, so that the mean over processes of the
+            loss is the mean over all masks; or "process", each process's own (released).
+    """
+
+    num_points: int = 12544
+    oversample_ratio: float = 3.0
+    importance_ratio: float = 0.75
+    bce_weight: float = 1.0
+    dice_weight: float = 1.0
+    average_over: str = "world"
+
+    def __post_init__(self):
+        if self.average_over not in ("world", "process"):
+            raise ValueError(
+                f"MODEL.SEGIC.LOSS.NUM_MASKS is {self.average_over!r}; "
+                "it must be 'world' or 'process'"
+            )
+
+    def __call__(self, logits, targets, ignores, seeds):
+        """Losses of a batch.
+
+        Args:
+            logits: B float (n, r, r); targets: B bool (n, S, S); ignores: B bool (S, S) or None;
+            seeds: B ints, from which each image's points are drawn.
+
+        Returns:
+            {"loss_mask", "loss_dice"}.
+        """
+        bce, dice = [], []
+        for low, target, ignore, seed in zip(logits, targets, ignores, seeds, strict=True):
+            with draws_of(seed, low.device):
+                points = sample_points(
+                    low, self.num_points, self.oversample_ratio, self.importance_ratio
+                )
+            terms = mask_losses(low, target.to(low.dtype), points, ignore)
+            bce.append(terms[0])
+            dice.append(terms[1])
+        bce, dice = torch.cat(bce), torch.cat(dice)
+        count = self._num_masks(len(bce), bce.device)
+        return {
+            "loss_mask": self.bce_weight * bce.sum() / count,
+            "loss_dice": self.dice_weight * dice.sum() / count,
+        }
+
+    def _num_masks(self, count, device):
+        world = comm.get_world_size()
+        if world == 1 or self.average_over == "process":
+            return count
+        total = torch.tensor(float(count), device=device)
+        torch.distributed.all_reduce(total)
+        return (total / world).item()

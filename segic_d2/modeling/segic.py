@@ -10,21 +10,23 @@ from dataclasses import dataclass
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
-from detectron2.utils import comm
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import masks_to_boxes
 
 from .backbone.weights import load_backbone_weights
 from .context import Context, Queries
-from .correspondence import pool_mask, pool_prototypes
-from .losses import draws_of, mask_losses, sample_points
+from .losses import EpisodeCriterion
 from .outputs import mask_scores, resize_to_image, to_instances, to_sem_seg
+from .reference import pool_references
 from .text_encoder import build_text_encoder
+
+OUTPUTS = ("masks", "sem_seg", "instances", "propagated_mask")
 
 
 @dataclass
 class Features:
-    """Feature maps of images on the canvas: ``map`` float (B, C, g, g), ``image_sizes`` B (h, w)."""
+    """Feature maps of images on the canvas: map float (B, C, g, g), image_sizes B (h, w)."""
 
     map: torch.Tensor
     image_sizes: list
@@ -34,6 +36,10 @@ class Features:
 
     def __getitem__(self, part):
         return Features(self.map[part], self.image_sizes[part])
+
+
+def _generator(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 @META_ARCH_REGISTRY.register()
@@ -66,7 +72,7 @@ class SegIC(nn.Module):
         box_prompt_prob,
         semantic_template,
         instance_text,
-        loss,
+        criterion,
         entity_chunk,
         image_chunk,
         threshold,
@@ -83,7 +89,7 @@ class SegIC(nn.Module):
         self.cross_entity, self.cross_entity_prob = cross_entity, cross_entity_prob
         self.box_prompt_prob = box_prompt_prob
         self.semantic_template, self.instance_text = semantic_template, instance_text
-        self.loss = loss
+        self.criterion = criterion
         self.entity_chunk, self.image_chunk = entity_chunk, image_chunk
         self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
         shape = (1, 3, 1, 1)
@@ -97,7 +103,6 @@ class SegIC(nn.Module):
         checks = (
             ("MODEL.SEGIC.MASK_POOLING", m.MASK_POOLING, ("area", "center")),
             ("MODEL.SEGIC.SIMILARITY.PROTOTYPE", m.SIMILARITY.PROTOTYPE, ("mean_unit", "pooled")),
-            ("MODEL.SEGIC.LOSS.NUM_MASKS", m.LOSS.NUM_MASKS, ("world", "process")),
             ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
             *(
                 (
@@ -132,7 +137,14 @@ class SegIC(nn.Module):
             "box_prompt_prob": m.BOX_PROMPT_PROB,
             "semantic_template": m.TEXT.SEMANTIC_TEMPLATE,
             "instance_text": m.TEXT.INSTANCE_TEXT,
-            "loss": m.LOSS,
+            "criterion": EpisodeCriterion(
+                num_points=m.LOSS.NUM_POINTS,
+                oversample_ratio=m.LOSS.OVERSAMPLE_RATIO,
+                importance_ratio=m.LOSS.IMPORTANCE_RATIO,
+                bce_weight=m.LOSS.BCE_WEIGHT,
+                dice_weight=m.LOSS.DICE_WEIGHT,
+                average_over=m.LOSS.NUM_MASKS,
+            ),
             "entity_chunk": m.ENTITY_CHUNK,
             "image_chunk": m.IMAGE_CHUNK,
             "threshold": m.TEST.THRESHOLD,
@@ -152,7 +164,7 @@ class SegIC(nn.Module):
 
     @property
     def fingerprint(self):
-        """What a context depends on: backbone and tap, hash of its weights, canvas, pooling, text."""
+        """What a context depends on: backbone, tap, hash of its weights, canvas, pooling, text."""
         tensors = dict(self.backbone.state_dict())
         state = tuple((t.data_ptr(), t._version) for t in tensors.values())
         if self._weights_hash is None or self._weights_hash[0] != state:
@@ -353,49 +365,12 @@ class SegIC(nn.Module):
         return contexts
 
     def _pool_context(self, maps, references, names, task):
-        """Pool references with feature maps (R, C, g, g) into a Context of the entities in ``names``."""
-        ids = list(names)
-        row_of = {entity: row for row, entity in enumerate(ids)}
-        pooled, rows = [], []
-        for feature, reference in zip(maps, references, strict=True):
-            masks = reference["masks"].to(self.device, torch.float32)
-            if masks.shape[-2:] != reference["image"].shape[-2:]:
-                raise ValueError(
-                    f"reference {reference.get('file_name', '')}: masks of "
-                    f"{tuple(masks.shape[-2:])} px for an image of "
-                    f"{tuple(reference['image'].shape[-2:])} px"
-                )
-            weights = pool_mask(masks, self.canvas, feature.shape[-1], self.mask_pooling)
-            pooled.append((*pool_prototypes(feature, weights, self.eps), weights.flatten(1).sum(1)))
-            rows += [row_of[int(i)] for i in reference["entity_ids"]]
-        if not pooled:
-            raise ValueError(f"no reference for entity {self._describe(ids[0], names)}")
-        prototypes, units, mass = (torch.cat(x) for x in zip(*pooled, strict=True))
-        rows = torch.tensor(rows, device=self.device)
-        shown = mass > 0
-        if self.mask_pooling == "center":  # released: a vanished mask gives a zero prototype
-            shown = torch.ones_like(shown)
-        prototypes, units, rows = prototypes[shown], units[shown], rows[shown]
-        onehot = F.one_hot(rows, len(ids))
-        shots = onehot.sum(0)
-        for entity, k in zip(ids, shots.tolist(), strict=True):
-            if k == 0:
-                files = [str(r["file_name"]) for r in references if "file_name" in r]
-                raise ValueError(
-                    f"entity {self._describe(entity, names)} has no reference with a non-empty "
-                    f"mask{' in ' + ', '.join(files) if files else ''}"
-                )
-        slot = (onehot.cumsum(0) * onehot).sum(1) - 1
-        shape = (len(ids), int(shots.max()), prototypes.shape[1])
-        filled = prototypes.new_zeros(2, *shape)
-        filled[0, rows, slot], filled[1, rows, slot] = prototypes, units
-        exists = torch.arange(shape[1], device=self.device) < shots[:, None]
+        """References with feature maps (R, C, g, g) as a Context of the entities in ``names``."""
+        prototypes, units, shots = pool_references(
+            maps, references, names, self.canvas, self.mask_pooling, self.eps
+        )
         meta = self._text_vectors(list(names.values()), task)
-        return Context(filled[0], filled[1], exists, meta, ids, list(names.values()), task)
-
-    @staticmethod
-    def _describe(entity, names):
-        return f"{entity} ({names[entity]!r})" if names[entity] else f"{entity}"
+        return Context(prototypes, units, shots, meta, list(names), list(names.values()), task)
 
     def _text_vectors(self, names, task):
         if self.text_encoder is None:
@@ -421,27 +396,13 @@ class SegIC(nn.Module):
         out = self.sem_seg_head(
             features.map, features.image_sizes, queries, crossing=crossing, boxes=boxes
         )
-        terms = []
-        for x, logits, target in zip(
-            batched_inputs, out.logits.float().split(queries.counts), targets, strict=True
-        ):
-            with draws_of(x["seed"], self.device):
-                points = sample_points(
-                    logits,
-                    self.loss.NUM_POINTS,
-                    self.loss.OVERSAMPLE_RATIO,
-                    self.loss.IMPORTANCE_RATIO,
-                )
-            ignore = x.get("ignore")
-            if ignore is not None:
-                ignore = self._on_canvas(ignore).to(self.device)
-            terms.append(mask_losses(logits, target.float(), points, ignore))
-        bce, dice = (torch.cat(x).sum() for x in zip(*terms, strict=True))
-        masks = self._num_masks(len(queries))
-        return {
-            "loss_mask": self.loss.BCE_WEIGHT * bce / masks,
-            "loss_dice": self.loss.DICE_WEIGHT * dice / masks,
-        }
+        ignores = [x.get("ignore") for x in batched_inputs]
+        return self.criterion(
+            out.logits.float().split(queries.counts),
+            targets,
+            [None if i is None else self._on_canvas(i).to(self.device) for i in ignores],
+            [x["seed"] for x in batched_inputs],
+        )
 
     def _on_canvas(self, masks):
         """Pad masks (…, h, w) to (…, S, S)."""
@@ -451,8 +412,6 @@ class SegIC(nn.Module):
         """Tight boxes (M, 4) of the ground truth where ``boxed`` (B,) says so, NaN elsewhere."""
         if not boxed.any():
             return None
-        from torchvision.ops import masks_to_boxes
-
         boxes = []
         for target, box in zip(targets, boxed.tolist(), strict=True):
             found = target.flatten(1).any(1)
@@ -461,13 +420,3 @@ class SegIC(nn.Module):
                 corners[found] = masks_to_boxes(target[found])
             boxes.append(corners)
         return torch.cat(boxes)
-
-    def _num_masks(self, count):
-        """Masks per process that the loss is averaged over, so that the mean over processes of the
-        loss is the mean over all masks."""
-        world = comm.get_world_size()
-        if world == 1 or self.loss.NUM_MASKS == "process":
-            return count
-        total = torch.tensor(float(count), device=self.device)
-        torch.distributed.all_reduce(total)
-        return (total / world).item()

@@ -97,9 +97,10 @@ class OpenClipTextEncoder:
         model = open_clip.create_model(self.model_name, pretrained=self.weights or None)
         if not hasattr(model, "ln_final"):
             raise ValueError(f"MODEL.SEGIC.TEXT.MODEL {self.model_name!r} has no CLIP text tower")
-        if model.ln_final.normalized_shape[0] != self.dim:
+        width = model.ln_final.normalized_shape[0]
+        if width != self.dim:
             raise ValueError(
-                f"{self.model_name} has text vectors of length {model.ln_final.normalized_shape[0]}, "
+                f"{self.model_name} has text vectors of length {width}, "
                 f"MODEL.SEGIC.TEXT.DIM is {self.dim}"
             )
         model.visual = None  # only the text tower is used

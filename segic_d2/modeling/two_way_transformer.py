@@ -22,7 +22,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, width)
 
     def forward(self, q, k, v, key_mask=None):
-        """Attend from q (M, Q, W) to k, v (M, K, W); key_mask bool (M, K) is True where a key exists."""
+        """Attend from q (M, Q, W) to k, v (M, K, W); key_mask bool (M, K): which exist."""
         q, k, v = (
             proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (M, heads, ·, inner/heads)
             for proj, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))

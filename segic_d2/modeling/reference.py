@@ -1,0 +1,72 @@
+"""How references become prototypes.
+
+Shape shorthand: R references, N entities, K shots, C feature channels, g grid side (cells).
+"""
+
+import torch
+from torch.nn import functional as F
+
+from .correspondence import pool_mask, pool_prototypes
+
+
+def pool_references(maps, references, names, canvas, mask_pooling="area", eps=1e-8):
+    """Pool every mask of every reference and sort the results by entity and shot.
+
+    Args:
+        maps: float (R, C, g, g), features of the references.
+        references: R dicts {"image" (3, h, w), "masks" (n, h, w) in [0, 1], "entity_ids" (n,)}.
+        names: {entity id: name or None}, in the order of the result.
+        canvas, mask_pooling: see ``pool_mask``. An empty mask is no shot.
+
+    Returns:
+        prototypes (N, K, C), unit prototypes (N, K, C), which shots exist bool (N, K).
+
+    Raises:
+        ValueError: masks of another size than their image, an entity that nobody asked for, an
+            entity without a non-empty mask (named).
+    """
+    ids = list(names)
+    row_of = {entity: row for row, entity in enumerate(ids)}
+    device = maps.device
+    prototypes = [maps.new_zeros(0, maps.shape[1])]
+    units, mass, rows = [maps.new_zeros(0, maps.shape[1])], [maps.new_zeros(0)], []
+    for feature, reference in zip(maps, references, strict=True):
+        masks = reference["masks"].to(device, feature.dtype)
+        file = reference.get("file_name", "")
+        if masks.shape[-2:] != reference["image"].shape[-2:]:
+            raise ValueError(
+                f"reference {file}: masks of {tuple(masks.shape[-2:])} px for an image of "
+                f"{tuple(reference['image'].shape[-2:])} px"
+            )
+        entities = [int(i) for i in reference["entity_ids"]]
+        unknown = [i for i in entities if i not in row_of]
+        if unknown or len(entities) != len(masks):
+            raise ValueError(
+                f"reference {file}: {len(masks)} masks for entities {entities}; asked for are {ids}"
+            )
+        weights = pool_mask(masks, canvas, feature.shape[-1], mask_pooling)
+        prototype, unit = pool_prototypes(feature, weights, eps)
+        prototypes.append(prototype)
+        units.append(unit)
+        mass.append(weights.flatten(1).sum(1))
+        rows += [row_of[i] for i in entities]
+    rows = torch.tensor(rows, dtype=torch.long, device=device)
+    shown = torch.cat(mass) > 0
+    if mask_pooling == "center":  # released: a mask that vanishes gives a zero prototype
+        shown = torch.ones_like(shown)
+    onehot = F.one_hot(rows[shown], len(ids))
+    shots = onehot.sum(0)
+    missing = [entity for entity, k in zip(ids, shots.tolist(), strict=True) if k == 0]
+    if missing:
+        named = ", ".join(f"{i} ({names[i]!r})" if names[i] else str(i) for i in missing)
+        files = sorted({str(r["file_name"]) for r in references if "file_name" in r})
+        raise ValueError(
+            f"no reference with a non-empty mask for entity {named}"
+            + (f" in {', '.join(files[:5])}" if files else "")
+        )
+    slot = (onehot.cumsum(0) * onehot).sum(1) - 1  # the how-manieth shot of its entity a row is
+    sorted_by_shot = maps.new_zeros(2, len(ids), int(shots.max()), maps.shape[1])
+    sorted_by_shot[0, rows[shown], slot] = torch.cat(prototypes)[shown]
+    sorted_by_shot[1, rows[shown], slot] = torch.cat(units)[shown]
+    exists = torch.arange(sorted_by_shot.shape[2], device=device) < shots[:, None]
+    return sorted_by_shot[0], sorted_by_shot[1], exists
