@@ -1,0 +1,22 @@
+"""Episodes from registered datasets; importing registers the mappers and the datasets."""
+
+from . import datasets, evaluation_mapper, instance_mapper, semantic_mapper  # noqa: F401
+from .build import build_one_shot_loader, build_target_loader, build_train_loader, set_start
+from .datasets import register_folder_dataset
+from .episode_mapper import EPISODE_MAPPER_REGISTRY
+from .image_io import read_image, read_label_map
+from .masks import soft_resize
+from .references import load_references
+
+__all__ = [
+    "EPISODE_MAPPER_REGISTRY",
+    "build_one_shot_loader",
+    "build_target_loader",
+    "build_train_loader",
+    "load_references",
+    "read_image",
+    "read_label_map",
+    "register_folder_dataset",
+    "set_start",
+    "soft_resize",
+]

@@ -1,0 +1,166 @@
+"""Augmentations that Detectron2 lacks, seeded draws, and transforms of soft masks.
+
+Large-scale jitter and the plain resize are ``T.ResizeScale``, ``T.RandomCrop`` and
+``T.RandomFlip`` of Detectron2.
+"""
+
+import contextlib
+import random
+
+import numpy as np
+import torch
+import torchvision.transforms as tv
+import torchvision.transforms.functional as tvf
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import TransformList
+
+from .masks import soft_resize
+
+
+class ResizeLongestSide(T.ResizeScale):
+    """Resize so that the longest side is r·size px, r uniform in [min_scale, max_scale].
+
+    ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive.
+    """
+
+    def __init__(self, size, min_scale=1.0, max_scale=1.0):
+        super().__init__(min_scale, max_scale, size, size)
+
+    def _get_resize(self, image, scale):
+        resize = super()._get_resize(image, scale)
+        return T.ResizeTransform(
+            resize.h, resize.w, max(resize.new_h, 1), max(resize.new_w, 1), resize.interp
+        )
+
+
+class RandomResizedCrop(T.Augmentation):
+    """Crop a random share of the image and resize it to a square; the draw is torchvision's.
+
+    Args:
+        size: side of the result, px.
+        area: range of the crop's share of the image's area.
+        aspect: range of the crop's width over height.
+    """
+
+    def __init__(self, size, area=(0.3, 1.0), aspect=(3 / 4, 4 / 3)):
+        super().__init__()
+        self._init(locals())
+
+    def get_transform(self, image):
+        h, w = image.shape[:2]
+        frame = torch.empty((1, h, w), device="meta")
+        y, x, ch, cw = tv.RandomResizedCrop.get_params(frame, list(self.area), list(self.aspect))
+        crop = T.CropTransform(x, y, cw, ch, w, h)
+        return TransformList([crop, T.ResizeTransform(ch, cw, self.size, self.size)])
+
+
+class ColorJitter(T.Augmentation):
+    """Brightness, contrast and saturation × uniform [1-v, 1+v], hue + uniform [-v, v] turns.
+
+    The four operations come in random order (the draw is torchvision's).
+    """
+
+    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0):
+        super().__init__()
+        self._init(locals())
+
+    def get_transform(self, image):
+        around_one = [
+            (max(0.0, 1.0 - v), 1.0 + v) for v in (self.brightness, self.contrast, self.saturation)
+        ]
+        order, *factors = tv.ColorJitter.get_params(*around_one, (-self.hue, self.hue))
+        operations = (
+            tvf.adjust_brightness,
+            tvf.adjust_contrast,
+            tvf.adjust_saturation,
+            tvf.adjust_hue,
+        )
+
+        def jitter(picture):
+            for i in order.tolist():
+                picture = operations[i](picture, factors[i])
+            return picture
+
+        return T.PILColorTransform(jitter)
+
+
+def semantic_augmentations(cfg):
+    """Flip and large-scale jitter with a random crop to the canvas, per view."""
+    size, options = cfg.INPUT.CANVAS, cfg.INPUT.SEMANTIC
+    return T.AugmentationList(
+        [
+            T.RandomFlip(options.FLIP_PROB),
+            ResizeLongestSide(size, *options.SCALE),
+            T.RandomCrop("absolute", (size, size)),
+        ]
+    )
+
+
+def instance_augmentations(cfg):
+    """Resized crop, colour jitter and flip, per view."""
+    options = cfg.INPUT.INSTANCE
+    return T.AugmentationList(
+        [
+            RandomResizedCrop(cfg.INPUT.CANVAS, options.AREA, options.ASPECT),
+            T.RandomApply(ColorJitter(*options.JITTER), options.JITTER_PROB),
+            T.RandomFlip(options.FLIP_PROB),
+        ]
+    )
+
+
+def plain_augmentations(cfg):
+    """The evaluation transform: longest side to the canvas, aspect kept."""
+    return T.AugmentationList([ResizeLongestSide(cfg.INPUT.CANVAS)])
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Seed the global generators that augmentations draw from, and restore them afterwards.
+
+    Args:
+        seed: int ≥ 0 of any size; numpy, ``random`` and torch's CPU generator derive from it.
+            CUDA generators are left alone.
+    """
+    states = np.random.get_state(), random.getstate(), torch.get_rng_state()
+    generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
+    np.random.set_state(generator.get_state())
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed % 2**63)
+    try:
+        yield
+    finally:
+        np.random.set_state(states[0])
+        random.setstate(states[1])
+        torch.set_rng_state(states[2])
+
+
+def apply_soft(transforms, masks):
+    """Apply a ``TransformList`` to masks, resizing by area averaging.
+
+    A 10×10-px object in a 2000×1500-px image keeps its weight however small the image becomes;
+    everything but resizing goes through the transforms' own ``apply_segmentation``.
+
+    Args:
+        transforms: fvcore ``TransformList``.
+        masks: (N, H, W) with N ≥ 1, bool or float in [0, 1]; array or tensor.
+
+    Returns:
+        float32 tensor (N, h, w) in [0, 1].
+    """
+    resized = []
+    for mask in masks:  # one at a time: at full size a float mask of a photograph is 50 MB
+        mask = np.asarray(mask, dtype=np.float32)
+        for transform in transforms.transforms:
+            if isinstance(transform, T.ResizeTransform):
+                size = transform.new_h, transform.new_w
+                mask = soft_resize(np.ascontiguousarray(mask)[None], size)[0].numpy()
+            else:
+                mask = transform.apply_segmentation(mask)
+        resized.append(torch.from_numpy(np.ascontiguousarray(mask)))
+    return torch.stack(resized)
+
+
+def apply_labels(transforms, labels):
+    """Apply a ``TransformList`` to a bool map (H, W) by nearest neighbour: bool tensor (h, w)."""
+    moved = transforms.apply_segmentation(np.ascontiguousarray(labels).astype(np.uint8))
+    return torch.from_numpy(np.ascontiguousarray(moved).astype(bool))

@@ -1,0 +1,165 @@
+"""Loaders: mixed training, one-shot test episodes, bare targets, and references for them.
+
+Training is an endless stream of positions 0, 1, 2, …; what stands at a position follows from
+(``cfg.SEED``, position) alone. Iteration i of all processes together takes the positions
+[i·B, (i+1)·B), B = ``SOLVER.IMS_PER_BATCH``, whatever the numbers of processes and workers.
+"""
+
+import itertools
+
+import numpy as np
+from detectron2.data import (
+    DatasetFromList,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from detectron2.data.samplers import InferenceSampler, TrainingSampler
+from detectron2.utils import comm
+from torch.utils.data import Dataset
+
+from .episode_mapper import EPISODE_MAPPER_REGISTRY
+from .episodes import generator, one_shot_episodes
+from .index import Source, load_records
+
+
+class EpisodeSampler(TrainingSampler):
+    """Positions start, start + 1, …, of which process r of W takes every W-th, from the r-th on.
+
+    Args:
+        start: first position; may be set until the loader's iterator is made.
+    """
+
+    def __init__(self, start=0):
+        super().__init__(size=1, shuffle=False, seed=0)
+        self.start = start
+
+    def _infinite_indices(self):
+        yield from itertools.count(self.start)
+
+
+class EpisodeStream(Dataset):
+    """Position → plan of an episode: which dataset, which images, which classes.
+
+    Args:
+        mappers: one training mapper per dataset.
+        weights: share of each dataset, any positive scale; empty: uniform.
+        seed: int ≥ 0.
+    """
+
+    def __init__(self, mappers, weights=(), seed=0):
+        self.mappers = mappers
+        shares = np.asarray(weights if len(weights) else [1.0] * len(mappers), dtype=np.float64)
+        if len(shares) != len(mappers) or (shares < 0).any() or not shares.sum() > 0:
+            raise ValueError(
+                f"DATASETS.WEIGHTS must be {len(mappers)} numbers ≥ 0, one per DATASETS.TRAIN and "
+                f"not all 0, not {tuple(weights)}"
+            )
+        self.thresholds = np.cumsum(shares / shares.sum())[:-1]
+        self.seed = seed
+
+    def __len__(self):
+        # nominal: the stream is endless, and the sampler decides where it is read
+        return sum(len(m.records) for m in self.mappers)
+
+    def __getitem__(self, position):
+        rng = generator(self.seed, position)
+        seed = int(rng.integers(2**63))
+        dataset = int(np.searchsorted(self.thresholds, rng.random(), side="right"))
+        plan = self.mappers[dataset].draw(rng)
+        return {**plan, "dataset": dataset, "seed": seed}
+
+
+class MixedMapper:
+    """Plan → episode, by the mapper of the dataset that the plan names."""
+
+    def __init__(self, mappers):
+        self.mappers = mappers
+
+    def __call__(self, plan):
+        return self.mappers[plan["dataset"]](plan)
+
+
+def _training_mappers(cfg):
+    datasets = cfg.DATASETS.TRAIN
+    names = cfg.DATASETS.EPISODE_MAPPERS or ("semantic",) * len(datasets)
+    if not len(datasets):
+        raise ValueError("DATASETS.TRAIN is empty; name at least one registered dataset")
+    if len(names) != len(datasets):
+        raise ValueError(
+            f"DATASETS.EPISODE_MAPPERS has {len(names)} entries {tuple(names)}, "
+            f"DATASETS.TRAIN has {len(datasets)} {tuple(datasets)}"
+        )
+    mappers = []
+    for name, dataset in zip(names, datasets, strict=True):
+        mapper = EPISODE_MAPPER_REGISTRY.get(name)(cfg, Source(dataset))
+        if not hasattr(mapper, "draw"):
+            raise ValueError(f"DATASETS.EPISODE_MAPPERS: {name!r} is not a mapper for training")
+        mappers.append(mapper)
+    return mappers
+
+
+def build_train_loader(cfg, start=0):
+    """Endless batches of training episodes, mixed over ``DATASETS.TRAIN``.
+
+    Args:
+        cfg: config; ``DATASETS.TRAIN``, ``.EPISODE_MAPPERS``, ``.WEIGHTS``, ``SEED`` (below 0: a
+            random one, shared by the processes), ``SOLVER.IMS_PER_BATCH``,
+            ``DATALOADER.NUM_WORKERS``.
+        start: position of the first episode; resuming at iteration i: i·``IMS_PER_BATCH``.
+
+    Returns:
+        Detectron2's train loader; a batch is a list of ``IMS_PER_BATCH`` / processes episodes.
+    """
+    mappers = _training_mappers(cfg)
+    seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+    return build_detection_train_loader(
+        EpisodeStream(mappers, cfg.DATASETS.WEIGHTS, seed),
+        mapper=MixedMapper(mappers),
+        sampler=EpisodeSampler(start),
+        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        aspect_ratio_grouping=False,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+
+def set_start(loader, position):
+    """Let a loader of :func:`build_train_loader` begin at a position; before it is iterated."""
+    loader.dataset.sampler.start = position
+
+
+def build_one_shot_loader(cfg, dataset_name):
+    """The test episodes of a dataset, split over the processes; they depend on TEST.SEED alone.
+
+    Returns:
+        Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` episodes.
+
+    Raises:
+        ValueError: if a class has one image and ``DATASETS.SINGLE_IMAGE_CLASSES`` is "error".
+    """
+    source = Source(dataset_name)
+    index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
+    plans = one_shot_episodes(index, cfg.TEST.EPISODES, cfg.TEST.SHOTS, cfg.TEST.SEED)
+    mapper = EPISODE_MAPPER_REGISTRY.get("one_shot")(cfg, source)
+    return _test_loader(cfg, DatasetFromList(plans, copy=False), mapper)
+
+
+def build_target_loader(cfg, dataset_name):
+    """All images of a dataset without references, for the stock evaluators.
+
+    Returns:
+        Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` dataset dicts with
+        ``image`` uint8 (3, H, W), ``height``, ``width`` and the records' own fields.
+    """
+    records = load_records(dataset_name)
+    mapper = EPISODE_MAPPER_REGISTRY.get("target")(cfg, None)
+    return _test_loader(cfg, DatasetFromList(records, copy=False), mapper)
+
+
+def _test_loader(cfg, dataset, mapper):
+    return build_detection_test_loader(
+        dataset,
+        mapper=mapper,
+        sampler=InferenceSampler(len(dataset)),
+        batch_size=cfg.TEST.BATCH_SIZE,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )

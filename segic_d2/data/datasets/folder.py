@@ -1,0 +1,176 @@
+"""Plain folders of images and masks as Detectron2 datasets.
+
+Layout A, a folder per class, one binary mask beside each image (that of FSS-1000)::
+
+    root/<class>/<stem>.jpg   root/<class>/<stem>.png        mask, or <stem>_mask.png
+
+Layout B, label maps, with optional class names::
+
+    root/images/<stem>.jpg    root/masks/<stem>.png          0 background, 255 ignored
+    root/classes.txt          one "id name" per line
+"""
+
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..image_io import IMAGE_SUFFIXES
+from ..index import label_values
+
+BACKGROUND, IGNORED = 0, 255
+
+
+def register_folder_dataset(name, root, **metadata):
+    """Register a folder of images and masks; it is read when the dataset is first loaded.
+
+    In layout A a class is named like its folder, underscores as spaces. In layout B a pixel's
+    value is its class id, and ids that ``classes.txt`` does not name are called "class ID"
+    without that file, an error with it.
+
+    Args:
+        name: name for ``DatasetCatalog``.
+        root: the folder.
+        metadata: more entries for ``MetadataCatalog``, e.g. ``thing_classes`` to rename the
+            classes.
+
+    Loading raises:
+        FileNotFoundError: naming the folder that is missing, the image without a mask or the mask
+            without an image.
+        ValueError: naming the folder without images, the class without a name, or the bad line of
+            ``classes.txt``.
+    """
+    root = Path(root)
+    DatasetCatalog.register(name, lambda: load_folder(name, root))
+    MetadataCatalog.get(name).set(root=str(root), **metadata)
+
+
+def load_folder(name, root):
+    """Dataset dicts of a folder, in sorted order; sets the metadata that they need."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"dataset {name!r}: no such folder: {root}")
+    if (root / "images").is_dir() and (root / "masks").is_dir():
+        return _load_label_maps(name, root)
+    return _load_classes(name, root)
+
+
+def _images(folder):
+    files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(f for f in files if f.is_file() and not f.name.startswith("."))
+
+
+def _set_default(metadata, **values):
+    for key, value in values.items():
+        if metadata.get(key) is None:
+            metadata.set(**{key: value})
+
+
+def pair_files(folder):
+    """(image, mask) pairs of a class folder of layout A, sorted."""
+    files = _images(folder)
+    by_name = {f.name: f for f in files}
+    stems = {}
+    for file in files:
+        stems.setdefault(file.stem, []).append(file)
+    masks, pairs = set(), []
+    for stem, group in stems.items():
+        marked = by_name.get(f"{stem}_mask.png")
+        beside = by_name.get(f"{stem}.png") if len(group) > 1 else None
+        mask = marked or beside
+        if mask is None:
+            continue
+        images = [f for f in group if f != mask]
+        if len(images) != 1:
+            raise ValueError(f"{[str(f) for f in images]} are images for one mask {mask}")
+        masks.add(mask)
+        pairs.append((images[0], mask))
+    alone = sorted(set(files) - masks - {image for image, _ in pairs})
+    if alone:
+        stem = alone[0].stem.removesuffix("_mask")
+        what = "mask without an image" if alone[0].stem != stem else "image without a mask"
+        raise FileNotFoundError(
+            f"{what}: {alone[0]}; expected an image {stem}.jpg (or another format) and its mask "
+            f"{stem}.png or {stem}_mask.png in one folder"
+        )
+    return sorted(pairs)
+
+
+def _load_classes(name, root):
+    folders = sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+    records = []
+    for class_id, folder in enumerate(folders):
+        pairs = pair_files(folder)
+        if not pairs:
+            raise ValueError(f"dataset {name!r}: no images in class folder {folder}")
+        for image, mask in pairs:
+            records.append(
+                {
+                    "file_name": str(image),
+                    "mask_file_name": str(mask),
+                    "category_id": class_id,
+                    "image_id": len(records),
+                }
+            )
+    if not records:
+        raise ValueError(
+            f"dataset {name!r}: {root} has neither class folders nor images/ and masks/"
+        )
+    classes = [d.name.replace("_", " ") for d in folders]
+    _set_default(MetadataCatalog.get(name), thing_classes=classes, evaluator_type="one_shot")
+    return records
+
+
+def _load_label_maps(name, root):
+    images = {f.stem: f for f in _images(root / "images")}
+    masks = {f.stem: f for f in _images(root / "masks")}
+    if not images:
+        raise ValueError(f"dataset {name!r}: no images in {root / 'images'}")
+    for stem in sorted(images.keys() ^ masks.keys()):
+        if stem in images:
+            raise FileNotFoundError(
+                f"image without a mask: {images[stem]}; expected {root / 'masks' / stem}.png"
+            )
+        raise FileNotFoundError(f"mask without an image: {masks[stem]}")
+    named = _read_classes(root / "classes.txt")
+    if named is None:
+        values = {v for vs in label_values([masks[s] for s in sorted(masks)]) for v in vs}
+        named = {v: f"class {v}" for v in values - {BACKGROUND, IGNORED}}
+    else:
+        _check_named(masks, named, root)
+    named[BACKGROUND] = "background"
+    classes = [named.get(i, f"class {i}") for i in range(max(named) + 1)]
+    _set_default(
+        MetadataCatalog.get(name),
+        stuff_classes=classes,
+        background_label=BACKGROUND,
+        ignore_label=IGNORED,
+        evaluator_type="sem_seg",
+    )
+    return [
+        {"file_name": str(images[s]), "sem_seg_file_name": str(masks[s]), "image_id": i}
+        for i, s in enumerate(sorted(images))
+    ]
+
+
+def _check_named(masks, named, root):
+    files = [masks[s] for s in sorted(masks)]
+    for file, values in zip(files, label_values(files), strict=True):
+        unknown = set(values) - set(named) - {BACKGROUND, IGNORED}
+        if unknown:
+            raise ValueError(
+                f"{file} shows the id {min(unknown)}, which {root / 'classes.txt'} does not name"
+            )
+
+
+def _read_classes(file):
+    """``classes.txt`` as dict id → name, or None where there is none."""
+    if not file.is_file():
+        return None
+    named = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        class_id, _, class_name = line.strip().partition(" ")
+        if not class_id.isdigit() or not class_name.strip():
+            raise ValueError(f'{file}, line {number}: expected "id name", found {line!r}')
+        named[int(class_id)] = class_name.strip()
+    return named

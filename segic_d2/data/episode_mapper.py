@@ -1,0 +1,99 @@
+"""Episode mappers: an episode's plan (which images, which classes) → its pixels and masks.
+
+An ``EPISODE_MAPPER`` is built as ``NAME(cfg, source)`` from a
+:class:`~segic_d2.data.index.Source`. A training mapper plans with ``draw(rng) -> plan`` and
+executes with ``mapper(plan) -> episode``; ``plan["seed"]`` decides everything random that is left.
+The mappers are in ``semantic_mapper.py``, ``instance_mapper.py`` and ``evaluation_mapper.py``.
+
+An episode is a dict:
+
+- ``image`` uint8 tensor (3, H, W), RGB, no side above ``INPUT.CANVAS``; not padded;
+- ``height``, ``width`` of the file as displayed; ``file_name``; ``image_id``;
+- ``task`` "semantic" or "instance"; ``seed`` int below 2**63, for the model's own draws;
+- ``entities``: N dicts ``id`` (contiguous class id; 0…N-1 in instance episodes, which add
+  ``category``) and ``name`` (None: no text);
+- ``references``: dicts ``image`` uint8 (3, h, w), ``masks`` float32 in [0, 1] (n, h, w), each
+  with a positive sum, ``entity_ids`` (n ids), ``file_name``;
+- training: ``masks`` bool (N, H, W) and, where known, ``ignore`` bool (H, W);
+- one-shot test: ``episode`` (its number), ``gt_masks`` bool (N, height, width) and, where known,
+  ``gt_ignore`` bool (height, width).
+"""
+
+from detectron2.utils.registry import Registry
+
+from .augmentation import apply_soft, plain_augmentations
+from .image_io import read_image
+from .masks import class_masks, mask_file
+from .views import check_size, draw_view, to_tensor
+
+EPISODE_MAPPER_REGISTRY = Registry("EPISODE_MAPPER")
+EPISODE_MAPPER_REGISTRY.__doc__ = "Functions (cfg, source) → episode mapper, by name."
+
+# first key after an episode's seed, by what is drawn
+TARGET, REFERENCE, TEXT = 0, 1, 2
+
+
+class EpisodeMapper:
+    """What all mappers share: the records, the names, the readers and the plain view.
+
+    Args:
+        cfg: config.
+        source: :class:`~segic_d2.data.index.Source`; only what workers need is kept.
+    """
+
+    def __init__(self, cfg, source):
+        self.cfg = cfg
+        self.dataset = source.name
+        self.records = source.records
+        self.names = source.names
+        self.plain = plain_augmentations(cfg)
+
+    def read(self, image_index):
+        """Dataset dict and picture, uint8 array (H, W, 3)."""
+        record = self.records[image_index]
+        return record, read_image(record["file_name"])
+
+    def read_classes(self, image_index, class_ids):
+        """Dataset dict, picture (H, W, 3), bool masks (N, H, W), bool ignore (H, W) or None.
+
+        Raises:
+            ValueError: naming both files and sizes, if masks and picture differ in size.
+        """
+        record, image = self.read(image_index)
+        masks, ignore = class_masks(record, class_ids)
+        check_size(masks, image, mask_file(record), record["file_name"])
+        return record, image, masks, ignore
+
+    def header(self, image_index, record, image):
+        """The fields of an episode that say which target it is."""
+        return {
+            "file_name": record["file_name"],
+            "image_id": record.get("image_id", image_index),
+            "height": image.shape[0],
+            "width": image.shape[1],
+        }
+
+    def reference(self, record, view, soft, entity_ids):
+        """A reference from a view (h, w, 3) and its soft masks (n, h, w).
+
+        Raises:
+            ValueError: naming the file and the entity, if a mask is empty.
+        """
+        for entity_id, weight in zip(entity_ids, soft.sum((1, 2)), strict=True):
+            if weight <= 0:
+                raise ValueError(
+                    f"the reference {record['file_name']} shows nothing of entity {entity_id} of "
+                    f"dataset {self.dataset!r}: its mask in {mask_file(record)} is empty"
+                )
+        return {
+            "image": to_tensor(view),
+            "masks": soft,
+            "entity_ids": list(entity_ids),
+            "file_name": record["file_name"],
+        }
+
+    def plain_reference(self, image_index, class_id):
+        """A reference of one class, the whole image with its longest side at the canvas."""
+        record, image, masks, _ = self.read_classes(image_index, [class_id])
+        view, transforms = draw_view(image, self.plain, 0)
+        return self.reference(record, view, apply_soft(transforms, masks), [class_id])

@@ -1,0 +1,73 @@
+"""Test episodes: one-shot (or K-shot) pairs, and bare targets for a context made beforehand."""
+
+import torch
+
+from .augmentation import plain_augmentations
+from .episode_mapper import EPISODE_MAPPER_REGISTRY, EpisodeMapper
+from .episodes import derive_seed
+from .image_io import read_image
+from .views import draw_view, to_tensor
+
+
+@EPISODE_MAPPER_REGISTRY.register()
+def one_shot(cfg, source):
+    """See :class:`OneShotMapper`."""
+    return OneShotMapper(cfg, source)
+
+
+@EPISODE_MAPPER_REGISTRY.register()
+def target(cfg, source):
+    """See :class:`TargetMapper`."""
+    return TargetMapper(cfg, source)
+
+
+class OneShotMapper(EpisodeMapper):
+    """An entry of :func:`~segic_d2.data.episodes.one_shot_episodes` → a test episode.
+
+    Images are resized to the canvas by their longest side; the ground truth stays at its own
+    resolution, where the metrics are computed; the class name is always given.
+    """
+
+    def __call__(self, plan):
+        class_id = plan["class"]
+        record, image, masks, ignore = self.read_classes(plan["target"], [class_id])
+        view, _ = draw_view(image, self.plain, 0)
+        episode = {
+            **self.header(plan["target"], record, image),
+            "image": to_tensor(view),
+            "task": "semantic",
+            "seed": derive_seed(self.cfg.TEST.SEED, plan["episode"]),
+            "episode": plan["episode"],
+            "entities": [{"id": class_id, "name": self.names[class_id]}],
+            "references": [self.plain_reference(i, class_id) for i in plan["references"]],
+            "gt_masks": torch.from_numpy(masks),
+        }
+        if ignore is not None:
+            episode["gt_ignore"] = torch.from_numpy(ignore)
+        return episode
+
+
+class TargetMapper:
+    """A dataset dict → the same dict with its picture, for Detectron2's stock evaluators.
+
+    ``annotations`` are left out; ``file_name``, ``image_id`` and all other fields stay.
+
+    Raises:
+        ValueError: naming the file and both sizes, if the record gives another size.
+    """
+
+    def __init__(self, cfg, source=None):
+        self.plain = plain_augmentations(cfg)
+
+    def __call__(self, record):
+        image = read_image(record["file_name"])
+        height, width = image.shape[:2]
+        said = record.get("height", height), record.get("width", width)
+        if said != (height, width):
+            raise ValueError(
+                f"{record['file_name']} is {width}x{height} px as displayed, "
+                f"its record says {said[1]}x{said[0]} px"
+            )
+        view, _ = draw_view(image, self.plain, 0)
+        rest = {k: v for k, v in record.items() if k != "annotations"}
+        return {**rest, "image": to_tensor(view), "height": height, "width": width}

@@ -1,0 +1,105 @@
+"""Training episodes of objects: two views of one image, one as target, one as reference."""
+
+import torch
+
+from .augmentation import apply_soft, instance_augmentations
+from .episode_mapper import EPISODE_MAPPER_REGISTRY, REFERENCE, TARGET, EpisodeMapper
+from .episodes import derive_seed, draw_instance
+from .masks import instance_masks, mask_file
+from .views import check_size, draw_view, to_tensor
+
+
+@EPISODE_MAPPER_REGISTRY.register()
+def instance(cfg, source):
+    """See :class:`InstanceMapper`."""
+    return InstanceMapper(cfg, source)
+
+
+class InstanceMapper(EpisodeMapper):
+    """Object-wise episodes from COCO-style annotations; both views are augmented independently.
+
+    The objects are a random choice among those that both views show (as in the released code).
+    If no object is in both, the views are drawn again up to ``INPUT.MAX_REDRAWS`` times; then the
+    whole image serves twice.
+
+    Raises:
+        ValueError: naming the dataset, if it has no annotations, or no object with a mask.
+    """
+
+    def __init__(self, cfg, source):
+        super().__init__(cfg, source)
+        if source.counts is None or not source.counts.any():
+            raise ValueError(
+                f"instance episodes need 'annotations' with a mask per object, which dataset "
+                f"{source.name!r} lacks; give it another mapper in DATASETS.EPISODE_MAPPERS"
+            )
+        self.counts = source.counts
+        self.augmentations = instance_augmentations(cfg)
+
+    def draw(self, rng):
+        options = self.cfg.INPUT.INSTANCE
+        return draw_instance(rng, self.counts, max_masks=options.MAX_MASKS, cap=options.CAP)
+
+    def __call__(self, plan):
+        record, image = self.read(plan["target"])
+        objects = _Objects(record, image)
+        for attempt in range(self.cfg.INPUT.MAX_REDRAWS + 1):
+            target, reference = (
+                draw_view(image, self.augmentations, derive_seed(plan["seed"], view, attempt))
+                for view in (TARGET, REFERENCE)
+            )
+            shared = objects.shared(plan, target[1], reference[1], least=0.5)
+            if shared:
+                break
+        else:
+            target = reference = draw_view(image, self.plain, 0)
+            shared = objects.shared(plan, target[1], reference[1], least=0.0)
+        categories, target_masks, reference_masks = zip(*shared, strict=True)
+        return {
+            **self.header(plan["target"], record, image),
+            "image": to_tensor(target[0]),
+            "masks": torch.cat(target_masks) >= 0.5,
+            "task": "instance",
+            "seed": plan["seed"],
+            "entities": [
+                {"id": i, "name": self.names[c], "category": c} for i, c in enumerate(categories)
+            ],
+            "references": [
+                self.reference(record, reference[0], torch.cat(reference_masks), range(len(shared)))
+            ],
+        }
+
+
+class _Objects:
+    """The objects of one image, decoded when first asked for: crowded images have hundreds."""
+
+    def __init__(self, record, image):
+        self.record, self.image, self.decoded = record, image, {}
+
+    def __getitem__(self, index):
+        if index not in self.decoded:
+            mask, (category,) = instance_masks(self.record, [index])
+            check_size(mask, self.image, mask_file(self.record), self.record["file_name"])
+            self.decoded[index] = mask, category
+        return self.decoded[index]
+
+    def shared(self, plan, target, reference, least):
+        """The first ``plan["cap"]`` objects of ``plan["order"]`` that both views show.
+
+        Args:
+            plan: of :func:`~segic_d2.data.episodes.draw_instance`.
+            target, reference: ``TransformList`` of each view.
+            least: a view shows an object whose soft mask reaches this somewhere, and is not empty.
+
+        Returns:
+            list of (category id, target mask (1, H, W), reference mask (1, h, w)), both soft.
+        """
+        found = []
+        for index in plan["order"]:
+            mask, category = self[index]
+            views = [apply_soft(t, mask) for t in (target, reference)]
+            if all(v.max() >= least and v.max() > 0 for v in views):
+                found.append((category, *views))
+            if len(found) == plan["cap"]:
+                break
+        return found

@@ -1,0 +1,59 @@
+"""References of all classes of a dataset, for evaluation with one fixed context."""
+
+import logging
+
+from .episodes import generator
+from .evaluation_mapper import OneShotMapper
+from .index import Source, class_names, load_records
+
+logger = logging.getLogger(__name__)
+
+
+def load_references(cfg, dataset_names, target_dataset=None):
+    """``TEST.SHOTS`` references of every class, drawn with ``TEST.SEED`` from the datasets' images.
+
+    Classes are matched by name across datasets; ids are those of the target dataset. A class with
+    fewer images gets as many references as it has images; the images come in plain views, longest
+    side at the canvas.
+
+    Args:
+        cfg: config.
+        dataset_names: registered datasets to draw from.
+        target_dataset: the dataset to be segmented; default: the first of ``dataset_names``.
+
+    Returns:
+        references: list of dicts ``image`` uint8 (3, h, w), ``masks`` float32 (1, h, w),
+        ``entity_ids`` ([class id]), ``file_name``, by class id.
+        names: dict class id → class name.
+
+    Raises:
+        ValueError: if the datasets show no class of the target dataset.
+    """
+    sources = [Source(name) for name in dataset_names]
+    target = target_dataset or dataset_names[0]
+    target_names = class_names(target, load_records(target))
+    pools = {i: [] for i in range(len(target_names))}  # class id → (source, image, its id there)
+    for number, source in enumerate(sources):
+        same = source.names == target_names
+        ids = {n: i for i, n in enumerate(target_names)}
+        for image, classes in enumerate(source.presence):
+            for c in classes:
+                class_id = c if same else ids.get(source.names[c])
+                if class_id is not None:
+                    pools[class_id].append((number, image, c))
+    missing = [target_names[i] for i, pool in pools.items() if not pool]
+    if len(missing) == len(pools):
+        raise ValueError(f"{tuple(dataset_names)} show no class of dataset {target!r}")
+    if missing:
+        logger.warning("no references, so never predicted: %s", ", ".join(map(str, missing)))
+
+    mappers = [OneShotMapper(cfg, source) for source in sources]
+    references, names = [], {}
+    for class_id, pool in pools.items():
+        rng = generator(cfg.TEST.SEED, class_id)
+        for pick in rng.permutation(len(pool))[: cfg.TEST.SHOTS]:
+            number, image, own_id = pool[pick]
+            reference = mappers[number].plain_reference(image, own_id)
+            references.append({**reference, "entity_ids": [class_id]})
+            names[class_id] = target_names[class_id]
+    return references, names
