@@ -65,9 +65,8 @@ class ColorJitter(T.Augmentation):
         self._init(locals())
 
     def get_transform(self, image):
-        around_one = [
-            (max(0.0, 1.0 - v), 1.0 + v) for v in (self.brightness, self.contrast, self.saturation)
-        ]
+        amounts = (self.brightness, self.contrast, self.saturation, self.hue)
+        around_one = [(max(0.0, 1.0 - v), 1.0 + v) for v in amounts[:3]]
         order, *factors = tv.ColorJitter.get_params(*around_one, (-self.hue, self.hue))
         operations = (
             tvf.adjust_brightness,
@@ -78,7 +77,8 @@ class ColorJitter(T.Augmentation):
 
         def jitter(picture):
             for i in order.tolist():
-                picture = operations[i](picture, factors[i])
+                if amounts[i]:  # an idle hue shift would still round through 8-bit HSV
+                    picture = operations[i](picture, factors[i])
             return picture
 
         return T.PILColorTransform(jitter)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
+from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import file_lock
 
 from .episodes import ClassIndex
@@ -32,7 +33,10 @@ def label_values(files):
     Reading tens of thousands of maps takes minutes, so the answer is kept in the cache folder
     under a hash of the names, sizes and modification times of the files.
     """
-    stats = [(str(f), os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
+    stats = []
+    for file in files:
+        stat = os.stat(PathManager.get_local_path(str(file)))
+        stats.append((str(file), stat.st_size, stat.st_mtime_ns))
     key = hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
     path = cache_folder() / "label_values" / f"{key}.json"
     try:
@@ -85,6 +89,12 @@ def class_names(name, records):
     return list(names)
 
 
+def background_ids(name, names):
+    """Ids that are never an entity: classes called "background", and ``background_label``."""
+    ids = {i for i, n in enumerate(names) if str(n).lower() == "background"}
+    return ids | {MetadataCatalog.get(name).get("background_label", None)} - {None}
+
+
 def load_records(name):
     """The dataset dicts of a registered dataset.
 
@@ -130,18 +140,17 @@ class Source:
         forms = {record_form(r) for r in records}
         if "sem_seg" in forms:
             records = [{**r, "ignore_label": ignored} for r in records]
-        self.presence = self._presence(records, ignored, metadata.get("background_label", None))
+        self.presence = self._presence(records, ignored)
         self.counts = None
         if forms == {"coco"}:
             self.counts = np.array([len(usable_annotations(r)) for r in records])
         self.files = [r["file_name"] for r in records]
         self.records = DatasetFromList(records, copy=False)
 
-    def _presence(self, records, ignored, background):
+    def _presence(self, records, ignored):
         maps = [r["sem_seg_file_name"] for r in records if record_form(r) == "sem_seg"]
         values = dict(zip(maps, label_values(maps), strict=True)) if maps else {}
-        hidden = {i for i, n in enumerate(self.names) if str(n).lower() == "background"}
-        hidden.add(background)
+        hidden = background_ids(self.name, self.names)
         presence = []
         for record in records:
             form = record_form(record)

@@ -4,7 +4,7 @@ import logging
 
 from .episodes import generator
 from .evaluation_mapper import OneShotMapper
-from .index import Source, class_names, load_records
+from .index import Source, background_ids, class_names, load_records
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,16 @@ def load_references(cfg, dataset_names, target_dataset=None):
     sources = [Source(name) for name in dataset_names]
     target = target_dataset or dataset_names[0]
     target_names = class_names(target, load_records(target))
-    pools = {i: [] for i in range(len(target_names))}  # class id → (source, image, its id there)
+    # class id → (source, image, the class's id there)
+    wanted = set(range(len(target_names))) - background_ids(target, target_names)
+    pools = {i: [] for i in sorted(wanted)}
     for number, source in enumerate(sources):
         same = source.names == target_names
         ids = {n: i for i, n in enumerate(target_names)}
         for image, classes in enumerate(source.presence):
             for c in classes:
                 class_id = c if same else ids.get(source.names[c])
-                if class_id is not None:
+                if class_id in pools:
                     pools[class_id].append((number, image, c))
     missing = [target_names[i] for i, pool in pools.items() if not pool]
     if len(missing) == len(pools):

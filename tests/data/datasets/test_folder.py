@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from segic_d2.data import register_folder_dataset
+from segic_d2.data.index import Source
+
+from .. import toy
+
+
+def picture(path, values=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((4, 6), np.uint8) if values is None else values).save(path)
+
+
+def load(root, **metadata):
+    name = toy.unique("folder")
+    register_folder_dataset(name, root, **metadata)
+    return name, DatasetCatalog.get(name)
+
+
+def test_class_folders(tmp_path):
+    for stem in ("1.jpg", "1.png", "10.webp", "10.png", "2.png", "2_mask.png"):
+        picture(tmp_path / "abe's_fish" / stem)
+    picture(tmp_path / "zebra" / "photo.JPEG")
+    picture(tmp_path / "zebra" / "photo.png")
+    (tmp_path / "zebra" / "notes.txt").write_text("not an image")
+    (tmp_path / ".hidden").mkdir()
+    name, records = load(tmp_path)
+    fish, zebra = tmp_path / "abe's_fish", tmp_path / "zebra"
+    assert [(r["file_name"], r["mask_file_name"], r["category_id"]) for r in records] == [
+        (str(fish / "1.jpg"), str(fish / "1.png"), 0),
+        (str(fish / "10.webp"), str(fish / "10.png"), 0),
+        (str(fish / "2.png"), str(fish / "2_mask.png"), 0),
+        (str(zebra / "photo.JPEG"), str(zebra / "photo.png"), 1),
+    ]
+    assert [r["image_id"] for r in records] == [0, 1, 2, 3]
+    assert MetadataCatalog.get(name).thing_classes == ["abe's fish", "zebra"]
+    assert DatasetCatalog.get(name) == records  # a second load changes nothing
+
+
+def test_given_class_names_are_kept(tmp_path):
+    picture(tmp_path / "n01" / "1.jpg")
+    picture(tmp_path / "n01" / "1.png")
+    name, _ = load(tmp_path, thing_classes=["zebra"])
+    assert Source(name).names == ["zebra"]
+
+
+@pytest.mark.parametrize(
+    "files, message",
+    [
+        (["a/1.jpg"], r"image without a mask: .*a/1\.jpg.*1\.png or 1_mask\.png"),
+        (["a/1.jpg", "a/1.png", "a/2.png"], r"image without a mask: .*a/2\.png"),
+        (["a/1.jpg", "a/1.png", "a/3_mask.png"], r"mask without an image: .*a/3_mask\.png"),
+    ],
+)
+def test_class_folders_with_a_file_missing(tmp_path, files, message):
+    for file in files:
+        picture(tmp_path / file)
+    with pytest.raises(FileNotFoundError, match=message):
+        load(tmp_path)
+
+
+def test_class_folders_that_cannot_be_used(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder: .*absent"):
+        load(tmp_path / "absent")
+    with pytest.raises(ValueError, match="neither class folders nor images/ and masks/"):
+        load(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no images in class folder .*empty"):
+        load(tmp_path)
+    for stem in ("1.jpg", "1.webp", "1.png"):
+        picture(tmp_path / "empty" / stem)
+    with pytest.raises(ValueError, match=r"1\.jpg.*1\.webp.*one mask"):
+        load(tmp_path)
+
+
+def test_label_maps_with_and_without_names(tmp_path):
+    name = toy.folder_b(tmp_path)
+    source = Source(name)
+    assert source.names == ["background", *toy.NAMES]
+    metadata = MetadataCatalog.get(name)
+    assert metadata.ignore_label == 255 and metadata.background_label == 0
+    assert source.presence == [sorted({c + 1 for c, _ in objects}) for _, objects in toy.scenes(6)]
+    (tmp_path / "b" / "classes.txt").unlink()
+    name, _ = load(tmp_path / "b")
+    assert Source(name).names == ["background", "class 1", "class 2", "class 3"]
+
+
+def test_ids_may_have_gaps(tmp_path):
+    for i in range(2):
+        picture(tmp_path / "images" / f"{i}.jpg")
+        picture(tmp_path / "masks" / f"{i}.png", np.array([[0, 3, 255]], np.uint16))
+    (tmp_path / "classes.txt").write_text("3 polar bear\n\n7 owl\n")
+    name, _ = load(tmp_path)
+    source = Source(name)
+    assert source.names[3] == "polar bear" and source.names[7] == "owl" and len(source.names) == 8
+    assert source.presence == [[3], [3]]
+
+
+def test_label_map_folders_that_cannot_be_used(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(ValueError, match="no images in .*images"):
+        load(tmp_path)
+    picture(tmp_path / "images" / "a.jpg")
+    with pytest.raises(FileNotFoundError, match=r"image without a mask: .*a\.jpg.*masks/a\.png"):
+        load(tmp_path)
+    picture(tmp_path / "masks" / "a.png", np.array([[0, 9]], np.uint8))
+    picture(tmp_path / "masks" / "b.png")
+    with pytest.raises(FileNotFoundError, match=r"mask without an image: .*b\.png"):
+        load(tmp_path)
+    picture(tmp_path / "images" / "b.jpg")
+    (tmp_path / "classes.txt").write_text("1 cat\n")
+    with pytest.raises(ValueError, match=r"a\.png shows the id 9.*classes\.txt"):
+        load(tmp_path)
+    (tmp_path / "classes.txt").write_text("1 cat\nnine dog\n")
+    with pytest.raises(ValueError, match=r"classes\.txt, line 2.*'nine dog'"):
+        load(tmp_path)
