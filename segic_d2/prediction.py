@@ -1,0 +1,93 @@
+"""What the predictor found in one picture.
+
+Shape shorthand: N entities, H×W the picture as displayed.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from .modeling.outputs import resize_to_image
+
+# masks are brought to the picture's size a few at a time: about this many pixels at once
+FULL_SIZE_PIXELS = 2**25
+
+
+@dataclass
+class Prediction:
+    """Masks of the entities in one picture, in the order of their first appearance.
+
+    Attributes:
+        masks: bool array (N, H, W), independent of each other: they may overlap.
+        scores: float32 array (N,), mean foreground probability inside each mask; 0: nothing found.
+        names: N names or None. ids: N ids, the values of ``label_map``.
+        file_name: path of the picture, or "" where it came as an array.
+    """
+
+    masks: np.ndarray
+    scores: np.ndarray
+    names: list
+    ids: list
+    file_name: str
+    _logits: torch.Tensor = field(repr=False)  # float (N, r, r) over the canvas
+    _similarity: torch.Tensor | None = field(repr=False)  # float (N, q, q) over the canvas, or None
+    _frame: tuple = field(repr=False)  # canvas px, (h, w) of the picture on it, threshold
+
+    @classmethod
+    def from_logits(cls, model, context, logits, similarity, image_size, size, file_name=""):
+        """What a model's output means at the size of the picture.
+
+        Args:
+            logits, similarity: float (N, r, r) and float (N, q, q) or None, over the canvas.
+            image_size: (h, w) of the picture on the canvas; size: its own (H, W).
+        """
+        logits = logits.float()
+        masks, scores = np.empty((len(context), *size), dtype=bool), []
+        rows = max(1, FULL_SIZE_PIXELS // (size[0] * size[1]))
+        for start in range(0, len(context), rows):
+            part = slice(start, start + rows)
+            found = model.postprocess(logits[part], image_size, *size)
+            masks[part] = found["masks"].cpu().numpy()
+            scores += found["scores"].tolist()
+        return cls(
+            masks=masks,
+            scores=np.array(scores, dtype=np.float32),
+            names=list(context.names),
+            ids=list(context.ids),
+            file_name=file_name,
+            _logits=logits.cpu(),
+            _similarity=None if similarity is None else similarity.float().cpu(),
+            _frame=(model.canvas, image_size, model.threshold),
+        )
+
+    def __len__(self):
+        return len(self.ids)
+
+    def label_map(self, background=0):
+        """One merged map, int32 (H, W): the id of the entity with the highest logit at each pixel,
+        ``background`` where no mask is.
+
+        Raises:
+            ValueError: ``background`` is the id of an entity.
+        """
+        if background in self.ids:
+            raise ValueError(f"background {background} is the id of an entity; ids are {self.ids}")
+        threshold = self._frame[2]
+        labels = np.full(self.masks.shape[1:], background, dtype=np.int32)
+        best = np.full(self.masks.shape[1:], threshold, dtype=np.float32)
+        for i, logits in zip(self.ids, self._logits, strict=True):  # one full-size map at a time
+            full = self._full_size(logits[None])[0]
+            labels[full > best] = i
+            np.maximum(best, full, out=best)
+        return labels
+
+    @property
+    def propagated(self):
+        """The propagated masks, float32 (N, H, W), mean cosine to the references (Eq. 2); None
+        unless the predictor was asked for them. Computed at each access."""
+        return None if self._similarity is None else self._full_size(self._similarity)
+
+    def _full_size(self, maps):
+        canvas, image_size, _ = self._frame
+        return resize_to_image(maps, canvas, image_size, *self.masks.shape[1:]).numpy()
