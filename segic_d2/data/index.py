@@ -96,12 +96,16 @@ def background_ids(name, names):
 
 
 def load_records(name):
-    """The dataset dicts of a registered dataset.
+    """The dataset dicts of a registered dataset, or of one whose name says where it is
+    (:func:`~segic_d2.data.datasets.register_by_name`).
 
     Raises:
         KeyError: if the dataset is not registered.
         ValueError: naming the dataset, if it is empty.
     """
+    from .datasets import register_by_name  # the datasets themselves use this module
+
+    register_by_name(name)
     records = DatasetCatalog.get(name)
     if not len(records):
         raise ValueError(f"dataset {name!r} has no images")

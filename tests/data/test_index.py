@@ -13,6 +13,7 @@ from . import toy
 
 @pytest.fixture
 def maps(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "cache_folder", cache_folder)
     monkeypatch.setenv("SEGIC_D2_CACHE", str(tmp_path / "cache"))
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for i, file in enumerate(files):

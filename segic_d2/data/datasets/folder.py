@@ -13,6 +13,8 @@ Layout B, label maps, with optional class names::
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+from detectron2.utils.file_io import PathManager
 
 from ..image_io import IMAGE_SUFFIXES
 from ..index import label_values
@@ -29,7 +31,7 @@ def register_folder_dataset(name, root, **metadata):
 
     Args:
         name: name for ``DatasetCatalog``.
-        root: the folder.
+        root: the folder; a path, or a URL that Detectron2's ``PathManager`` understands.
         metadata: more entries for ``MetadataCatalog``, e.g. ``thing_classes`` to rename the
             classes.
 
@@ -39,13 +41,35 @@ def register_folder_dataset(name, root, **metadata):
         ValueError: naming the folder without images, the class without a name, or the bad line of
             ``classes.txt``.
     """
-    root = Path(root)
     DatasetCatalog.register(name, lambda: load_folder(name, root))
     MetadataCatalog.get(name).set(root=str(root), **metadata)
 
 
+def register_by_name(name):
+    """Register a dataset whose name says where it is, so that no code is needed; else do nothing.
+
+    ``folder:ROOT`` is :func:`register_folder_dataset`, ``coco:JSON:IMAGES`` Detectron2's
+    ``register_coco_instances``: for example
+    ``DATASETS.TRAIN "('folder:/data/mushrooms', 'coco:/data/cells.json:/data/cells')"``.
+
+    Raises:
+        ValueError: naming the dataset, if its name lacks a part.
+    """
+    if name in DatasetCatalog:
+        return
+    kind, _, place = name.partition(":")
+    if kind == "folder":
+        register_folder_dataset(name, place)
+    elif kind == "coco":
+        annotations, _, images = place.partition(":")
+        if not annotations or not images:
+            raise ValueError(f"dataset {name!r}: expected coco:ANNOTATIONS.json:IMAGE_FOLDER")
+        register_coco_instances(name, {}, annotations, images)
+
+
 def load_folder(name, root):
     """Dataset dicts of a folder, in sorted order; sets the metadata that they need."""
+    root = Path(PathManager.get_local_path(str(root)))
     if not root.is_dir():
         raise FileNotFoundError(f"dataset {name!r}: no such folder: {root}")
     if (root / "images").is_dir() and (root / "masks").is_dir():

@@ -118,3 +118,14 @@ def test_label_map_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "classes.txt").write_text("1 cat\nnine dog\n")
     with pytest.raises(ValueError, match=r"classes\.txt, line 2.*'nine dog'"):
         load(tmp_path)
+
+
+def test_names_that_say_where_the_data_are(tmp_path):
+    toy.folder_a(tmp_path)
+    assert Source(f"folder:{tmp_path / 'a'}").names == sorted(toy.NAMES)
+    toy.coco(tmp_path)
+    name = f"coco:{tmp_path / 'coco.json'}:{tmp_path / 'images'}"
+    for _ in range(2):
+        assert Source(name).names == toy.NAMES
+    with pytest.raises(ValueError, match="coco:ANNOTATIONS.json:IMAGE_FOLDER"):
+        Source("coco:annotations.json")
