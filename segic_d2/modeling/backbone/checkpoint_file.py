@@ -1,0 +1,80 @@
+"""Checkpoint files as named tensors. No file is ever given the chance to run code."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+KEY = "MODEL.BACKBONE.WEIGHTS"
+_CONTAINERS = ("model", "state_dict", "module", "teacher", "model_state", "blobs")
+_HARMLESS = {  # all that a pickle of numpy arrays needs
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) not in _HARMLESS:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return super().find_class(module, name)
+
+
+def read_checkpoint(path):
+    """Named tensors of a checkpoint file.
+
+    Args:
+        path: .safetensors; .pth, .pt or .bin (PyTorch, tensors only); .pkl (Detectron2's model
+            zoo or Caffe2, numpy arrays only).
+
+    Returns:
+        (dict of name → tensor, whether the names are Caffe2's)
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another suffix; a damaged file; a file that holds more than tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{KEY}: no file {str(path)!r}; give a .safetensors, .pth or .pkl file, 'embedded', "
+            "'timm' or 'timm:TAG'"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path), False
+        if path.suffix in (".pth", ".pt", ".bin"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        elif path.suffix == ".pkl":
+            with path.open("rb") as file:
+                state = _ArrayUnpickler(file, encoding="latin1").load()
+        else:
+            raise ValueError(f"{KEY}: {path} is no .safetensors, .pth, .pt, .bin or .pkl file")
+    except (pickle.UnpicklingError, SafetensorError, EOFError, RuntimeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{KEY}: {path} is damaged or holds more than tensors ({first}); "
+            "save its state dict as .safetensors"
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{KEY}: {path} holds a {type(state).__name__}, not named tensors")
+    from_caffe2 = path.suffix == ".pkl" and "__author__" not in state
+    for container in _CONTAINERS:
+        if isinstance(state.get(container), dict):
+            state = state[container]
+            break
+    tensors = {}
+    for name, value in state.items():
+        if hasattr(value, "__array_interface__"):
+            value = torch.from_numpy(value.copy())
+        if torch.is_tensor(value) and not name.endswith("_momentum"):
+            tensors[name] = value
+    return tensors, from_caffe2

@@ -1,0 +1,152 @@
+"""MODEL.BACKBONE.WEIGHTS: weights of a frozen backbone, whichever backbone of the registry it is.
+
+They are separate from MODEL.WEIGHTS, which holds what was trained.
+"""
+
+import logging
+import re
+import sys
+
+import timm
+import torch
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+
+from .checkpoint_file import KEY, read_checkpoint
+from .embedded import embedded_weights
+from .timm_backbone import TimmBackbone
+
+logger = logging.getLogger(__name__)
+
+_TORCHVISION_RESNET = (  # from torchvision's names to Detectron2's; layer1 is res2
+    (r"^(conv1|bn1)\.", r"stem.\1."),
+    (r"^layer(\d)\.", lambda m: f"res{int(m[1]) + 1}."),
+    (r"\.bn(\d)\.", r".conv\1.norm."),
+    (r"\.downsample\.0\.", ".shortcut."),
+    (r"\.downsample\.1\.", ".shortcut.norm."),
+)
+
+
+def load_backbone_weights(backbone, weights):
+    """Load frozen weights into a backbone, all of them or none.
+
+    Args:
+        backbone: any backbone of Detectron2's registry.
+        weights: value of MODEL.BACKBONE.WEIGHTS, one of
+            "" (stays random, with a warning);
+            "embedded" (the ViT-S/14 of the demo, see ``embedded.py``);
+            "timm" or "timm:TAG" (timm's hub, for a ``TimmBackbone``);
+            a .safetensors, .pth, .pt or .bin file, or a .pkl of Detectron2's model zoo. For a
+            Detectron2 ResNet the file may be torchvision's, an ImageNet backbone or a whole
+            detector; for a timm model, anything that timm's own loader converts, position
+            embeddings of another size included.
+
+    A ResNet's STRIDE_IN_1X1 and pixel statistics are no part of a checkpoint: torchvision's need
+    False and RGB, the MSRA models of Detectron2's zoo True and BGR.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: tensors that the backbone needs are absent or of another shape (listed), the
+            file holds more than tensors, or the source does not serve this backbone.
+        RuntimeError: a download failed.
+    """
+    if not weights:
+        logger.warning(f"{KEY} is empty: the backbone is random")
+        return
+    module, source = backbone, f"{KEY} {weights!r}"
+    if isinstance(backbone, TimmBackbone):
+        module = backbone.model
+    if weights == "timm" or weights.startswith("timm:"):
+        state = _from_timm_hub(backbone, weights.partition(":")[2], source)
+    else:
+        path = embedded_weights() if weights == "embedded" else weights
+        state, from_caffe2 = read_checkpoint(path)
+        state = _strip_prefix(state, module)
+        if isinstance(backbone, TimmBackbone):
+            state = _timm_names(state, module)
+        else:
+            state = _detectron2_names(state, module, from_caffe2)
+    _load(module, state, source)
+    logger.info(f"frozen backbone loaded from {weights}")
+
+
+def _from_timm_hub(backbone, tag, source):
+    if not isinstance(backbone, TimmBackbone):
+        raise ValueError(f"{source} needs a timm backbone, not {type(backbone).__name__}")
+    architecture = backbone.name.partition(".")[0]
+    known = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+    if not known or (tag and tag not in known):
+        raise ValueError(
+            f"{source}: timm has no such weights for {architecture}; "
+            f"tags: {', '.join(known) or 'none'}"
+        )
+    name = f"{architecture}.{tag}" if tag else backbone.name
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0, **backbone.kwargs)
+    except Exception as error:  # the hub raises many kinds: no network, no access, not cached
+        raise RuntimeError(
+            f"{source}: could not fetch {name} from its hub ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}); place the file on this machine "
+            f"and set {KEY} to its path"
+        ) from error
+    return model.state_dict()
+
+
+def _strip_prefix(state, module):
+    """Remove the prefix of the backbone in a whole model, e.g. "backbone.bottom_up."."""
+    names = module.state_dict().keys()
+    if not state or not names:
+        return state
+    covered = {"": sum(name in state for name in names)}
+    # a prefix must lead to at least one tensor; a few of ours show all candidates
+    for probe in list(names)[:: max(1, len(names) // 8)]:
+        for key in state:
+            prefix = key.removesuffix(probe)
+            if prefix != key and prefix.endswith(".") and prefix not in covered:
+                covered[prefix] = sum(prefix + name in state for name in names)
+    best = max(covered, key=covered.get)
+    return {key.removeprefix(best): value for key, value in state.items() if key.startswith(best)}
+
+
+def _timm_names(state, model):
+    """What timm's loader of this family does with foreign names and position embeddings."""
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    return convert(state, model) if convert else state
+
+
+def _detectron2_names(state, module, from_caffe2):
+    if any(key.startswith("layer1.") for key in state):
+        renamed = {}
+        for key, value in state.items():
+            for pattern, new in _TORCHVISION_RESNET:
+                key = re.sub(pattern, new, key)
+            renamed[key.replace("stem.bn1.", "stem.conv1.norm.")] = value
+        state = renamed
+    if any(".norm." in key for key in state) and not any("running_" in key for key in state):
+        # the statistics of Caffe2's models are folded into weight and bias
+        for name, value in module.state_dict().items():
+            if name.endswith(("running_mean", "running_var")):
+                fill = torch.zeros_like if name.endswith("mean") else torch.ones_like
+                state[name] = fill(value)
+    return align_and_update_state_dicts(module.state_dict(), state, c2_conversion=from_caffe2)
+
+
+def _load(module, state, source):
+    """Copy ``state`` into ``module``; tensors that the module lacks are ignored."""
+    problems, needed = [], {}
+    for name, own in module.state_dict().items():
+        if name not in state:
+            if not name.endswith("num_batches_tracked"):  # counted in training only
+                problems.append(f"{name} (absent)")
+        elif state[name].shape != own.shape:
+            shapes = f"{tuple(state[name].shape)}, needed {tuple(own.shape)}"
+            problems.append(f"{name} ({shapes})")
+        else:
+            needed[name] = state[name]
+    if problems:
+        rest = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ValueError(
+            f"{source} does not fit the backbone: {len(problems)} of its "
+            f"{len(module.state_dict())} tensors are missing or of another shape: "
+            f"{', '.join(problems[:10])}{rest}"
+        )
+    module.load_state_dict(needed, strict=False)

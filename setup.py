@@ -1,0 +1,74 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# Detectron2 itself is on no package index: tools/setup_env.py installs it, or see README.md.
+# Its own dependencies are listed here, since it is installed without them.
+DETECTRON2_NEEDS = [
+    "black",
+    "cloudpickle",
+    "fvcore>=0.1.5.post20221221",
+    "hydra-core>=1.1",
+    "iopath>=0.1.9",
+    "matplotlib",
+    "omegaconf>=2.1,<2.4",
+    "opencv-python-headless",
+    "packaging",
+    "pillow>=9.4",
+    "pycocotools>=2.0.6",
+    "setuptools<81",  # its model zoo imports pkg_resources, which later ones lack
+    "tabulate",
+    "tensorboard",
+    "termcolor>=1.1",
+    "tqdm",
+    "yacs>=0.1.8",
+]
+
+EMBEDDED_NEEDS = [
+    "onnx>=1.16",  # reads the embedded weights, once
+    "scikit-image>=0.22",  # the photographs of the embedded dataset
+]
+
+README = Path(__file__).with_name("README.md")
+
+setup(
+    name="segic_d2",
+    version="0.1.0",
+    description="In-context segmentation (SegIC, ECCV 2024) as a Detectron2 project",
+    long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["segic_d2", "segic_d2.*"]) + ["segic_d2.configs"],
+    package_dir={"segic_d2.configs": "configs"},
+    package_data={
+        "segic_d2": ["**/*.json", "**/*.txt", "**/*.safetensors"],
+        "segic_d2.configs": ["**/*.yaml"],
+    },
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "timm>=1.0.20",
+        "safetensors>=0.4",
+        "numpy>=1.24",
+        *EMBEDDED_NEEDS,
+        *DETECTRON2_NEEDS,
+    ],
+    extras_require={
+        "text": ["open_clip_torch>=2.24"],
+        "diffusion": ["diffusers>=0.30", "transformers>=4.44", "accelerate>=0.33"],
+        "demo": EMBEDDED_NEEDS,
+        "dev": ["open_clip_torch>=2.24", "pytest>=8", "ruff>=0.9"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
