@@ -22,27 +22,29 @@ class Prediction:
         masks: bool array (N, H, W), independent of each other: they may overlap.
         scores: float32 array (N,), mean foreground probability inside each mask; 0: nothing found.
         names: N names or None. ids: N ids, the values of ``label_map``.
-        file_name: path of the picture, or "" where it came as an array.
+        image: uint8 array (H, W, 3), the picture as displayed.
+        file_name: its path, or "" where it came as an array.
     """
 
     masks: np.ndarray
     scores: np.ndarray
     names: list
     ids: list
+    image: np.ndarray = field(repr=False)
     file_name: str
     _logits: torch.Tensor = field(repr=False)  # float (N, r, r) over the canvas
     _similarity: torch.Tensor | None = field(repr=False)  # float (N, q, q) over the canvas, or None
     _frame: tuple = field(repr=False)  # canvas px, (h, w) of the picture on it, threshold
 
     @classmethod
-    def from_logits(cls, model, context, logits, similarity, image_size, size, file_name=""):
+    def from_logits(cls, model, context, logits, similarity, image_size, image, file_name=""):
         """What a model's output means at the size of the picture.
 
         Args:
             logits, similarity: float (N, r, r) and float (N, q, q) or None, over the canvas.
-            image_size: (h, w) of the picture on the canvas; size: its own (H, W).
+            image_size: (h, w) of the picture on the canvas; image: uint8 (H, W, 3), itself.
         """
-        logits = logits.float()
+        logits, size = logits.float(), image.shape[:2]
         masks, scores = np.empty((len(context), *size), dtype=bool), []
         rows = max(1, FULL_SIZE_PIXELS // (size[0] * size[1]))
         for start in range(0, len(context), rows):
@@ -55,6 +57,7 @@ class Prediction:
             scores=np.array(scores, dtype=np.float32),
             names=list(context.names),
             ids=list(context.ids),
+            image=image,
             file_name=file_name,
             _logits=logits.cpu(),
             _similarity=None if similarity is None else similarity.float().cpu(),

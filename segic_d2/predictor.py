@@ -166,11 +166,11 @@ class InContextPredictor:
     def _read(self, image):
         picture = to_picture(image)
         view, _ = draw_view(picture, self.augmentations, 0)
-        return to_tensor(view), picture.shape[:2], file_of(image)
+        return to_tensor(view), picture, file_of(image)
 
     @torch.no_grad()
     def _segment(self, batch, context, with_propagated_mask):
-        views, sizes, files = zip(*batch, strict=True)
+        views, pictures, files = zip(*batch, strict=True)
         dtype = PRECISIONS[self.precision]
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             features = self.model.encode_images(views)
@@ -178,7 +178,7 @@ class InContextPredictor:
         maps = [None] * len(batch)
         if with_propagated_mask:
             maps = self.model.propagated_mask(features, context)
-        rows = zip(logits, maps, features.image_sizes, sizes, files, strict=True)
+        rows = zip(logits, maps, features.image_sizes, pictures, files, strict=True)
         return [Prediction.from_logits(self.model, context, *row) for row in rows]
 
 
