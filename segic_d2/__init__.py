@@ -1,6 +1,7 @@
 """In-context segmentation as a Detectron2 project; importing it registers all its parts."""
 
 import sys
+import sysconfig
 
 try:
     import detectron2  # noqa: F401
@@ -8,10 +9,12 @@ except ModuleNotFoundError as error:
     if error.name != "detectron2":
         raise
     raise ImportError(
-        "segic_d2 needs detectron2, which no package index carries under its name. Either, in a "
-        f"checkout of segic_d2 and without a compiler:\n    make setup VENV={sys.prefix}\n"
-        "or, with its compiled operators (needs a C++ compiler):\n"
-        "    pip install --no-build-isolation "
+        "segic_d2 needs detectron2, which no package index carries under its name. Without a "
+        "compiler, as pure Python:\n"
+        "    pip install --no-deps --only-binary=:all: --python-version 3.10 --implementation cp "
+        f"--abi none --platform any --target {sysconfig.get_path('purelib')} "
+        f"sal-detectron2==0.7.2\n(in a checkout: make setup VENV={sys.prefix}), or with its "
+        "compiled operators:\n    pip install --no-build-isolation --no-deps "
         "git+https://github.com/facebookresearch/detectron2.git@a59f0563",
         name="detectron2",
     ) from error

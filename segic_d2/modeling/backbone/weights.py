@@ -121,13 +121,15 @@ def _detectron2_names(state, module, from_caffe2):
                 key = re.sub(pattern, new, key)
             renamed[key.replace("stem.bn1.", "stem.conv1.norm.")] = value
         state = renamed
-    if any(".norm." in key for key in state) and not any("running_" in key for key in state):
+    state = align_and_update_state_dicts(module.state_dict(), state, c2_conversion=from_caffe2)
+    if not any("running_" in key for key in state):
         # the statistics of Caffe2's models are folded into weight and bias
         for name, value in module.state_dict().items():
-            if name.endswith(("running_mean", "running_var")):
-                fill = torch.zeros_like if name.endswith("mean") else torch.ones_like
+            owner, _, statistic = name.rpartition(".")
+            if statistic in ("running_mean", "running_var") and f"{owner}.weight" in state:
+                fill = torch.zeros_like if statistic == "running_mean" else torch.ones_like
                 state[name] = fill(value)
-    return align_and_update_state_dicts(module.state_dict(), state, c2_conversion=from_caffe2)
+    return state
 
 
 def _load(module, state, source):

@@ -1,0 +1,142 @@
+"""The installed package, and the set-up that installs it."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _python(code, cwd, path="", **environment):
+    """Run code where the checkout cannot be imported, not even through an editable install."""
+    guard = (
+        "import sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+        f"sys.path[:] = [p for p in sys.path if p != {str(ROOT)!r}]\n"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-c", guard + code],
+        cwd=cwd,
+        env={**env, "PYTHONPATH": str(path), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Folder into which a wheel of this checkout is installed, with nothing else."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tracked = ["LICENSE", "MANIFEST.in", "pyproject.toml", "setup.py", "README.md"]
+    tracked += [str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.yaml")]
+    tracked += [str(p.relative_to(ROOT)) for p in (ROOT / "segic_d2").rglob("*.py")]
+    tracked += [str(p.relative_to(ROOT)) for p in (ROOT / "segic_d2").rglob("*.safetensors")]
+    for name in tracked:
+        if (ROOT / name).is_file():
+            copy = folder / "source" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder]
+    subprocess.run([*pip, *build, folder / "source"], check=True, capture_output=True)
+    (wheel,) = folder.glob("segic_d2-*.whl")
+    install = ["install", "--no-deps", "--no-index", "--target", folder / "site"]
+    subprocess.run([*pip, *install, wheel], check=True, capture_output=True)
+    return folder / "site"
+
+
+def test_wheel_is_imported_and_finds_every_config(installed, tmp_path):
+    configs = sorted(str(p.relative_to(ROOT / "configs")) for p in ROOT.glob("configs/**/*.yaml"))
+    assert configs
+    done = _python(
+        "import segic_d2\n"
+        "from segic_d2.config import load_config, get_config_file\n"
+        f"for name in {configs}:\n"
+        "    load_config(name)\n"
+        "    print(get_config_file(name))\n"
+        "print(segic_d2.__file__)\n",
+        cwd=tmp_path,
+        path=installed,
+    )
+    assert done.returncode == 0, done.stderr
+    folders = [str(installed / "segic_d2" / "configs" / name) for name in configs]
+    assert done.stdout.splitlines()[-len(configs) - 1 :] == [
+        *folders,
+        str(installed / "segic_d2" / "__init__.py"),
+    ]
+
+
+def test_import_without_detectron2_says_how_to_install_it(tmp_path):
+    (tmp_path / "segic_d2").mkdir()
+    source = ROOT / "segic_d2" / "__init__.py"
+    (tmp_path / "segic_d2" / "__init__.py").write_bytes(source.read_bytes())
+    block = (
+        "class Block:\n"
+        "    def find_spec(self, name, *args):\n"
+        "        if name == 'detectron2':\n"
+        "            raise ModuleNotFoundError('no detectron2', name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import segic_d2\n"
+    )
+    done = _python(block, cwd=tmp_path, path=tmp_path)
+    assert done.returncode == 1
+    assert "ImportError: segic_d2 needs detectron2" in done.stderr
+    assert f"--target {sysconfig.get_path('purelib')} sal-detectron2==0.7.2" in done.stderr
+    assert f"make setup VENV={sys.prefix}" in done.stderr
+    assert "git+https://github.com/facebookresearch/detectron2.git" in done.stderr
+
+
+def _setup_env(tmp_path, **environment):
+    # -S -E: the standard library alone, as on a fresh machine
+    return subprocess.run(
+        [sys.executable, "-S", "-E", str(ROOT / "tools" / "setup_env.py")],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_setup_fails_with_one_line(tmp_path):
+    broken = tmp_path / "env"
+    (broken / "bin").mkdir(parents=True)
+    (broken / "bin" / "python").symlink_to("/bin/false")
+    done = _setup_env(tmp_path, VENV=str(broken))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {broken}/bin/python does not run: remove {broken} and run again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "output, advice",
+    [
+        ("ERROR: Could not install: [Errno 28] No space left on device", "disk is full"),
+        (
+            "WARNING: Retrying after connection broken by 'NewConnectionError(...: Failed to "
+            "establish a new connection: [Errno -2] Name or service not known'\n"
+            "ERROR: No matching distribution found for torch>=2.4",
+            "index cannot be reached",
+        ),
+        ("ERROR: No matching distribution found for timm>=9", "no timm>=9 for this Python 3.99"),
+        ("  ERROR: Failed building wheel for foo\nerror: x", "foo has no wheel for this Python"),
+        ("some\nERROR: something else\n", "ERROR: something else"),
+    ],
+)
+def test_setup_explains_what_pip_says(output, advice, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import setup_env
+
+    diagnosis = setup_env._diagnose(output, "3.99")
+    assert advice in diagnosis and "\n" not in diagnosis
+
+
+def test_make_help_names_every_variable():
+    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    for word in ("VENV", "PYTHON", "DETECTRON2", "TORCH", "FORCE", "SEGIC_D2_CACHE", "ARGS"):
+        assert word in text
