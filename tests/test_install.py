@@ -125,6 +125,7 @@ def test_setup_fails_with_one_line(tmp_path):
         ),
         ("ERROR: No matching distribution found for timm>=9", "no timm>=9 for this Python 3.99"),
         ("  ERROR: Failed building wheel for foo\nerror: x", "foo has no wheel for this Python"),
+        ("fatal: unable to access 'https://x.y/z/': Could not", "https://x.y/z/ failed: check"),
         ("some\nERROR: something else\n", "ERROR: something else"),
     ],
 )

@@ -48,11 +48,17 @@ DIAGNOSES = (
         "the package index cannot be reached: check the network, or point pip at your index "
         "(PIP_INDEX_URL)",
     ),
+    (
+        r"fatal: unable to access '(?P<what>[^']*)'|(?P<other>git clone) .*did not run successfully"
+        r"|Cannot find command '(?P<tool>git)'",
+        "{what} failed: check the address, the network and that git is installed, or leave "
+        "DETECTRON2 empty",
+    ),
     (r"Permission denied|Errno 13", "no permission to write: choose another folder with VENV="),
     (
         r"No matching distribution found for (?P<what>\S+)",
-        "the package index has no {what} for this Python {python} on this machine: try another "
-        "Python with PYTHON=",
+        "the package index has no {what} for this Python {python} on this machine, or cannot be "
+        "reached: check the network and PIP_INDEX_URL, or try another Python with PYTHON=",
     ),
     (
         r"Failed building wheel for (?P<what>\S+)|(?P<other>error: command '\S+') failed",
@@ -122,7 +128,7 @@ def main():
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        print(f"error: {_diagnose(str(error), '')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("error: interrupted; run again to go on", file=sys.stderr)
@@ -143,6 +149,7 @@ def setup(environment):
     if not ready:
         with _step(f"environment in {environment.folder}"):
             environment.create()
+            environment.stamp.unlink(missing_ok=True)  # what is half done is not done
         with _step("torch and torchvision (large, may take minutes)"):
             environment.pip("install", "setuptools<81", "wheel", *shlex.split(torch))
         with _step("segic_d2 and its dependencies"):
@@ -283,9 +290,10 @@ def _diagnose(output, python):
         match = re.search(pattern, output)
         if match:
             groups = match.groupdict()
-            what = groups.get("what") or groups.get("other") or ""
+            what = next((group for group in groups.values() if group), "")
             return advice.format(what=what, python=python)
-    errors = [line for line in output.splitlines() if "error" in line.lower()]
+    lines = [line for line in output.splitlines() if not line.startswith("note:")]
+    errors = [line for line in lines if "error" in line.lower()]
     return (errors or [_last_line(output)])[-1].strip()
 
 
