@@ -83,5 +83,5 @@ def _first_free(candidates, taken, base=None, suffix=""):
 
 
 def safe_name(text):
-    """A text as part of a file name: letters, digits, ``.``, ``-`` and ``_``, at most 100."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._")[:100] or "unnamed"
+    """A text as part of a file name: letters, digits, ``.``, ``-`` and ``_``, at most 80."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("._")[:80] or "unnamed"

@@ -53,7 +53,10 @@ class InContextPredictor:
             cfg.merge_from_list(list(opts))
         else:
             cfg = load_config(str(config), opts)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        try:
+            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        except RuntimeError as error:
+            raise ValueError(f"device is {device!r}: {error}") from error
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here")
         _check_run(device, precision, batch_size)

@@ -332,6 +332,8 @@ def test_weights_opts_and_config_file(model, references, tmp_path, caplog):
     assert "decoder is random" in caplog.text
     with pytest.raises(FileNotFoundError, match="absent.pth"):
         InContextPredictor(cfg, "absent.pth", "cpu")
+    with pytest.raises(ValueError, match="device is 'abacus'"):
+        InContextPredictor(cfg, device="abacus")
     with pytest.raises(FileNotFoundError, match="absent.yaml"):
         InContextPredictor("absent.yaml", device="cpu")
 
