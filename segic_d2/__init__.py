@@ -18,3 +18,20 @@ except ModuleNotFoundError as error:
         "git+https://github.com/facebookresearch/detectron2.git@a59f0563",
         name="detectron2",
     ) from error
+
+from . import evaluation  # noqa: E402, F401
+from .config import add_segic_config, get_config_file, load_config  # noqa: E402
+from .data import register_folder_dataset  # noqa: E402
+from .modeling import Context, InContextMaskHead, SegIC  # noqa: E402
+from .predictor import InContextPredictor  # noqa: E402
+
+__all__ = [
+    "Context",
+    "InContextMaskHead",
+    "InContextPredictor",
+    "SegIC",
+    "add_segic_config",
+    "get_config_file",
+    "load_config",
+    "register_folder_dataset",
+]

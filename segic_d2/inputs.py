@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from .data.image_io import (
-    _to_rgb,
-    _upright,
+    to_rgb,
+    upright,
     read_binary_mask,
     read_image,
     read_label_map,
@@ -40,7 +40,7 @@ def to_picture(image):
     if isinstance(image, str | os.PathLike):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return np.array(_to_rgb(_upright(image)))
+        return np.array(to_rgb(upright(image)))
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):
@@ -57,7 +57,7 @@ def to_picture(image):
         )
     if image.dtype == np.uint16:
         image = np.rint(image / 257).astype(np.uint8)
-    return np.array(_to_rgb(Image.fromarray(np.ascontiguousarray(image))))
+    return np.array(to_rgb(Image.fromarray(np.ascontiguousarray(image))))
 
 
 def to_masks(mask, size, as_ids=False):

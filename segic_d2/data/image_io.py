@@ -29,7 +29,7 @@ def _opened(path):
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _upright(image):
+def upright(image):
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001  EXIF is written by anything; a broken block is no rotation
@@ -46,7 +46,7 @@ def _grey16_to_8(image):
     return Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
 
 
-def _to_rgb(image):
+def to_rgb(image):
     if image.mode.startswith("I"):  # "I;16", "I;16B", and "I", which older Pillow uses for 16 bits
         image = _grey16_to_8(image)
     elif image.mode == "F":
@@ -75,7 +75,7 @@ def read_image(path):
         ValueError: naming the file, if it is not an image or its pixel format is not supported.
     """
     with _opened(path) as image:
-        return np.array(_to_rgb(_upright(image)))
+        return np.array(to_rgb(upright(image)))
 
 
 def read_label_map(path):

@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from detectron2.utils.registry import Registry
 from torch import nn
 
-from ..data.build import build_one_shot_loader, build_target_loader, load_references
+from ..data import build_one_shot_loader, build_target_loader, load_references
 from ..evaluation import OneShotEvaluator, build_coco_evaluator, build_sem_seg_evaluator
 
 EVALUATION_REGISTRY = Registry("EVALUATION")

@@ -1,0 +1,12 @@
+"""Evaluators that Detectron2 lacks, and its stock ones set up for episodes."""
+
+from .one_shot import OneShotEvaluator
+from .stock import build_coco_evaluator, build_sem_seg_evaluator
+from .threshold import BestThresholdEvaluator
+
+__all__ = [
+    "BestThresholdEvaluator",
+    "OneShotEvaluator",
+    "build_coco_evaluator",
+    "build_sem_seg_evaluator",
+]

@@ -1,0 +1,45 @@
+"""How far the propagated mask alone goes: its mIoU at the best single threshold."""
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+
+from .pooling import EpisodeCounts
+
+LEVELS = 2000  # thresholds in [-1, 1]
+
+
+class BestThresholdEvaluator(EpisodeCounts):
+    """mIoU of (propagated mask > t), t being the best threshold for the whole dataset.
+
+    The threshold is chosen on the evaluated data itself, which no real use could do: an upper bound
+    of what thresholding can reach, to compare a decoder with.
+    """
+
+    key = "propagated_mask"
+
+    def count(self, values, truth):
+        """Histograms (2, LEVELS) of the map's values in the foreground and the background."""
+        bins = ((values.float().clamp(-1, 1) + 1) / 2 * LEVELS).long().clamp(max=LEVELS - 1)
+        return np.stack(
+            [torch.bincount(bins[part], minlength=LEVELS).numpy() for part in (truth, ~truth)]
+        )
+
+    def evaluate(self):
+        """Percentages {"propagated_mask": {"mIoU", "threshold", "episodes"}}."""
+        totals = self.gather()
+        if totals is None:
+            return None
+        # at threshold level k, everything in bins k, k+1, … is foreground
+        above = np.stack(list(totals.values()))[..., ::-1].cumsum(-1)[..., ::-1]
+        truth = above[:, 0, :1]
+        iou = above[:, 0] / np.maximum(truth + above[:, 1], 1)
+        mean = iou.mean(0)
+        best = int(mean.argmax())
+        result = {
+            "mIoU": 100 * mean[best],
+            "threshold": 2 * best / LEVELS - 1,
+            "episodes": self.episodes,
+        }
+        return OrderedDict(propagated_mask=OrderedDict(result))
