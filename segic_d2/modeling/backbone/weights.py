@@ -12,7 +12,6 @@ import torch
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 
 from .checkpoint_file import KEY, read_checkpoint
-from .embedded import embedded_weights
 from .timm_backbone import TimmBackbone
 
 logger = logging.getLogger(__name__)
@@ -58,8 +57,11 @@ def load_backbone_weights(backbone, weights):
     if weights == "timm" or weights.startswith("timm:"):
         state = _from_timm_hub(backbone, weights.partition(":")[2], source)
     else:
-        path = embedded_weights() if weights == "embedded" else weights
-        state, from_caffe2 = read_checkpoint(path)
+        if weights == "embedded":
+            from .embedded import embedded_weights  # here, since that module is also run by itself
+
+            weights = embedded_weights()
+        state, from_caffe2 = read_checkpoint(weights)
         state = _strip_prefix(state, module)
         if isinstance(backbone, TimmBackbone):
             state = _timm_names(state, module)
