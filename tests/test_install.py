@@ -34,8 +34,8 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     tracked = ["LICENSE", "MANIFEST.in", "pyproject.toml", "setup.py", "README.md"]
     tracked += [str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.yaml")]
-    tracked += [str(p.relative_to(ROOT)) for p in (ROOT / "segic_d2").rglob("*.py")]
-    tracked += [str(p.relative_to(ROOT)) for p in (ROOT / "segic_d2").rglob("*.safetensors")]
+    files = (p for p in (ROOT / "segic_d2").rglob("*") if "__pycache__" not in p.parts)
+    tracked += [str(p.relative_to(ROOT)) for p in files]
     for name in tracked:
         if (ROOT / name).is_file():
             copy = folder / "source" / name
@@ -69,6 +69,24 @@ def test_wheel_is_imported_and_finds_every_config(installed, tmp_path):
         *folders,
         str(installed / "segic_d2" / "__init__.py"),
     ]
+
+
+def test_wheel_segments_with_a_tiny_random_backbone(installed, tmp_path):
+    done = _python(
+        "import numpy as np\n"
+        "from segic_d2 import InContextPredictor\n"
+        "opts = ['MODEL.TIMM.NAME', 'test_vit', 'MODEL.BACKBONE.WEIGHTS', '', 'INPUT.CANVAS', 64,\n"
+        "        'MODEL.SEGIC.TEXT.NAME', 'none', 'MODEL.SEGIC.META', False]\n"
+        "predictor = InContextPredictor('segic_dinov2_S.yaml', device='cpu', opts=opts)\n"
+        "image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)\n"
+        "predictor.set_references([(image, image[:, :, 0] > 128, 'noise')])\n"
+        "result = predictor(image)\n"
+        "print(tuple(result.masks.shape), result.names, predictor.__module__)\n",
+        cwd=tmp_path,
+        path=installed,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "(1, 40, 60) ['noise'] segic_d2.predictor"
 
 
 def test_import_without_detectron2_says_how_to_install_it(tmp_path):
