@@ -67,7 +67,7 @@ def overlay(image, masks, ids=None, texts=None):
     canvas, colours = Visualizer(image), entity_colours() / 255
     for mask, i, text in zip(masks, ids, texts, strict=True):
         if mask.any():
-            canvas.draw_binary_mask(mask, color=colours[i % 256], text=text, area_threshold=0)
+            canvas.draw_binary_mask(mask, color=colours[int(i) % 256], text=text, area_threshold=0)
     return canvas.get_output().get_image()
 
 

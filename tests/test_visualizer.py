@@ -28,7 +28,7 @@ def test_overlay_colours_masks_and_nothing_else():
     first, second = picture[20, 12], picture[20, 40]
     assert np.ptp(first) > 20 and np.ptp(second) > 20 and np.abs(first - second).max() > 20
     np.testing.assert_array_equal(picture[20, 57], [100, 100, 100])
-    swapped = overlay(GREY, masks, ids=[2, 1])
+    swapped = overlay(GREY, masks, ids=np.array([2, 1], np.uint8))  # as np.unique gives them
     np.testing.assert_array_equal(swapped[20, 12], overlay(GREY, masks[[0]], ids=[2])[20, 12])
     assert (overlay(GREY, masks, texts=["cat", "dog"]) != picture).any()
     np.testing.assert_array_equal(overlay(GREY, masks & False), GREY)
