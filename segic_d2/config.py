@@ -82,6 +82,7 @@ def add_segic_config(cfg):
 
     m.ENTITY_CHUNK = 0  # entities decoded at once at inference; 0: all
     m.IMAGE_CHUNK = 8  # images encoded at once
+    m.FEATURE_MEMORY = 0  # MB of frozen features kept in memory, found by their pixels; 0: none
     m.TEST = CN()
     m.TEST.THRESHOLD = 0.0  # a pixel is foreground where its logit is above this
     m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances

@@ -16,6 +16,7 @@ from torchvision.ops import masks_to_boxes
 
 from .backbone.weights import load_backbone_weights
 from .context import Context, Queries
+from .feature_memory import FeatureMemory
 from .losses import EpisodeCriterion
 from .outputs import mask_scores, resize_to_image, to_instances, to_sem_seg
 from .reference import pool_references
@@ -75,6 +76,7 @@ class SegIC(nn.Module):
         criterion,
         entity_chunk,
         image_chunk,
+        memory,
         threshold,
         outputs,
         num_classes,
@@ -91,6 +93,7 @@ class SegIC(nn.Module):
         self.semantic_template, self.instance_text = semantic_template, instance_text
         self.criterion = criterion
         self.entity_chunk, self.image_chunk = entity_chunk, image_chunk
+        self.memory = memory
         self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
         shape = (1, 3, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).reshape(shape), False)
@@ -147,6 +150,7 @@ class SegIC(nn.Module):
             ),
             "entity_chunk": m.ENTITY_CHUNK,
             "image_chunk": m.IMAGE_CHUNK,
+            "memory": FeatureMemory(m.FEATURE_MEMORY),
             "threshold": m.TEST.THRESHOLD,
             "outputs": m.TEST.OUTPUTS,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
@@ -165,8 +169,8 @@ class SegIC(nn.Module):
     @property
     def fingerprint(self):
         """What a context depends on: backbone, tap, hash of its weights, canvas, pooling, text."""
-        tensors = dict(self.backbone.state_dict())
-        state = tuple((t.data_ptr(), t._version) for t in tensors.values())
+        tensors = self.backbone.state_dict()
+        state = self._backbone_state()
         if self._weights_hash is None or self._weights_hash[0] != state:
             digest = hashlib.sha256()
             for name, tensor in sorted(tensors.items()):
@@ -181,6 +185,10 @@ class SegIC(nn.Module):
             "mask_pooling": self.mask_pooling,
             "text": self.text_encoder.identity if self.text_encoder else None,
         }
+
+    def _backbone_state(self):
+        """Changes whenever a tensor of the backbone is written or replaced; cheap."""
+        return tuple((t.data_ptr(), t._version) for t in self.backbone.state_dict().values())
 
     # ---- the three public steps ------------------------------------------------------------
 
@@ -206,7 +214,20 @@ class SegIC(nn.Module):
                     f"INPUT.CANVAS {self.canvas}"
                 )
             sizes.append(tuple(image.shape[1:]))
-        maps = []
+        if not self.memory.capacity:
+            return Features(torch.cat(list(self._run_backbone(images))), sizes)
+        self.memory.use(self._backbone_state())
+        keys = [self.memory.key(image) for image in images]
+        maps = {key: self.memory.get(key) for key in keys}
+        new = {key: image for key, image in zip(keys, images, strict=True) if maps[key] is None}
+        encoded = (one for part in self._run_backbone(list(new.values())) for one in part)
+        for key, one in zip(new, encoded, strict=True):
+            maps[key] = one
+            self.memory.put(key, one)
+        return Features(torch.stack([maps[key] for key in keys]), sizes)
+
+    def _run_backbone(self, images):
+        """Feature maps (≤ IMAGE_CHUNK, C, g, g) of normalised, padded images, chunk by chunk."""
         for start in range(0, len(images), self.image_chunk):
             part = images[start : start + self.image_chunk]
             batch = self.pixel_mean.new_zeros(len(part), 3, self.canvas, self.canvas)
@@ -217,8 +238,7 @@ class SegIC(nn.Module):
                 row[:, : image.shape[1], : image.shape[2]] = (
                     pixels - self.pixel_mean[0]
                 ) / self.pixel_std[0]
-            maps.append(self.backbone(batch)[self.in_feature].float())
-        return Features(torch.cat(maps), sizes)
+            yield self.backbone(batch)[self.in_feature].float()
 
     def encode_context(self, references, names=None, task="semantic"):
         """Turn references into a context, once per set of references.
