@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from .data.image_io import (
-    to_rgb,
-    upright,
     read_binary_mask,
     read_image,
     read_label_map,
+    to_rgb,
+    upright,
 )
 from .data.masks import IGNORE_LABEL, decode
 

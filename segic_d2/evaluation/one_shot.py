@@ -28,7 +28,7 @@ class OneShotEvaluator(EpisodeCounts):
         return np.array([inside, either, len(mask) - either, len(mask) - inside], dtype=np.int64)
 
     def evaluate(self):
-        """Percentages {"one_shot": {"mIoU", "FB-IoU", "episodes", "IoU-<class>" …}}."""
+        """Percentages {"one_shot": {"mIoU", "FB_IoU", "episodes", "IoU-<class>" …}}."""
         totals = self.gather()
         if totals is None:
             return None
@@ -38,7 +38,7 @@ class OneShotEvaluator(EpisodeCounts):
         foreground, background = (pooled[i] / max(pooled[i + 1], 1) for i in (0, 2))
         result = OrderedDict()
         result["mIoU"] = 100 * iou.mean()
-        result["FB-IoU"] = 100 * (foreground + background) / 2
+        result["FB_IoU"] = 100 * (foreground + background) / 2
         result["episodes"] = self.episodes
         per_class = {self.class_name(c): 100 * v for c, v in zip(totals, iou, strict=True)}
         table = create_small_table({k: f"{v:.1f}" for k, v in list(per_class.items())[:12]})

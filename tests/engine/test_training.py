@@ -1,0 +1,175 @@
+"""train_net.py as people run it: resumed after a kill, in two processes, and evaluated."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import HookBase
+
+from segic_d2.config import load_config
+from segic_d2.engine import EpisodeTrainer
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    *("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.WEIGHTS", "", "MODEL.SEGIC.META", "False"),
+    *("MODEL.TIMM.NAME", "vit_tiny_patch16_224", "MODEL.TIMM.BLOCKS", "(0,)"),
+    *("INPUT.CANVAS", "96", "MODEL.SEGIC.DECODER.WIDTH", "32", "MODEL.SEGIC.DECODER.MLP", "64"),
+    *("MODEL.SEGIC.LOSS.NUM_POINTS", "256", "SOLVER.IMS_PER_BATCH", "4"),
+    *("SOLVER.BASE_LR", "0.001", "SOLVER.STEPS", "(7,)", "DATALOADER.NUM_WORKERS", "2"),
+    *("TEST.EPISODES", "12", "TEST.BATCH_SIZE", "4", "DATASETS.TEST", "('shapes_seen_coco',)"),
+]
+
+
+def options(output, **changes):
+    opts = [*TINY, "OUTPUT_DIR", str(output)]
+    for key, value in changes.items():
+        opts += [key.replace("__", "."), str(value)]
+    return opts
+
+
+def command(output, *flags, **changes):
+    config = str(ROOT / "configs/Base-SegIC.yaml")
+    line = [sys.executable, str(ROOT / "train_net.py"), "--config-file", config, *flags]
+    return line + options(output, **changes)
+
+
+def run(output, *flags, **changes):
+    done = subprocess.run(
+        command(output, *flags, **changes), cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+class Losses(HookBase):
+    """The plain losses of every iteration."""
+
+    def __init__(self):
+        self.values = {}
+
+    def after_step(self):
+        latest = self.trainer.storage.latest()
+        names = ("loss_mask", "loss_dice", "lr")
+        self.values[self.trainer.iter] = tuple(latest[k][0] for k in names)
+
+
+def train_here(output, resume, **changes):
+    cfg = load_config(str(ROOT / "configs/Base-SegIC.yaml"), options(output, **changes))
+    torch.manual_seed(cfg.SEED)
+    os.makedirs(output, exist_ok=True)
+    trainer = EpisodeTrainer(cfg)
+    trainer.resume_or_load(resume)
+    losses = Losses()
+    trainer.register_hooks([losses])
+    # the recorder must run before the hook that moves the learning rate on
+    trainer._hooks.insert(0, trainer._hooks.pop())
+    trainer.train()
+    return losses.values, torch.load(Path(output) / "model_final.pth", weights_only=True)["model"]
+
+
+def test_a_killed_run_resumes_exactly(tmp_path):
+    """Kill -9 between two checkpoints, with two workers; the rest equals an uninterrupted run, also
+    past the step of the learning rate."""
+    whole, weights = train_here(tmp_path / "whole", False, SOLVER__MAX_ITER=10)
+    lasting = {"SOLVER__MAX_ITER": 10_000, "SOLVER__CHECKPOINT_PERIOD": 4}
+    log = (tmp_path / "log").open("w")
+    process = subprocess.Popen(
+        command(tmp_path / "killed", **lasting), cwd=ROOT, stdout=log, stderr=log
+    )
+    checkpoint = tmp_path / "killed/last_checkpoint"
+    try:
+        for _ in range(1200):
+            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            if checkpoint.exists() and checkpoint.read_text() == "model_0000003.pth":
+                break
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    # it may have come further than the first checkpoint; the test needs an early one
+    checkpoint.write_text("model_0000003.pth")
+    rest, resumed = train_here(tmp_path / "killed", True, SOLVER__MAX_ITER=10)
+    assert sorted(rest) == list(range(4, 10))
+    assert rest == {i: whole[i] for i in rest}
+    assert whole[9][2] == pytest.approx(whole[0][2] / 10)
+    assert weights.keys() == resumed.keys()
+    assert all(torch.equal(weights[k], resumed[k]) for k in weights)
+
+
+def test_two_processes_train_and_evaluate_as_one(tmp_path):
+    """gloo on the CPU: the losses and weights of one process with the same total batch, and one
+    set of results."""
+    metrics = {}
+    for flags in (("--num-gpus", "1"), ("--num-gpus", "2")):
+        folder = tmp_path / flags[1]
+        out = run(folder, *flags, SOLVER__MAX_ITER=3, TEST__EVAL_PERIOD=3)
+        assert out.count("copypaste: Task: one_shot") == 1
+        lines = [json.loads(x) for x in (folder / "metrics.json").read_text().splitlines()]
+        merged = {k: v for line in lines for k, v in line.items()}
+        weights = torch.load(folder / "model_final.pth", weights_only=True)["model"]
+        metrics[flags[1]] = merged, weights
+    (one, weights), (two, weights_two) = metrics["1"], metrics["2"]
+    for key in ("loss_mask", "loss_dice", "total_loss"):
+        assert two[key] == pytest.approx(one[key], rel=1e-4), key
+    assert two["one_shot/episodes"] == one["one_shot/episodes"] == 12
+    assert two["one_shot/mIoU"] == pytest.approx(one["one_shot/mIoU"], abs=0.5)
+    for key in weights:  # Adam's normalised steps amplify rounding where gradients are near 0
+        difference = (weights[key].float() - weights_two[key].float()).abs()
+        assert difference.mean() < 2e-4, key
+
+
+def test_checkpoints_hold_trainable_weights_only(tmp_path):
+    from detectron2.modeling import build_model
+
+    from segic_d2.checkpoint import SegICCheckpointer
+
+    train_here(tmp_path, False, SOLVER__MAX_ITER=1, DATALOADER__NUM_WORKERS=0)
+    saved = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    assert not [k for k in saved["model"] if not k.startswith("sem_seg_head.")]
+    assert not list(tmp_path.glob("*.part"))
+    model = build_model(load_config(str(ROOT / "configs/Base-SegIC.yaml"), options(tmp_path)))
+    checkpointer = SegICCheckpointer(model)
+    checkpointer.load(str(tmp_path / "model_final.pth"))
+    for key, value in saved["model"].items():
+        assert torch.equal(model.state_dict()[key], value)
+    with pytest.raises(FileNotFoundError, match="MODEL.WEIGHTS.*nothing.pth"):
+        checkpointer.load(str(tmp_path / "nothing.pth"))
+    torch.save({"model": {"conv.weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="none of the model's trainable tensors"):
+        checkpointer.load(str(tmp_path / "other.pth"))
+
+
+def test_stock_evaluators_run_on_the_embedded_data(tmp_path):
+    """Class-wise label maps and instances from one fixed context, in two stock evaluators."""
+    for dataset, evaluator, metric in (
+        ("shapes_seen_sem_seg", "sem_seg", "sem_seg/mIoU"),
+        ("shapes_seen_coco", "coco", "segm/AP"),
+    ):
+        cfg = load_config(
+            str(ROOT / "configs/Base-SegIC.yaml"),
+            options(
+                tmp_path / evaluator,
+                DATASETS__TEST=(dataset,),
+                DATASETS__REFERENCE=(dataset.replace("seen", "train"),),
+                TEST__EVALUATORS=(evaluator,),
+                DATALOADER__NUM_WORKERS=0,
+            ),
+        )
+        torch.manual_seed(0)
+        results = EpisodeTrainer.test(cfg, EpisodeTrainer.build_model(cfg))
+        task, name = metric.split("/")
+        assert 0 <= results[task][name] <= 100
+
+
+def test_a_cpu_has_no_mixed_precision_training():
+    cfg = load_config(opts=[*TINY, "SOLVER.AMP.ENABLED", True])
+    with pytest.raises(ValueError, match="SOLVER.AMP.ENABLED needs a GPU"):
+        EpisodeTrainer(cfg)
+    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER is 'LION'"):
+        EpisodeTrainer.build_optimizer(load_config(opts=["SOLVER.OPTIMIZER", "LION"]), None)
