@@ -4,6 +4,7 @@ import logging
 import weakref
 from collections import OrderedDict
 
+import torch
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
 from detectron2.modeling import build_model
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
@@ -24,6 +25,8 @@ def create_ddp_model(model):
     """
     if comm.get_world_size() == 1:
         return model
+    for buffer in model.buffers():  # the random Fourier matrix; DDP itself sends only parameters
+        torch.distributed.broadcast(buffer, 0)
     on_gpu = model.device.type == "cuda"
     return DistributedDataParallel(
         model,

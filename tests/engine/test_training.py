@@ -55,8 +55,8 @@ class Losses(HookBase):
 
     def after_step(self):
         latest = self.trainer.storage.latest()
-        names = ("loss_mask", "loss_dice", "lr")
-        self.values[self.trainer.iter] = tuple(latest[k][0] for k in names)
+        rate = self.trainer._trainer.optimizer.param_groups[0]["lr"]
+        self.values[self.trainer.iter] = latest["loss_mask"][0], latest["loss_dice"][0], rate
 
 
 def train_here(output, resume, **changes):
