@@ -51,8 +51,8 @@ def _log_uniform(rng, low, high):
 
 
 def _scale(rng, low, high):
-    """Mostly low to high, one in sixteen tiny, of the frame's shorter side."""
-    return _log_uniform(rng, 0.05, 0.12) if rng.random() < 1 / 16 else _log_uniform(rng, low, high)
+    """Mostly low to high, one in ten tiny, of the frame's shorter side."""
+    return _log_uniform(rng, 0.05, 0.12) if rng.random() < 0.1 else _log_uniform(rng, low, high)
 
 
 def plan_scene(vocabulary, focal, rng):
@@ -63,13 +63,14 @@ def plan_scene(vocabulary, focal, rng):
         focal: 1-based id of the category that the scene is about.
     """
     others = [c for c in range(1, len(vocabulary.categories) + 1) if c != focal]
-    extra = rng.choice(others, size=rng.choice(3, p=(0.35, 0.4, 0.25)), replace=False)
+    extra = rng.choice(others, size=rng.choice(3, p=(0.5, 0.35, 0.15)), replace=False)
     things, present = [], [focal, *(int(c) for c in extra)]
     for category in present:
         texture, family = vocabulary.categories[category - 1]
-        low, high = (0.3, 1.0) if category == focal else (0.2, 0.7)
-        for copy in range(rng.choice((1, 2, 3), p=(0.6, 0.28, 0.12))):
-            scale = _scale(rng, low, high if copy == 0 else 0.45)
+        low, high = (0.4, 1.0) if category == focal else (0.3, 0.8)
+        things.append(Thing(family, texture, _log_uniform(rng, low, high), category))
+        for _ in range(rng.choice(3, p=(0.6, 0.3, 0.1))):
+            scale = _scale(rng, 0.2, 0.5)
             things.append(Thing(family, texture, scale, category))
     for category in present:
         things.append(_distractor(vocabulary, category, rng))
@@ -79,16 +80,14 @@ def plan_scene(vocabulary, focal, rng):
 def _distractor(vocabulary, category, rng):
     texture, family = vocabulary.categories[category - 1]
     named = set(vocabulary.categories)
-    scale = _scale(rng, 0.15, 0.6)
-    if rng.random() < 0.4:  # the same texture on another shape, which may have a name itself
+    scale = _scale(rng, 0.15, 0.45)
+    if rng.random() < 0.25:  # the same texture on another shape, which may have a name itself
         family = str(rng.choice([f for f in vocabulary.families if f != family]))
         named_id = dict(zip(vocabulary.categories, range(1, len(named) + 1), strict=True))
         return Thing(family, texture, scale, named_id.get((texture, family), 0), category)
-    # the same colours in another texture, on the same shape or any, if that pair has no name
-    free = [(t, f) for t in vocabulary.textures for f in vocabulary.families if t != texture]
-    free = [pair for pair in free if pair not in named]
-    same = [pair for pair in free if pair[1] == family]
-    pairs = same if same and rng.random() < 0.5 else free
+    # the same colours in another texture on another shape, if that pair has no name
+    pairs = [(t, f) for t in vocabulary.textures for f in vocabulary.families]
+    pairs = [p for p in pairs if p[0] != texture and p[1] != family and p not in named]
     other, family = pairs[rng.integers(len(pairs))]
     return Thing(family, other, scale, 0, category, texture)
 

@@ -42,6 +42,14 @@ TEXTURES = {
     "night": Texture("rocket.jpg", (380, 150, 540, 420), 200),
     "scales": Texture("logo.png", (214, 138, 312, 220), 150),
     "shelf": Texture("motorcycle_left.png", (500, 45, 741, 205), 160),
+    "slats": Texture("motorcycle_left.png", (35, 85, 165, 165), 120),
+    "concrete": Texture("motorcycle_left.png", (10, 380, 215, 495), 180),
+    "saucer": Texture("coffee.png", (150, 130, 215, 250), 170),
+    "crater": Texture("moon.png", (0, 0, 512, 512), 330, (0.75, 0.95, 1.25)),
+    "lawn": Texture("camera.png", (350, 270, 512, 500), 230, (1.05, 0.85, 1.2)),
+    "vessels": Texture("microaneurysms.png", (0, 0, 102, 102), 160, (2.0, 1.7, 0.9)),
+    "flag": Texture("astronaut.png", (5, 20, 75, 210), 260),
+    "gauze": Texture("cell.png", (20, 40, 340, 600), 330, (0.9, 2.2, 1.9)),
 }
 
 BACKGROUNDS = (

@@ -1,4 +1,4 @@
-"""Any timm vision model as a frozen Detectron2 backbone (SPEC section 1).
+"""Any timm vision model as a frozen Detectron2 backbone.
 
 Shapes: B images, 3 RGB channels, C channels of the map, H×W pixels, s the stride.
 """
