@@ -112,8 +112,8 @@ def _bolt(rng):
 
 
 def _key(rng):
-    hole, w = rng.uniform(0.16, 0.24), rng.uniform(0.13, 0.2)
-    teeth = [_box(x, 0, x + 0.17, rng.uniform(0.36, 0.5)) for x in (0.45, 0.83)]
+    hole, w = rng.uniform(0.16, 0.24), rng.uniform(0.17, 0.24)
+    teeth = [_box(x, 0, x + 0.17, rng.uniform(0.42, 0.55)) for x in (0.45, 0.83)]
     parts = [_arc(0.42, center=(-0.58, 0)), _box(-0.3, -w, 1, w), *teeth]
     return [(p, 1) for p in parts] + [(_arc(hole, center=(-0.64, 0)), 0)]
 

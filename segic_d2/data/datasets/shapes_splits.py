@@ -15,9 +15,9 @@ SEED = 0
 
 
 _TRAIN_TEXTURES = ("fur", "wood", "tissue", "galaxy", "script", "engine", "shelf", "suit")
-_TRAIN_TEXTURES += ("retina", "night", "lawn", "concrete", "vessels", "slats", "saucer", "gauze")
+_TRAIN_TEXTURES += ("retina", "night", "scales", "concrete", "vessels", "slats", "saucer", "gauze")
 _TRAIN_FAMILIES = ("star", "ring", "disc", "triangle", "cross", "crescent", "arrow", "slab")
-_NOVEL_TEXTURES = ("grass", "gravel", "print", "brick", "scales", "flag", "crater", "stroma")
+_NOVEL_TEXTURES = ("grass", "gravel", "print", "brick", "lawn", "flag", "crater", "stroma")
 _NOVEL_FAMILIES = ("heart", "horse", "flower", "bolt", "key", "fish", "gear", "arch")
 
 
