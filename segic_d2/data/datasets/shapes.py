@@ -28,7 +28,7 @@ from ..index import cache_folder
 from .folder import register_folder_dataset
 from .shapes_splits import SEED, SIZES, VOCABULARIES, generate
 
-VERSION = 5  # counts up whenever the same parameters would draw other files
+VERSION = 7  # counts up whenever the same parameters would draw other files
 PREFIX = "shapes://"  # "shapes://train/instances.json" is generated when it is asked for
 IGNORE_LABEL = 255
 

@@ -67,7 +67,7 @@ def plan_scene(vocabulary, focal, rng):
     things, present = [], [focal, *(int(c) for c in extra)]
     for category in present:
         texture, family = vocabulary.categories[category - 1]
-        low, high = (0.4, 1.0) if category == focal else (0.3, 0.8)
+        low, high = (0.5, 1.0) if category == focal else (0.3, 0.8)
         things.append(Thing(family, texture, _log_uniform(rng, low, high), category))
         for _ in range(rng.choice(3, p=(0.6, 0.3, 0.1))):
             scale = _scale(rng, 0.2, 0.5)
@@ -80,8 +80,8 @@ def plan_scene(vocabulary, focal, rng):
 def _distractor(vocabulary, category, rng):
     texture, family = vocabulary.categories[category - 1]
     named = set(vocabulary.categories)
-    scale = _scale(rng, 0.15, 0.45)
-    if rng.random() < 0.25:  # the same texture on another shape, which may have a name itself
+    scale = _scale(rng, 0.12, 0.4)
+    if rng.random() < 0.12:  # the same texture on another shape, which may have a name itself
         family = str(rng.choice([f for f in vocabulary.families if f != family]))
         named_id = dict(zip(vocabulary.categories, range(1, len(named) + 1), strict=True))
         return Thing(family, texture, scale, named_id.get((texture, family), 0), category)
@@ -172,10 +172,9 @@ def _texture(p, rng):
     colour = np.asarray(tile.transform((w, h), Image.Transform.AFFINE, window, bilinear))
     colour = colour.astype(np.float32)
     if thing.colours_of:
-        (mean, std), (new_mean, new_std) = map(
-            texture_statistics, (thing.texture, thing.colours_of)
-        )
-        colour = (colour - mean) * (new_std / np.maximum(std, 1)) + new_mean
+        own, new = map(texture_statistics, (thing.texture, thing.colours_of))
+        contrast = np.sqrt(new[1].mean() / own[1].mean())  # halfway, so that its pattern shows
+        colour = (colour - own[0]) * contrast + new[0]
     slope = rng.uniform(-0.18, 0.18, size=2) / max(p.radius, 1)
     light = slope[0] * (np.arange(h) + top)[:, None] + slope[1] * (np.arange(w) + left)
     return colour * (rng.uniform(0.85, 1.15) + np.clip(light, -0.3, 0.3))[..., None]
