@@ -81,10 +81,9 @@ def _distractor(vocabulary, category, rng):
     texture, family = vocabulary.categories[category - 1]
     named = set(vocabulary.categories)
     scale = _scale(rng, 0.12, 0.4)
-    if rng.random() < 0.12:  # the same texture on another shape, which may have a name itself
+    if rng.random() < 0.12:  # the same texture on another shape, a pair without a name
         family = str(rng.choice([f for f in vocabulary.families if f != family]))
-        named_id = dict(zip(vocabulary.categories, range(1, len(named) + 1), strict=True))
-        return Thing(family, texture, scale, named_id.get((texture, family), 0), category)
+        return Thing(family, texture, scale, 0, category)
     # the same colours in another texture on another shape, if that pair has no name
     pairs = [(t, f) for t in vocabulary.textures for f in vocabulary.families]
     pairs = [p for p in pairs if p[0] != texture and p[1] != family and p not in named]

@@ -13,7 +13,6 @@ from .shapes_render import render_scene
 SIZES = {"train": 400, "seen": 80, "novel": 80}  # images per split
 SEED = 0
 
-
 _TRAIN_TEXTURES = ("fur", "wood", "tissue", "galaxy", "script", "engine", "shelf", "suit")
 _TRAIN_TEXTURES += ("retina", "night", "scales", "concrete", "vessels", "slats", "saucer", "gauze")
 _TRAIN_FAMILIES = ("star", "ring", "disc", "triangle", "cross", "crescent", "arrow", "slab")
@@ -23,7 +22,7 @@ _NOVEL_FAMILIES = ("heart", "horse", "flower", "bolt", "key", "fish", "gear", "a
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Named (texture, family) pairs, and what distractors may be made of."""
+    """Named (texture, family) pairs, one per texture, and what distractors may be made of."""
 
     categories: tuple
     textures: tuple
@@ -110,7 +109,6 @@ def _describe(scene, image_id, first_id):
                     "of": thing.distracts,
                     "shares": thing.kind,
                     "looks": f"{thing.texture} {thing.family}",
-                    "category_id": thing.category,
                     "area": area,
                 }
             )
