@@ -12,7 +12,7 @@ TRAIN = VOCABULARIES["train"]
 
 
 def things_of(seed):
-    return plan_scene(TRAIN, 1 + seed % 20, np.random.default_rng(seed))
+    return plan_scene(TRAIN, 1 + seed % len(TRAIN.categories), np.random.default_rng(seed))
 
 
 def layouts(count):
