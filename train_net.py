@@ -31,7 +31,7 @@ def main(args):
     cfg = setup(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
-        SegICCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(
+        SegICCheckpointer(model, cfg.OUTPUT_DIR, complete=True).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume
         )
         return Trainer.test(cfg, model)

@@ -19,7 +19,16 @@ class SegICCheckpointer(DetectionCheckpointer):
 
     A file is written beside its place and then renamed, so that a killed run never leaves a broken
     checkpoint under the name of a good one.
+
+    Args:
+        model, save_dir, save_to_disk, checkpointables: see DetectionCheckpointer.
+        complete: refuse files that lack a trainable tensor, which would stay random; where training
+            starts from other weights, Detectron2's warning is enough.
     """
+
+    def __init__(self, model, save_dir="", *, complete=False, save_to_disk=None, **checkpointables):
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.complete = complete
 
     def save(self, name, **kwargs):
         """Write ``save_dir/name.pth`` with the model, all checkpointables and ``kwargs``."""
@@ -39,16 +48,22 @@ class SegICCheckpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file holds no tensor of this model's trainable part.
+            ValueError: the file is no checkpoint, or another model's: it holds no tensor of this
+                model's trainable part, or one of another shape, or (``complete``) lacks one.
         """
         if path and not self.path_manager.exists(path):
             raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
+        self._path = path
         return super().load(path, *args, **kwargs)
 
     def _load_file(self, filename):
-        if filename.endswith(".safetensors"):
-            return {"model": load_file(filename)}
-        return super()._load_file(filename)
+        try:
+            if filename.endswith(".safetensors"):
+                return {"model": load_file(filename)}
+            return super()._load_file(filename)
+        except Exception as error:  # every format has its own
+            reason = str(error).strip().split("\n")[0]
+            raise ValueError(f"cannot read the checkpoint {filename}: {reason}") from error
 
     def _torch_load(self, f):
         # never unpickle code: our checkpoints hold tensors, numbers and strings
@@ -59,7 +74,20 @@ class SegICCheckpointer(DetectionCheckpointer):
         needed = trainable_state_dict(self.model)
         lost = set(incompatible.missing_keys) | {k for k, *_ in incompatible.incorrect_shapes}
         if not set(needed) - lost:
-            raise ValueError("the checkpoint holds none of the model's trainable tensors")
+            raise ValueError(f"{self._path} holds none of the model's trainable tensors")
+        wrong = [x for x in incompatible.incorrect_shapes if x[0] in needed]
+        if wrong:
+            name, has, expected = wrong[0]
+            raise ValueError(
+                f"{self._path} holds another model's weights: {len(wrong)} tensors have another "
+                f"shape, such as {name} with {tuple(has)}, expected {tuple(expected)}"
+            )
+        missing = sorted(lost & set(needed))
+        if self.complete and missing:
+            raise ValueError(
+                f"{self._path} lacks {len(missing)} trainable tensors of this model, such as "
+                f"{missing[0]}"
+            )
         incompatible.missing_keys[:] = [
             k for k in incompatible.missing_keys if not k.startswith(FROZEN_PREFIX)
         ]

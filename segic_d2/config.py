@@ -141,10 +141,22 @@ def load_config(file="", opts=()):
     Args:
         file: path of a YAML file, or the name of a shipped config, or "" for the defaults.
         opts: flat list of KEY VALUE pairs, as on Detectron2's command line.
+
+    Raises:
+        FileNotFoundError: no such config.
+        ValueError: naming an unknown key or a value of another type in opts.
     """
     cfg = get_cfg()
     add_segic_config(cfg)
     if file:
         cfg.merge_from_file(file if Path(file).is_file() else get_config_file(file))
-    cfg.merge_from_list(list(opts))
+    merge_options(cfg, opts)
     return cfg
+
+
+def merge_options(cfg, opts):
+    """Set KEY VALUE pairs in a config; ValueError names what does not fit."""
+    try:
+        cfg.merge_from_list(list(opts))
+    except AssertionError as error:  # yacs: an unknown key, or a key without a value
+        raise ValueError(str(error)) from error

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from .data.image_io import (
+    is_palette,
     read_binary_mask,
     read_image,
     read_label_map,
+    to_binary_mask,
     to_rgb,
     upright,
 )
@@ -116,8 +118,7 @@ def _from_file(path, size, as_ids):
             raise ValueError(f"{path} holds {content!r}, neither an RLE nor polygons")
         return to_masks(content, size)
     binary = read_binary_mask(path)  # also the check that the file is readable
-    with Image.open(path) as image:
-        as_ids = as_ids or image.mode == "P"
+    as_ids = as_ids or is_palette(path)
     _check_size(binary.shape, size)
     return _split(read_label_map(path)) if as_ids else {1: binary}
 
@@ -126,8 +127,7 @@ def _from_pil(mask, as_ids):
     """An array for ``_from_array``, by the rules for files."""
     if as_ids or mask.mode in ("1", "P"):
         return np.asarray(mask)
-    grey = np.asarray(mask if mask.mode.startswith("I") else mask.convert("L"))
-    return grey > 0 if grey.max() <= 1 else grey >= (128 if grey.max() <= 255 else 32768)
+    return to_binary_mask(mask)
 
 
 def _split(labels):

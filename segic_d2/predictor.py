@@ -9,7 +9,7 @@ from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
 from .checkpoint import SegICCheckpointer
-from .config import load_config
+from .config import load_config, merge_options
 from .data.augmentation import ResizeLongestSide
 from .data.views import draw_view, to_tensor
 from .inputs import file_of, to_picture
@@ -42,15 +42,15 @@ class InContextPredictor:
 
     Raises:
         FileNotFoundError: config or weights not found.
-        ValueError: an unknown precision, a precision or device that this machine lacks, or a batch
-            size below 1.
+        ValueError: an unknown precision, a precision or device that this machine lacks, a batch
+            size below 1, an unknown key in opts, or weights of another model.
     """
 
     def __init__(self, config, weights=None, device=None, precision="fp32", batch_size=4, opts=()):
         if isinstance(config, CfgNode):
             cfg = config.clone()
             cfg.defrost()
-            cfg.merge_from_list(list(opts))
+            merge_options(cfg, opts)
         else:
             cfg = load_config(str(config), opts)
         try:
@@ -61,10 +61,11 @@ class InContextPredictor:
             raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here")
         _check_run(device, precision, batch_size)
         cfg.MODEL.DEVICE = str(device)
+        cfg.MODEL.SEGIC.FEATURE_MEMORY = 0  # pictures rarely come twice
         model = build_model(cfg)
         weights = cfg.MODEL.WEIGHTS if weights is None else str(weights)
         if weights:
-            SegICCheckpointer(model).load(weights)
+            SegICCheckpointer(model, complete=True).load(weights)
         else:
             logger.warning("no weights given and MODEL.WEIGHTS is empty: the decoder is random")
         self._set_up(model, precision, batch_size)

@@ -104,7 +104,10 @@ def _by_entity(masks, names):
     for i, name in names.items():
         if not masks[i].any():
             which = "" if len(masks) == 1 else f" of id {i}" + (f" ({name!r})" if name else "")
-            raise ValueError(f"mask{which} is empty")
+            raise ValueError(
+                f"mask{which} is empty (foreground is white, or 128 and above in grey; a grey file "
+                "of ids needs names by id)"
+            )
         key = name or i
         first_id, mask = shown.get(key, (i, masks[i]))
         shown[key] = first_id, np.logical_or(mask, masks[i])

@@ -116,11 +116,12 @@ def test_threshold_and_opts(work):
         (["--reference", "cat.jpg", "absent.png"], r"reference 1 (absent.png): mask: no such"),
         ([*CAT, "--precision", "fp16"], "'fp16' needs a GPU"),
         ([*CAT, "--weights", "absent.pth"], "absent.pth"),
+        ([*CAT, "--weights", "cat.jpg"], "cannot read the checkpoint cat.jpg"),
+        ([*CAT, "--opts", "MODEL.SEGIC.FOO", "1"], "MODEL.SEGIC.FOO"),
     ],
 )
 def test_bad_arguments(work, capsys, arguments, message):
-    wanted = [*CONFIG, *arguments, "--input", "one", "--output", "out"]
-    assert demo.main(wanted) == 1
+    assert demo.main([*CONFIG, "--input", "one", "--output", "out", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 

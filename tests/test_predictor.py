@@ -332,10 +332,38 @@ def test_weights_opts_and_config_file(model, references, tmp_path, caplog):
     assert "decoder is random" in caplog.text
     with pytest.raises(FileNotFoundError, match="absent.pth"):
         InContextPredictor(cfg, "absent.pth", "cpu")
+    with pytest.raises(ValueError, match="MODEL.SEGIC.FOO"):
+        InContextPredictor(cfg, device="cpu", opts=["MODEL.SEGIC.FOO", 1])
+    with pytest.raises(ValueError, match="all.pth holds another model's weights: .* sem_seg_head"):
+        opts = ["MODEL.SEGIC.DECODER.WIDTH", 64]
+        InContextPredictor(cfg, tmp_path / "all.pth", "cpu", opts=opts)
+    partial = {k: v for k, v in model.state_dict().items() if "transformer" not in k}
+    torch.save({"model": partial}, tmp_path / "part.pth")
+    with pytest.raises(ValueError, match=r"part.pth lacks \d+ trainable tensors .*transformer"):
+        InContextPredictor(cfg, tmp_path / "part.pth", "cpu")
     with pytest.raises(ValueError, match="device is 'abacus'"):
         InContextPredictor(cfg, device="abacus")
     with pytest.raises(FileNotFoundError, match="absent.yaml"):
         InContextPredictor("absent.yaml", device="cpu")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".pkl"])
+def test_a_file_that_is_no_checkpoint_is_named(model, tmp_path, suffix):
+    file = tmp_path / f"broken{suffix}"
+    file.write_bytes(b"no checkpoint at all")
+    with pytest.raises(ValueError, match=f"cannot read the checkpoint .*broken{suffix}"):
+        InContextPredictor(tiny_config(), file, "cpu")
+    torch.save({"model": model.state_dict()}, tmp_path / "whole.pth")
+    file.write_bytes((tmp_path / "whole.pth").read_bytes()[:5000])
+    with pytest.raises(ValueError, match=f"cannot read the checkpoint .*broken{suffix}"):
+        InContextPredictor(tiny_config(), file, "cpu")
+
+
+def test_pictures_are_not_kept_in_memory(tmp_path):
+    predictor = InContextPredictor(tiny_config("MODEL.SEGIC.FEATURE_MEMORY", 10), device="cpu")
+    predictor.set_references([(picture(0), square())])
+    predictor(picture(1))
+    assert not predictor.model.memory._maps
 
 
 def test_precision(model, references):

@@ -107,7 +107,8 @@ def read_label_map(path):
 def read_binary_mask(path):
     """Read a foreground mask: > 0 in palette maps and in maps of {0, 1} or {0, 255}, else ≥ 128.
 
-    Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so).
+    Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so);
+    transparency counts as background.
 
     Returns:
         bool array (H, W).
@@ -116,9 +117,23 @@ def read_binary_mask(path):
         FileNotFoundError, ValueError: as :func:`read_label_map`.
     """
     with _opened(path) as image:
-        if image.mode in ("1", "P"):
-            return np.asarray(image) > 0
-        grey = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
-        if grey.max() > 255:
-            return grey >= 32768
-        return grey > 0 if grey.max() <= 1 else grey >= 128
+        return to_binary_mask(image)
+
+
+def to_binary_mask(image):
+    """The foreground of a PIL image by the rules of :func:`read_binary_mask`, bool (H, W)."""
+    if image.mode in ("1", "P"):
+        return np.asarray(image) > 0
+    if image.mode in ("RGBA", "LA"):  # what was not painted is background
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image.convert("RGBA"))
+    grey = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
+    if grey.max() > 255:
+        return grey >= 32768
+    return grey > 0 if grey.max() <= 1 else grey >= 128
+
+
+def is_palette(path):
+    """Whether an image file holds indices into a palette."""
+    with _opened(path) as image:
+        return image.mode == "P"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import OrderedDict
 
 from detectron2.data import MetadataCatalog
@@ -11,6 +12,7 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from ..data import build_one_shot_loader, build_target_loader, load_references
+from ..data.index import background_ids
 from ..evaluation import OneShotEvaluator, build_coco_evaluator, build_sem_seg_evaluator
 
 EVALUATION_REGISTRY = Registry("EVALUATION")
@@ -28,7 +30,9 @@ def evaluate(cfg, model, dataset_name):
     """
     results = OrderedDict()
     for name in cfg.TEST.EVALUATORS:
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name, name)
+        # the name may hold a path ("folder:/data/x"): no part of it may lead out of the folder
+        safe = re.sub(r"[^\w-]+", "_", dataset_name).strip("_")
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", safe, name)
         found = EVALUATION_REGISTRY.get(name)(cfg, model, dataset_name, folder)
         if comm.is_main_process():
             logging.getLogger(__name__).info(f"{name} on {dataset_name}:")
@@ -58,6 +62,14 @@ def _with_references(cfg, model, dataset_name, outputs, **sem_seg):
     return FixedContext(model, context, outputs, **sem_seg)
 
 
+def _needs(dataset_name, evaluator, what, key):
+    if not hasattr(MetadataCatalog.get(dataset_name), key):
+        raise ValueError(
+            f"TEST.EVALUATORS has {evaluator!r}, which needs {what}; the dataset {dataset_name!r} "
+            "has none. 'one_shot' evaluates every dataset"
+        )
+
+
 @EVALUATION_REGISTRY.register()
 def one_shot(cfg, model, dataset_name, output_dir):
     """Episodes of one target and its references; pooled mIoU and FB-IoU."""
@@ -70,8 +82,9 @@ def sem_seg(cfg, model, dataset_name, output_dir):
     """All classes competing in one label map, by Detectron2's own SemSegEvaluator."""
     meta = MetadataCatalog.get(dataset_name)
     loader = build_target_loader(cfg, dataset_name)  # loading the dataset fills its metadata
+    _needs(dataset_name, "sem_seg", "label maps of all classes (stuff_classes)", "stuff_classes")
     classes = list(meta.stuff_classes)
-    background = classes.index("background") if "background" in classes else None
+    background = min(background_ids(dataset_name, classes), default=None)
     fixed = _with_references(
         cfg, model, dataset_name, ("sem_seg",), num_classes=len(classes), background=background
     )
@@ -82,5 +95,6 @@ def sem_seg(cfg, model, dataset_name, output_dir):
 def coco(cfg, model, dataset_name, output_dir):
     """One instance per entity found, by Detectron2's own COCOEvaluator."""
     loader = build_target_loader(cfg, dataset_name)
+    _needs(dataset_name, "coco", "COCO instances (json_file)", "json_file")
     fixed = _with_references(cfg, model, dataset_name, ("instances",))
     return inference_on_dataset(fixed, loader, build_coco_evaluator(dataset_name, output_dir))

@@ -168,7 +168,7 @@ class SegIC(nn.Module):
 
     @property
     def fingerprint(self):
-        """What a context depends on: backbone, tap, hash of its weights, canvas, pooling, text."""
+        """What a context depends on: the backbone and its weights, input, pooling, text."""
         tensors = self.backbone.state_dict()
         state = self._backbone_state()
         if self._weights_hash is None or self._weights_hash[0] != state:
@@ -177,13 +177,17 @@ class SegIC(nn.Module):
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
             self._weights_hash = state, digest.hexdigest()[:16]
+        pixels = f"{self.pixel_mean.flatten().tolist()} {self.pixel_std.flatten().tolist()}"
+        text = self.text_encoder
         return {
             "backbone": getattr(self.backbone, "tap", type(self.backbone).__name__),
             "feature": self.in_feature,
             "weights": self._weights_hash[1],
             "canvas": self.canvas,
+            "input": f"{self.input_format} {pixels}",
             "mask_pooling": self.mask_pooling,
-            "text": self.text_encoder.identity if self.text_encoder else None,
+            "text": text.identity if text else None,
+            "sentences": [self.semantic_template, self.instance_text] if text else None,
         }
 
     def _backbone_state(self):
@@ -351,7 +355,10 @@ class SegIC(nn.Module):
             full = result.pop("logits")
             if "sem_seg" in outputs:
                 result["sem_seg"] = to_sem_seg(
-                    full, ctx.ids, **{"num_classes": self.num_classes, **sem_seg}
+                    full,
+                    ctx.ids,
+                    threshold=self.threshold,
+                    **{"num_classes": self.num_classes, **sem_seg},
                 )
             if "instances" in outputs:
                 classes = [e.get("category", e["id"]) for e in x.get("entities", ())] or ctx.ids

@@ -3,6 +3,7 @@
 A text encoder is frozen, holds no parameters of the model and remembers what it has encoded.
 """
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -56,7 +57,8 @@ class TableTextEncoder:
                 f"{path} holds vectors of length {vectors.shape[1]}, MODEL.SEGIC.TEXT.DIM is {dim}"
             )
         self.dim, self.path = dim, str(path)
-        self.identity = f"table:{Path(path).name}"
+        digest = hashlib.sha256("\n".join(texts).encode() + vectors.numpy().tobytes())
+        self.identity = f"table:{digest.hexdigest()[:16]}"
         self._vectors = dict(zip(texts, vectors, strict=True))
 
     def encode(self, texts):

@@ -101,6 +101,10 @@ def test_palette_and_colour_masks(tmp_path):
     palette.putpalette([0] * 768)
     palette.save(tmp_path / "p.png")
     np.testing.assert_array_equal(read_binary_mask(tmp_path / "p.png"), [[False, True]])
+    for unpainted in ([255, 255, 255, 0], [0, 0, 0, 0], [0, 0, 0, 255]):  # what was not painted
+        layer = np.array([[[255] * 4, unpainted]], np.uint8)
+        mask = read_binary_mask(saved(tmp_path / "layer.png", layer))
+        np.testing.assert_array_equal(mask, [[True, False]])
     path = saved(tmp_path / "c.png", np.array([[[255] * 3, [9, 9, 9]]], np.uint8))
     np.testing.assert_array_equal(read_binary_mask(path), [[True, False]])
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
+from PIL import Image
 
 from segic_d2.config import load_config
 from segic_d2.engine import EpisodeTrainer
@@ -141,7 +143,7 @@ def test_checkpoints_hold_trainable_weights_only(tmp_path):
     with pytest.raises(FileNotFoundError, match="MODEL.WEIGHTS.*nothing.pth"):
         checkpointer.load(str(tmp_path / "nothing.pth"))
     torch.save({"model": {"conv.weight": torch.zeros(1)}}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="none of the model's trainable tensors"):
+    with pytest.raises(ValueError, match="other.pth holds none of the model's trainable tensors"):
         checkpointer.load(str(tmp_path / "other.pth"))
 
 
@@ -165,6 +167,63 @@ def test_stock_evaluators_run_on_the_embedded_data(tmp_path):
         results = EpisodeTrainer.test(cfg, EpisodeTrainer.build_model(cfg))
         task, name = metric.split("/")
         assert 0 <= results[task][name] <= 100
+
+
+@pytest.mark.parametrize(
+    "spelling", [{"first": "Background"}, {"first": "other", "background_label": 0}]
+)
+def test_the_background_is_found_as_everywhere_else(tmp_path, spelling):
+    """Any case, or ``background_label``: the same figures as with "background"."""
+    torch.manual_seed(0)
+    results = []
+    for name, first, label in (
+        ("shapes_plain", "background", None),
+        ("shapes_spelt", spelling["first"], spelling.get("background_label")),
+    ):
+        original = MetadataCatalog.get("shapes_seen_sem_seg")
+        DatasetCatalog.register(name, lambda: DatasetCatalog.get("shapes_seen_sem_seg")[:16])
+        MetadataCatalog.get(name).set(
+            stuff_classes=[first, *original.stuff_classes[1:]], ignore_label=255
+        )
+        if label is not None:
+            MetadataCatalog.get(name).set(background_label=label)
+        try:
+            changes = {"DATASETS__TEST": (name,), "DATASETS__REFERENCE": (name,)}
+            config = str(ROOT / "configs/Base-SegIC.yaml")
+            opts = options(tmp_path, **changes, DATALOADER__NUM_WORKERS=0)
+            cfg = load_config(config, [*opts, "TEST.EVALUATORS", ("sem_seg",)])
+            if not results:
+                model = EpisodeTrainer.build_model(cfg)
+            results.append(EpisodeTrainer.test(cfg, model)["sem_seg"])
+        finally:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+    plain, spelt = results
+    assert plain["IoU-background"] > 0
+    assert spelt[f"IoU-{spelling['first']}"] == plain["IoU-background"]
+    assert spelt["mIoU"] == plain["mIoU"]
+
+
+@pytest.mark.parametrize("evaluator", ["sem_seg", "coco"])
+def test_an_evaluator_that_does_not_fit_the_data_says_so(tmp_path, evaluator):
+    for kind in ("train", "test"):
+        folder = tmp_path / kind / "ball"
+        folder.mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (40, 30)).save(folder / f"{i}.jpg")
+            Image.new("L", (40, 30), 255).save(folder / f"{i}.png")
+    config = str(ROOT / "configs/Base-SegIC.yaml")
+    changes = {"DATASETS__TRAIN": (f"folder:{tmp_path / 'train'}",), "TEST__EPISODES": 2}
+    test = f"folder:{tmp_path / 'test'}"
+    opts = options(tmp_path / "out", **changes, DATASETS__TEST=(test,), DATALOADER__NUM_WORKERS=0)
+    opts += ["DATASETS.EPISODE_MAPPERS", ()]
+    cfg = load_config(config, [*opts, "TEST.EVALUATORS", (evaluator,)])
+    model = EpisodeTrainer.build_model(cfg)
+    with pytest.raises(ValueError, match=f"TEST.EVALUATORS has '{evaluator}'.*{test}"):
+        EpisodeTrainer.test(cfg, model)
+    EpisodeTrainer.test(load_config(config, opts), model)
+    (folder,) = (tmp_path / "out" / "inference").iterdir()  # the path in the name makes no folders
+    assert folder.name.startswith("folder_") and (folder / "one_shot").is_dir()
 
 
 def test_a_cpu_has_no_mixed_precision_training():

@@ -177,6 +177,11 @@ def test_outputs_for_the_stock_evaluators(model):
     labels = out["sem_seg"].argmax(0)
     assert set(labels.unique().tolist()) <= {0, 1, 3}
     assert torch.equal(labels == 3, ~out["masks"].any(0))
+    model.threshold = 0.1
+    (strict,) = model.inference([episode], outputs=kinds, num_classes=4, background=3)
+    model.threshold = 0.0
+    assert strict["masks"].sum() < out["masks"].sum()
+    assert torch.equal(strict["sem_seg"].argmax(0) == 3, ~strict["masks"].any(0))
     found = out["instances"]
     assert len(found) == out["masks"].flatten(1).any(1).sum()
     assert torch.equal(found.pred_masks, out["masks"][found.pred_classes])
@@ -215,6 +220,14 @@ def test_a_context_of_another_model_is_refused(model):
     wider.backbone.load_state_dict(model.backbone.state_dict())
     with pytest.raises(ValueError, match="canvas: context 112, model 126"):
         wider.segment(wider.encode_images([episode["image"]]), context)
+    other_input = build()
+    other_input.backbone.load_state_dict(model.backbone.state_dict())
+    for change in ("input_format", "pixel_mean"):
+        before = getattr(other_input, change)
+        setattr(other_input, change, "BGR" if change == "input_format" else before + 1)
+        with pytest.raises(ValueError, match="another model: input: context 'RGB"):
+            other_input.segment(other_input.encode_images([episode["image"]]), context)
+        setattr(other_input, change, before)
 
 
 @pytest.mark.parametrize(

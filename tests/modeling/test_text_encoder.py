@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -15,6 +17,11 @@ def test_a_table_returns_the_vectors_it_was_given(tmp_path):
     vectors = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     save_text_table(path, ["", "a photo of a cat", "a photo of a dog"], vectors)
     table = TableTextEncoder(path, 16)
+    save_text_table(tmp_path / "other.safetensors", ["", "a", "b"], vectors)
+    other = TableTextEncoder(tmp_path / "other.safetensors", 16)
+    (tmp_path / "moved").mkdir()
+    moved = TableTextEncoder(shutil.copy(path, tmp_path / "moved" / "new.safetensors"), 16)
+    assert table.identity == moved.identity != other.identity  # known by content, not by name
     assert torch.equal(table.encode(["a photo of a dog", ""]), vectors[[2, 0]])
     with pytest.raises(
         KeyError, match="'a photo of a cow' is not in the table .*table.safetensors"
