@@ -5,6 +5,8 @@ python train_net.py --config-file configs/segic_demo.yaml --num-gpus 1 [--resume
     [KEY VALUE …]
 """
 
+import logging
+
 import torch
 from detectron2.engine import default_argument_parser, default_setup, launch
 
@@ -31,6 +33,8 @@ def main(args):
     cfg = setup(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
+        if not (cfg.MODEL.WEIGHTS or args.resume):
+            logging.getLogger("segic_d2").warning("MODEL.WEIGHTS is empty: the decoder is random")
         SegICCheckpointer(model, cfg.OUTPUT_DIR, complete=True).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume
         )

@@ -123,7 +123,7 @@ def valid_cells(image_sizes, side, canvas, device=None):
     return inside[:, 0, :, None] & inside[:, 1, None, :]
 
 
-def best_points(maps, valid, count, min_distance, canvas):
+def best_points(maps, valid, count, min_distance, canvas, cell=0.0):
     """The ``count`` best positions of each propagated mask, kept apart (top-k points).
 
     Args:
@@ -133,6 +133,7 @@ def best_points(maps, valid, count, min_distance, canvas):
         min_distance: pixels on the canvas between two points, at least; positions are always
             distinct.
         canvas: S, in pixels.
+        cell: side of a grid cell in pixels; no two points lie in one cell, where maps are finer.
 
     Returns:
         xy: float (M, k, 2), pixel coordinates of the points on the canvas.
@@ -152,6 +153,9 @@ def best_points(maps, valid, count, min_distance, canvas):
         if i + 1 < count:
             # a hair below the distance, so that neighbours at exactly that distance stay
             near = (point[:, None] - grid).norm(dim=-1) < min_distance - 1e-3  # (M, r·r)
+            if cell > step:
+                own = (point + 0.5).div(cell).floor()
+                near |= (own[:, None] == (grid + 0.5).div(cell).floor()).all(-1)
             near[torch.arange(entities, device=maps.device), index] = True
             score = score.masked_fill(near, -torch.inf)
     return torch.stack(points, 1), torch.stack(found, 1)

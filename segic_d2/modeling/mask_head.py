@@ -231,7 +231,7 @@ class InContextMaskHead(nn.Module):
             float (M, k+1, W) and bool (M, k+1), or k+2 tokens where the batch has boxes.
         """
         distance = self.point_distance * self.stride
-        xy, found = best_points(maps, valid, self.num_points, distance, self.canvas)
+        xy, found = best_points(maps, valid, self.num_points, distance, self.canvas, self.stride)
         labels = torch.where(found, POSITIVE, NOT_A_POINT)
         tokens = [self.prompt_encoder.encode_points(xy, labels)]
         count = len(maps)

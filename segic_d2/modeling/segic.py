@@ -111,7 +111,7 @@ class SegIC(nn.Module):
                 (
                     "MODEL.SEGIC.TEST.OUTPUTS",
                     x,
-                    ("masks", "sem_seg", "instances", "propagated_mask"),
+                    OUTPUTS,
                 )
                 for x in m.TEST.OUTPUTS
             ),

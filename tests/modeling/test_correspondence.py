@@ -124,6 +124,21 @@ def test_points_are_the_best_and_keep_their_distance(rng, count, cells):
         assert len(distances) == 0 or distances.min() >= cells
 
 
+@pytest.mark.parametrize("distance", [0.0, 1.0])
+def test_points_of_a_finer_map_lie_in_distinct_cells(rng, distance):
+    """Two pixels of one 14-px cell can be more than 14 px apart, along its diagonal."""
+    maps = torch.rand(4, 56, 56, generator=rng)
+    maps[:, 14, 14], maps[:, 27, 27] = 3, 2  # opposite corners of one cell
+    valid = torch.ones(4, 56, 56, dtype=torch.bool)
+    xy, found = best_points(maps, valid, 16, distance * 14, 56, 14)
+    for points, there in zip(xy, found, strict=True):
+        cells = ((points[there] + 0.5) / 14).floor()
+        assert len(cells.unique(dim=0)) == len(cells) == (16 if distance == 0 else there.sum())
+        assert there.sum() > 4 and points[0].tolist() == [14, 14]
+        if distance:
+            assert torch.pdist(points[there]).min() >= distance * 14 - 1e-3
+
+
 def test_no_point_lies_in_the_padding_even_where_it_scores_best():
     maps = torch.zeros(1, 8, 8)
     maps[0, 6:, :] = 1

@@ -91,7 +91,7 @@ def _set_default(metadata, **values):
 def pair_files(folder):
     """(image, mask) pairs of a class folder of layout A, sorted."""
     files = _images(folder)
-    by_name = {f.name: f for f in files}
+    by_name = {f.stem + f.suffix.lower(): f for f in files}  # cameras write ".JPG", people ".PNG"
     stems = {}
     for file in files:
         stems.setdefault(file.stem, []).append(file)

@@ -21,7 +21,7 @@ def load(root, **metadata):
 
 
 def test_class_folders(tmp_path):
-    for stem in ("1.jpg", "1.png", "10.webp", "10.png", "2.png", "2_mask.png"):
+    for stem in ("1.jpg", "1.png", "10.webp", "10.PNG", "2.png", "2_mask.png"):
         picture(tmp_path / "abe's_fish" / stem)
     picture(tmp_path / "zebra" / "photo.JPEG")
     picture(tmp_path / "zebra" / "photo.png")
@@ -31,7 +31,7 @@ def test_class_folders(tmp_path):
     fish, zebra = tmp_path / "abe's_fish", tmp_path / "zebra"
     assert [(r["file_name"], r["mask_file_name"], r["category_id"]) for r in records] == [
         (str(fish / "1.jpg"), str(fish / "1.png"), 0),
-        (str(fish / "10.webp"), str(fish / "10.png"), 0),
+        (str(fish / "10.webp"), str(fish / "10.PNG"), 0),
         (str(fish / "2.png"), str(fish / "2_mask.png"), 0),
         (str(zebra / "photo.JPEG"), str(zebra / "photo.png"), 1),
     ]
