@@ -1,10 +1,24 @@
+import numpy as np
 import pytest
+from PIL import Image
 
-from segic_d2.data import index
+from segic_d2.data import label_cache
+from segic_d2.data.label_cache import cache_folder
 
 
 @pytest.fixture(autouse=True)
 def own_label_cache(monkeypatch, tmp_path_factory):
     """What is learned about the tests' label maps does not go to the user's cache."""
     folder = tmp_path_factory.getbasetemp() / "label_cache"
-    monkeypatch.setattr(index, "cache_folder", lambda: folder)
+    monkeypatch.setattr(label_cache, "cache_folder", lambda: folder)
+
+
+@pytest.fixture
+def maps(tmp_path, monkeypatch):
+    """Three label maps, and a label cache of their own."""
+    monkeypatch.setattr(label_cache, "cache_folder", cache_folder)
+    monkeypatch.setenv("SEGIC_D2_CACHE", str(tmp_path / "cache"))
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, file in enumerate(files):
+        Image.fromarray(np.array([[0, i + 1, 255]], np.uint8)).save(file)
+    return files

@@ -17,7 +17,7 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
 from ..image_io import IMAGE_SUFFIXES
-from ..index import label_values
+from ..label_cache import label_values
 
 BACKGROUND, IGNORED = 0, 255
 

@@ -24,7 +24,7 @@ from detectron2.data.datasets.coco import load_coco_json, load_sem_seg
 from detectron2.utils.file_io import PathHandler, PathManager
 from iopath.common.file_io import file_lock
 
-from ..index import cache_folder
+from ..label_cache import cache_folder
 from .folder import register_folder_dataset
 from .shapes_splits import SEED, SIZES, VOCABULARIES, generate
 
