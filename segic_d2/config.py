@@ -41,6 +41,8 @@ def add_segic_config(cfg):
     m.SIMILARITY.TAU = 1.0  # the similarity is divided by this
     m.SIMILARITY.EPS = 1e-8  # lower bound of the norms in the cosine
     m.MASK_POOLING = "area"  # "area": soft cell weights, nothing vanishes; "center": released
+    m.BINARIZE_MASKS = False  # reference masks thresholded before they are pooled; released: True
+    m.EMPTY_MASK = "no_shot"  # a reference mask that vanished: "no_shot", or "zero" (released)
 
     m.POINTS = CN()
     m.POINTS.NUM = 1  # k, points per entity

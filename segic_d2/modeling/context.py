@@ -10,6 +10,8 @@ import torch
 from detectron2.utils.file_io import PathManager
 from safetensors.torch import load_file, save_file
 
+from .released import direction
+
 
 @dataclass
 class Context:
@@ -48,9 +50,7 @@ class Context:
 
         ``released`` takes the direction of each pooled prototype instead of its mean unit feature.
         """
-        vectors = self.unit_prototypes
-        if released:
-            vectors = self.prototypes / self.prototypes.norm(dim=-1, keepdim=True).clamp(min=eps)
+        vectors = direction(self.prototypes, eps) if released else self.unit_prototypes
         weight = self.shots.to(vectors.dtype)
         return (vectors * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 

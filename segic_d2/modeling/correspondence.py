@@ -7,6 +7,8 @@ n masks, M entities over all images, k points.
 import torch
 from torch.nn import functional as F
 
+from . import released
+
 
 def pool_mask(masks, canvas, grid, mode="area"):
     """Weights of the grid cells under reference masks.
@@ -16,7 +18,7 @@ def pool_mask(masks, canvas, grid, mode="area"):
         canvas: S, side of the padded square in pixels. Padding weighs nothing.
         grid: g, cells per side.
         mode: "area": share of each cell that is covered, so that nothing vanishes;
-            "center": the released rule, 1 where a bilinear sample of the mask exceeds 0.5.
+            "center": the released rule, see ``released.center_weights``.
 
     Returns:
         float (n, g, g).
@@ -27,12 +29,11 @@ def pool_mask(masks, canvas, grid, mode="area"):
     height, width = masks.shape[-2:]
     if max(height, width) > canvas:
         raise ValueError(f"mask of {height}x{width} px does not fit the canvas of {canvas} px")
-    masks = F.pad(masks, (0, canvas - width, 0, canvas - height))[:, None]
+    masks = F.pad(masks, (0, canvas - width, 0, canvas - height))
     if mode == "area":
-        return F.avg_pool2d(masks, canvas // grid)[:, 0]
+        return F.avg_pool2d(masks[:, None], canvas // grid)[:, 0]
     if mode == "center":
-        low = F.interpolate(masks, size=(grid, grid), mode="bilinear", align_corners=False)
-        return (low[:, 0] > 0.5).to(masks.dtype)
+        return released.center_weights(masks, grid)
     raise ValueError(f"MODEL.SEGIC.MASK_POOLING is {mode!r}; it must be 'area' or 'center'")
 
 
@@ -56,18 +57,6 @@ def pool_prototypes(features, weights, eps=1e-8):
     return weights @ flat, weights @ F.normalize(flat, dim=1, eps=eps)
 
 
-def upsampled_norm(features, size, chunk=64):
-    """Norm of bilinearly upsampled features, (B, size, size), without holding them all.
-
-    features is float (B, C, g, g); ``chunk`` channels are upsampled at a time.
-    """
-    squared = features.new_zeros(len(features), size, size)
-    for part in features.split(chunk, dim=1):
-        up = F.interpolate(part, size=(size, size), mode="bilinear", align_corners=False)
-        squared += up.square().sum(1)
-    return squared.sqrt()
-
-
 def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, tau=1.0):
     """Similarity of every target position to each entity's vector (Eq. 1-2).
 
@@ -76,8 +65,7 @@ def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, 
         vectors: float (M, C), mean unit prototypes (or unit vectors) of the entities.
         image_index: int64 (M,), sorted, the target of each entity.
         upsample_to: 0 for cosines on the grid; otherwise the side to which the features are
-            (in effect) interpolated before the cosine, as the released code does. The numerator
-            interpolates exactly, so that only the norm is computed at that size.
+            (in effect) interpolated before the cosine, see ``released.similarity_of_upsampled``.
         eps: lower bound of a feature's norm.
         tau: temperature that divides the similarity.
 
@@ -89,10 +77,8 @@ def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, 
     padded = vectors.new_zeros(len(features), rows, vectors.shape[1])
     padded[image_index, slot] = vectors
     if upsample_to:
-        norm = upsampled_norm(features, upsample_to)
         dots = (padded @ features.flatten(2)).unflatten(2, grid)  # (B, rows, g, g)
-        dots = F.interpolate(dots, size=norm.shape[-2:], mode="bilinear", align_corners=False)
-        maps = dots / norm.clamp(min=eps)[:, None]
+        maps = released.similarity_of_upsampled(features, dots, upsample_to, eps)
     else:
         unit = F.normalize(features.flatten(2), dim=1, eps=eps)
         maps = (padded @ unit).unflatten(2, grid)

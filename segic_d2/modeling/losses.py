@@ -14,6 +14,8 @@ from detectron2.projects.point_rend.point_features import (
 from detectron2.utils import comm
 from torch.nn import functional as F
 
+from . import released
+
 
 @contextmanager
 def draws_of(seed, device):
@@ -114,15 +116,16 @@ class EpisodeCriterion:
             bce.append(terms[0])
             dice.append(terms[1])
         bce, dice = torch.cat(bce), torch.cat(dice)
-        count = self._num_masks(len(bce), bce.device)
-        return {
-            "loss_mask": self.bce_weight * bce.sum() / count,
-            "loss_dice": self.dice_weight * dice.sum() / count,
-        }
+        if self.average_over == "process":
+            bce, dice = released.average_losses(bce, dice, len(bce))
+        else:
+            count = self._num_masks(len(bce), bce.device)
+            bce, dice = bce.sum() / count, dice.sum() / count
+        return {"loss_mask": self.bce_weight * bce, "loss_dice": self.dice_weight * dice}
 
     def _num_masks(self, count, device):
         world = comm.get_world_size()
-        if world == 1 or self.average_over == "process":
+        if world == 1:
             return count
         total = torch.tensor(float(count), device=device)
         torch.distributed.all_reduce(total)

@@ -13,6 +13,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
+from . import released
 from .correspondence import best_points, propagated_mask, valid_cells
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
@@ -221,7 +222,7 @@ class InContextMaskHead(nn.Module):
     def valid_positions(self, image_sizes, maps):
         """Where points may lie on maps (·, r, r), for B images: bool (B, r, r)."""
         if self.points_in_padding:
-            image_sizes = [(self.canvas, self.canvas)] * len(image_sizes)
+            image_sizes = released.whole_canvas(image_sizes, self.canvas)
         return valid_cells(image_sizes, maps.shape[-1], self.canvas, maps.device)
 
     def point_tokens(self, maps, valid, boxes):
@@ -289,7 +290,7 @@ class InContextMaskHead(nn.Module):
         shown = in_image & (cross | is_own)
         type_embed = self.inst_type_embed.weight[is_own.long()]  # (M, Nmax, W)
         if not self.type_always:
-            type_embed = type_embed * cross[..., None]
+            type_embed = released.untyped_unless_crossing(type_embed, crossing[index])
         tokens = own[rows] + type_embed[:, :, None]  # (M, Nmax, K, W)
         mask = queries.shots[rows] & shown[..., None]
         return tokens.flatten(1, 2), mask.flatten(1, 2)

@@ -6,17 +6,31 @@ Shape shorthand: R references, N entities, K shots, C feature channels, g grid s
 import torch
 from torch.nn import functional as F
 
+from . import released
 from .correspondence import pool_mask, pool_prototypes
 
 
-def pool_references(maps, references, names, canvas, mask_pooling="area", eps=1e-8):
+def pool_references(
+    maps,
+    references,
+    names,
+    canvas,
+    mask_pooling="area",
+    eps=1e-8,
+    binarize=False,
+    empty_mask="no_shot",
+):
     """Pool every mask of every reference and sort the results by entity and shot.
 
     Args:
         maps: float (R, C, g, g), features of the references.
         references: R dicts {"image" (3, h, w), "masks" (n, h, w) in [0, 1], "entity_ids" (n,)}.
         names: {entity id: name or None}, in the order of the result.
-        canvas, mask_pooling: see ``pool_mask``. An empty mask is no shot.
+        canvas, mask_pooling: see ``pool_mask``.
+        eps: see ``pool_prototypes``.
+        binarize: threshold the masks at one half first (released).
+        empty_mask: "no_shot", a mask that weighs nothing does not count; "zero", it counts, with an
+            all-zero prototype (released).
 
     Returns:
         prototypes (N, K, C), unit prototypes (N, K, C), which shots exist bool (N, K).
@@ -44,6 +58,8 @@ def pool_references(maps, references, names, canvas, mask_pooling="area", eps=1e
             raise ValueError(
                 f"reference {file}: {len(masks)} masks for entities {entities}; asked for are {ids}"
             )
+        if binarize:
+            masks = released.binarize(masks)
         weights = pool_mask(masks, canvas, feature.shape[-1], mask_pooling)
         prototype, unit = pool_prototypes(feature, weights, eps)
         prototypes.append(prototype)
@@ -51,9 +67,8 @@ def pool_references(maps, references, names, canvas, mask_pooling="area", eps=1e
         mass.append(weights.flatten(1).sum(1))
         rows += [row_of[i] for i in entities]
     rows = torch.tensor(rows, dtype=torch.long, device=device)
-    shown = torch.cat(mass) > 0
-    if mask_pooling == "center":  # released: a mask that vanishes gives a zero prototype
-        shown = torch.ones_like(shown)
+    mass = torch.cat(mass)
+    shown = released.every_mask(mass) if empty_mask == "zero" else mass > 0
     onehot = F.one_hot(rows[shown], len(ids))
     shots = onehot.sum(0)
     missing = [entity for entity, k in zip(ids, shots.tolist(), strict=True) if k == 0]

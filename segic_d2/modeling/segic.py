@@ -66,6 +66,8 @@ class SegIC(nn.Module):
         pixel_std,
         input_format,
         mask_pooling,
+        binarize_masks,
+        empty_mask,
         released_prototype,
         eps,
         cross_entity,
@@ -87,7 +89,12 @@ class SegIC(nn.Module):
         self.text_encoder = text_encoder
         self.in_feature, self.canvas = in_feature, canvas
         self.input_format = input_format
-        self.mask_pooling, self.released_prototype, self.eps = mask_pooling, released_prototype, eps
+        self.mask_pooling, self.binarize_masks, self.empty_mask = (
+            mask_pooling,
+            binarize_masks,
+            empty_mask,
+        )
+        self.released_prototype, self.eps = released_prototype, eps
         self.cross_entity, self.cross_entity_prob = cross_entity, cross_entity_prob
         self.box_prompt_prob = box_prompt_prob
         self.semantic_template, self.instance_text = semantic_template, instance_text
@@ -105,6 +112,7 @@ class SegIC(nn.Module):
         m = cfg.MODEL.SEGIC
         checks = (
             ("MODEL.SEGIC.MASK_POOLING", m.MASK_POOLING, ("area", "center")),
+            ("MODEL.SEGIC.EMPTY_MASK", m.EMPTY_MASK, ("no_shot", "zero")),
             ("MODEL.SEGIC.SIMILARITY.PROTOTYPE", m.SIMILARITY.PROTOTYPE, ("mean_unit", "pooled")),
             ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
             *(
@@ -133,6 +141,8 @@ class SegIC(nn.Module):
             "pixel_std": list(backbone.pixel_std if own else cfg.MODEL.PIXEL_STD),
             "input_format": "RGB" if own else cfg.INPUT.FORMAT,
             "mask_pooling": m.MASK_POOLING,
+            "binarize_masks": m.BINARIZE_MASKS,
+            "empty_mask": m.EMPTY_MASK,
             "released_prototype": m.SIMILARITY.PROTOTYPE == "pooled",
             "eps": m.SIMILARITY.EPS,
             "cross_entity": m.CROSS_ENTITY.ENABLED,
@@ -185,7 +195,7 @@ class SegIC(nn.Module):
             "weights": self._weights_hash[1],
             "canvas": self.canvas,
             "input": f"{self.input_format} {pixels}",
-            "mask_pooling": self.mask_pooling,
+            "mask_pooling": self.mask_pooling + ("/binary" if self.binarize_masks else ""),
             "text": text.identity if text else None,
             "sentences": [self.semantic_template, self.instance_text] if text else None,
         }
@@ -394,7 +404,14 @@ class SegIC(nn.Module):
     def _pool_context(self, maps, references, names, task):
         """References with feature maps (R, C, g, g) as a Context of the entities in ``names``."""
         prototypes, units, shots = pool_references(
-            maps, references, names, self.canvas, self.mask_pooling, self.eps
+            maps,
+            references,
+            names,
+            self.canvas,
+            mask_pooling=self.mask_pooling,
+            eps=self.eps,
+            binarize=self.binarize_masks,
+            empty_mask=self.empty_mask,
         )
         meta = self._text_vectors(list(names.values()), task)
         return Context(prototypes, units, shots, meta, list(names), list(names.values()), task)
