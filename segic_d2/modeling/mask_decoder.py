@@ -63,19 +63,23 @@ class MaskDecoder(nn.Module):
         Returns:
             mask logits (M, 4g, 4g) and quality estimates (M,).
         """
-        count, _, height, width = image.shape
-        learned = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1+4, W)
-        tokens = torch.cat([learned.expand(count, -1, -1), prompts], dim=1)
-        if prompt_mask is not None:
-            prompt_mask = F.pad(prompt_mask, (len(learned), 0), value=True)
+        height, width = image.shape[-2:]
+        tokens, mask = self.tokens(prompts, prompt_mask)
         tokens, image = self.transformer(
             tokens,
             image.flatten(2).transpose(1, 2),  # (M, g·g, W)
             image_pos.flatten(1).T[None],
-            prompt_mask,
+            mask,
         )
         image = image.transpose(1, 2).unflatten(2, (height, width))
         image = self.output_upscaling(image)  # (M, W/8, 4g, 4g)
         weights = self.output_hypernetworks_mlps[0](tokens[:, 1])  # (M, W/8)
         logits = torch.einsum("mc,mchw->mhw", weights, image)
         return logits, self.iou_prediction_head(tokens[:, 0])[:, 0]
+
+    def tokens(self, prompts, prompt_mask=None):
+        """The learned tokens, then the prompts: (M, 1+4+T, W), and which of them exist."""
+        learned = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1+4, W)
+        if prompt_mask is not None:
+            prompt_mask = F.pad(prompt_mask, (len(learned), 0), value=True)
+        return torch.cat([learned.expand(len(prompts), -1, -1), prompts], dim=1), prompt_mask

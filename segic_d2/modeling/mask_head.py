@@ -17,6 +17,7 @@ from . import released
 from .correspondence import best_points, propagated_mask, valid_cells
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
+from .shared_decoding import decode_shared, share_image
 
 OTHER, OWN = 0, 1  # rows of the type embedding of visual tokens
 
@@ -174,9 +175,9 @@ class InContextMaskHead(nn.Module):
             HeadOutput of M rows.
         """
         image = self.neck(features)  # (B, W, g, g)
-        image_pos = self.prompt_encoder.pe_layer.grid(*image.shape[-2:])
         maps = self.propagate(features, queries)  # (M, r, r)
         tokens, token_mask = self.context_tokens(queries, crossing)  # (M, T, W)
+        decode = self.decoding(image)
         outputs = []
         for rows in torch.arange(len(queries), device=features.device).split(chunk or len(queries)):
             index = queries.image_index[rows]
@@ -189,17 +190,40 @@ class InContextMaskHead(nn.Module):
                 token, exists = self.point_tokens(on, valid, box)
                 prompts.insert(0, token)
                 mask.insert(0, exists)
-            if self.dense:
-                dense = self.prompt_encoder.encode_masks(full[:, None])  # (M', W, g, g)
-            else:
-                dense = self.prompt_encoder.no_mask()
-            outputs.append(
-                self.mask_decoder(
-                    image[index] + dense, image_pos, torch.cat(prompts, 1), torch.cat(mask, 1)
-                )
-            )
+            outputs.append(decode(index, full[:, None], torch.cat(prompts, 1), torch.cat(mask, 1)))
         logits, quality = zip(*outputs, strict=True)
         return HeadOutput(torch.cat(logits), torch.cat(quality))
+
+    def decoding(self, image):
+        """How entities of these targets are decoded: with autograd plainly, without it shared.
+
+        Args:
+            image: float (B, W, g, g), the neck's output.
+
+        Returns:
+            function of the target of each entity (M,), propagated masks (M, 1, S, S), prompts
+            (M, T, W) and which of them exist (M, T) → logits (M, 4g, 4g), quality (M,).
+        """
+        encoder, decoder = self.prompt_encoder, self.mask_decoder
+        pos = encoder.pe_layer.grid(*image.shape[-2:])
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(image.device.type):
+
+            def plain(index, masks, prompts, exists):
+                dense = encoder.encode_masks(masks) if self.dense else encoder.no_mask()
+                return decoder(image[index] + dense, pos, prompts, exists)
+
+            return plain
+        *_, last = encoder.mask_downscaling
+        if self.dense:
+            shared = share_image(decoder, image, pos, last)
+        else:
+            shared = share_image(decoder, image + encoder.no_mask(), pos)
+
+        def quick(index, masks, prompts, exists):
+            hidden = encoder.mask_downscaling[:-1](masks) if self.dense else None
+            return decode_shared(decoder, shared, index, hidden, prompts, exists)
+
+        return quick
 
     def propagate(self, features, queries):
         """The propagated masks of M entities, (M, r, r): on the grid, or at S/4 as released."""

@@ -23,13 +23,18 @@ class Attention(nn.Module):
 
     def forward(self, q, k, v, key_mask=None):
         """Attend from q (M, Q, W) to k, v (M, K, W); key_mask bool (M, K): which exist."""
+        x = self.attend(self.q_proj(q), self.k_proj(k), self.v_proj(v), key_mask)
+        return self.out_proj(x)
+
+    def attend(self, q, k, v, key_mask=None):
+        """Attention between projected q (M, Q, I), k, v (M, K, I) → (M, Q, I), not projected."""
         q, k, v = (
-            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (M, heads, ·, inner/heads)
-            for proj, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (M, heads, ·, I/heads)
+            for x in (q, k, v)
         )
         mask = None if key_mask is None else key_mask[:, None, None, :]
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out_proj(x.transpose(1, 2).flatten(2))
+        return x.transpose(1, 2).flatten(2)
 
 
 class TokenMLP(nn.Module):
@@ -65,18 +70,20 @@ class TwoWayLayer(nn.Module):
 
     def forward(self, tokens, image, token_pos, image_pos, token_mask=None):
         """tokens (M, T, W), image (M, L, W) and their positions → updated tokens, image."""
-        if self.first:
-            tokens = self.self_attn(tokens, tokens, tokens, token_mask)
-        else:
-            q = tokens + token_pos
-            tokens = tokens + self.self_attn(q, q, tokens, token_mask)
-        tokens = self.norm1(tokens)
+        tokens = self.attend_tokens(tokens, token_pos, token_mask)
         keys = image + image_pos
         tokens = tokens + self.cross_attn_token_to_image(tokens + token_pos, keys, image)
         tokens = self.norm2(tokens)
         tokens = self.norm3(tokens + self.mlp(tokens))
         update = self.cross_attn_image_to_token(keys, tokens + token_pos, tokens, token_mask)
         return tokens, self.norm4(image + update)
+
+    def attend_tokens(self, tokens, token_pos, token_mask=None):
+        """Tokens (M, T, W) after their self-attention."""
+        if self.first:
+            return self.norm1(self.self_attn(tokens, tokens, tokens, token_mask))
+        q = tokens + token_pos
+        return self.norm1(tokens + self.self_attn(q, q, tokens, token_mask))
 
 
 class TwoWayTransformer(nn.Module):
