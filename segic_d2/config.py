@@ -82,7 +82,7 @@ def add_segic_config(cfg):
     m.LOSS.DICE_WEIGHT = 1.0
     m.LOSS.NUM_MASKS = "world"  # mean over the masks of all processes; released: "process"
 
-    m.ENTITY_CHUNK = 0  # entities decoded at once at inference; 0: all
+    m.ENTITY_CHUNK = 0  # entities decoded at once at inference; 0: what the caches hold
     m.IMAGE_CHUNK = 8  # images encoded at once
     m.FEATURE_MEMORY = 0  # MB of frozen features kept in memory, found by their pixels; 0: none
     m.TEST = CN()

@@ -10,9 +10,6 @@ import torch
 
 from .modeling.outputs import resize_to_image
 
-# masks are brought to the picture's size a few at a time: about this many pixels at once
-FULL_SIZE_PIXELS = 2**25
-
 
 @dataclass
 class Prediction:
@@ -45,16 +42,10 @@ class Prediction:
             image_size: (h, w) of the picture on the canvas; image: uint8 (H, W, 3), itself.
         """
         logits, size = logits.float(), image.shape[:2]
-        masks, scores = np.empty((len(context), *size), dtype=bool), []
-        rows = max(1, FULL_SIZE_PIXELS // (size[0] * size[1]))
-        for start in range(0, len(context), rows):
-            part = slice(start, start + rows)
-            found = model.postprocess(logits[part], image_size, *size)
-            masks[part] = found["masks"].cpu().numpy()
-            scores += found["scores"].tolist()
+        found = model.postprocess(logits, image_size, *size)
         return cls(
-            masks=masks,
-            scores=np.array(scores, dtype=np.float32),
+            masks=found["masks"].cpu().numpy(),
+            scores=found["scores"].float().cpu().numpy(),
             names=list(context.names),
             ids=list(context.ids),
             image=image,

@@ -251,7 +251,7 @@ def test_batches_equal_single_pictures_and_are_lazy(model, references):
 def test_a_few_full_size_masks_at_a_time_change_nothing(predictor, references, monkeypatch):
     predictor.set_references(references)
     whole = predictor(picture(5))
-    monkeypatch.setattr("segic_d2.prediction.FULL_SIZE_PIXELS", 1)
+    monkeypatch.setattr("segic_d2.modeling.outputs.FULL_SIZE_PIXELS", 1)
     one_by_one = predictor(picture(5))
     np.testing.assert_array_equal(whole.masks, one_by_one.masks)
     np.testing.assert_array_equal(whole.scores, one_by_one.scores)

@@ -129,7 +129,9 @@ def best_points(maps, valid, count, min_distance, canvas, cell=0.0):
     step = canvas / side
     centre = (torch.arange(side, device=maps.device, dtype=torch.float32) + 0.5) * step - 0.5
     grid = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), dim=-1).flatten(0, 1)
-    score = maps.detach().flatten(1).masked_fill(~valid.flatten(1), -torch.inf)
+    score = maps.detach().flatten(1)
+    if not valid.all():
+        score = score.masked_fill(~valid.flatten(1), -torch.inf)
     points, found = [], []
     for i in range(count):  # k is small; every step serves all entities
         best, index = score.max(dim=1)

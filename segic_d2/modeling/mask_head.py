@@ -17,7 +17,7 @@ from . import released
 from .correspondence import best_points, propagated_mask, valid_cells
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
-from .shared_decoding import decode_shared, share_image
+from .shared_decoding import decode_shared, entities_at_once, share_image
 
 OTHER, OWN = 0, 1  # rows of the type embedding of visual tokens
 
@@ -169,7 +169,8 @@ class InContextMaskHead(nn.Module):
             queries: ``Queries`` of M entities.
             crossing: bool (B,), whether an image's entities see each other's visual tokens.
             boxes: float (M, 4) xyxy, NaN where an entity has no box prompt; None: no boxes.
-            chunk: entities decoded at once; 0: all. The result does not depend on it.
+            chunk: entities decoded at once; 0: all with autograd, else ``entities_at_once``. The
+                result does not depend on it, but for rounding.
 
         Returns:
             HeadOutput of M rows.
@@ -179,7 +180,9 @@ class InContextMaskHead(nn.Module):
         tokens, token_mask = self.context_tokens(queries, crossing)  # (M, T, W)
         decode = self.decoding(image)
         outputs = []
-        for rows in torch.arange(len(queries), device=features.device).split(chunk or len(queries)):
+        if not chunk:
+            chunk = len(queries) if torch.is_grad_enabled() else entities_at_once(image)
+        for rows in torch.arange(len(queries), device=features.device).split(chunk):
             index = queries.image_index[rows]
             full = self._to_canvas(maps[rows])  # (M', S, S), only where it is needed
             prompts, mask = [tokens[rows]], [token_mask[rows]]

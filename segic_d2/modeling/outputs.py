@@ -8,12 +8,29 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.structures import BitMasks, Instances
 from torch.nn import functional as F
 
+FULL_SIZE_PIXELS = 2**22  # of full-size logits held at once
+
 
 def resize_to_image(maps, canvas, image_size, height, width):
     """Maps (N, r, r) over the canvas → (N, height, width): bilinear to the canvas, content cut out,
     bilinear to the target's own size."""
     full = F.interpolate(maps[None], (canvas, canvas), mode="bilinear", align_corners=False)[0]
     return sem_seg_postprocess(full, image_size, height, width)
+
+
+def masks_in_image(logits, canvas, image_size, height, width, threshold=0.0):
+    """Masks at the target's own size, bool (N, height, width), of logits (N, r, r).
+
+    Full-size logits of N entities are gigabytes where N is large, so that they exist for a few
+    entities at a time.
+    """
+    masks = torch.empty(len(logits), height, width, dtype=torch.bool, device=logits.device)
+    at_once = max(1, FULL_SIZE_PIXELS // max(canvas * canvas, height * width))
+    for start in range(0, len(logits), at_once):
+        part = slice(start, start + at_once)
+        full = resize_to_image(logits[part], canvas, image_size, height, width)
+        torch.gt(full, threshold, out=masks[part])
+    return masks
 
 
 def mask_scores(logits, canvas, image_size, threshold=0.0):

@@ -18,7 +18,7 @@ from .backbone.weights import load_backbone_weights
 from .context import Context, Queries
 from .feature_memory import FeatureMemory
 from .losses import EpisodeCriterion
-from .outputs import mask_scores, resize_to_image, to_instances, to_sem_seg
+from .outputs import mask_scores, masks_in_image, resize_to_image, to_instances, to_sem_seg
 from .reference import pool_references
 from .text_encoder import build_text_encoder
 
@@ -309,13 +309,12 @@ class SegIC(nn.Module):
             image_size: (h, w) of the target on the canvas; height, width: its own size.
 
         Returns:
-            {"masks": bool (N, height, width), "scores": float (N,), "logits": float as masks}.
+            {"masks": bool (N, height, width), "scores": float (N,)}.
         """
-        full = resize_to_image(logits, self.canvas, image_size, height, width)
+        frame = self.canvas, image_size, height, width
         return {
-            "masks": full > self.threshold,
+            "masks": masks_in_image(logits, *frame, self.threshold),
             "scores": mask_scores(logits, self.canvas, image_size, self.threshold),
-            "logits": full,
         }
 
     # ---- batches of episodes ---------------------------------------------------------------
@@ -362,10 +361,9 @@ class SegIC(nn.Module):
         ):
             own = x["height"], x["width"]
             result = self.postprocess(low, size, *own)
-            full = result.pop("logits")
             if "sem_seg" in outputs:
                 result["sem_seg"] = to_sem_seg(
-                    full,
+                    resize_to_image(low, self.canvas, size, *own),
                     ctx.ids,
                     threshold=self.threshold,
                     **{"num_classes": self.num_classes, **sem_seg},

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+CACHE_BYTES, DEVICE_BYTES = 2**24, 2**27
+BLOCK = 1024  # image positions upscaled at once, ×16 at the end: what stays in the cache
+
 
 @dataclass
 class SharedImage:
@@ -49,6 +52,16 @@ class SharedImage:
         if len(self.image) == 1:
             return self.image, self.first
         return self.image[index], self.first[index]
+
+
+def entities_at_once(image):
+    """How many entities to decode together in images of the size of ``image`` (B, W, g, g).
+
+    On the CPU as many as keep an embedding of all of them (W·g·g floats each) in the last cache, on
+    other devices enough to keep them busy; memory stays bounded either way.
+    """
+    budget = CACHE_BYTES if image.device.type == "cpu" else DEVICE_BYTES
+    return max(1, budget // (4 * image[0].numel()))
 
 
 def share_image(decoder, image, image_pos, dense_conv=None):
@@ -103,7 +116,7 @@ def decode_shared(decoder, shared, index, hidden, prompts, prompt_mask=None):
     token_pos = tokens
     image, projected = shared.of(index)
     if hidden is not None:
-        hidden = hidden.flatten(2).transpose(1, 2)  # (M, L, D)
+        hidden = hidden.flatten(2).transpose(1, 2).contiguous()  # (M, L, D)
         projected = F.linear(hidden, shared.first_dense).add_(projected)
         image = F.linear(hidden, shared.dense).add_(image)
     for number, layer in enumerate(transformer.layers):
@@ -171,21 +184,21 @@ def _few_queries(attention, tokens, image, pos):
 def _upscaled(upscaling, image, weights, side):
     """Mask logits (M, 4g, 4g) of image positions (M, L, W) and mask weights (M, W/8)."""
     first, norm, _, second, _ = upscaling
-    x = F.gelu(_norm(norm, _patches(first, image)))  # (M, L, 4, W/4)
-    x = F.gelu(_patches(second, x))  # (M, L, 4, 4, W/8)
-    logits = x.flatten(1, 3) @ weights[..., None]  # (M, 16·L, 1)
+    first, second = _as_linear(first), _as_linear(second)
+    parts = []
+    for rows in image.split(max(1, BLOCK // len(image)), dim=1):
+        x = F.linear(rows.contiguous(), *first).unflatten(-1, (4, -1))  # (M, l, 4, W/4)
+        x = F.gelu(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+        x = F.gelu(F.linear(x, *second)).unflatten(-1, (4, -1))  # (M, l, 4, 4, W/8)
+        parts.append(x.flatten(1, 3) @ weights[..., None])  # (M, 16·l, 1)
+    logits = torch.cat(parts, 1)
     height, width = side
     logits = logits.view(-1, height, width, 2, 2, 2, 2)  # rows and columns, coarse to fine
     return logits.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 4 * height, 4 * width)
 
 
-def _patches(conv, x):
-    """A transposed convolution whose stride is its kernel, on rows (…, C_in) → (…, k², C_out)."""
+def _as_linear(conv):
+    """Weight (k²·C_out, C_in) and bias of a transposed convolution whose stride is its kernel."""
     inputs, outputs, k, _ = conv.weight.shape
     weight = conv.weight.permute(2, 3, 1, 0).reshape(k * k * outputs, inputs)
-    return F.linear(x, weight, conv.bias.repeat(k * k)).unflatten(-1, (k * k, outputs))
-
-
-def _norm(norm, x):
-    """A channel LayerNorm on rows (…, C)."""
-    return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+    return weight, conv.bias.repeat(k * k)
