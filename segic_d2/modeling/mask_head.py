@@ -184,7 +184,7 @@ class InContextMaskHead(nn.Module):
             chunk = len(queries) if torch.is_grad_enabled() else entities_at_once(image)
         for rows in torch.arange(len(queries), device=features.device).split(chunk):
             index = queries.image_index[rows]
-            full = self._to_canvas(maps[rows])  # (M', S, S), only where it is needed
+            full = self.to_canvas(maps[rows])  # (M', S, S), only where it is needed
             prompts, mask = [tokens[rows]], [token_mask[rows]]
             if self.point:
                 on = maps[rows] if self.points_on == "grid" else full
@@ -223,7 +223,7 @@ class InContextMaskHead(nn.Module):
             shared = share_image(decoder, image + encoder.no_mask(), pos)
 
         def quick(index, masks, prompts, exists):
-            hidden = encoder.mask_downscaling[:-1](masks) if self.dense else None
+            hidden = encoder.hidden_masks(masks) if self.dense else None
             return decode_shared(decoder, shared, index, hidden, prompts, exists)
 
         return quick
@@ -239,8 +239,9 @@ class InContextMaskHead(nn.Module):
             tau=self.tau,
         )
 
-    def _to_canvas(self, maps):
-        """Maps (M, r, r) interpolated to the canvas, (M, S, S); maps as they are if unused."""
+    def to_canvas(self, maps):
+        """Maps (M, r, r) interpolated to the canvas, (M, S, S); as they are where nothing needs
+        them there."""
         if not self.dense and not (self.point and self.points_on == "canvas"):
             return maps
         size = (self.canvas, self.canvas)

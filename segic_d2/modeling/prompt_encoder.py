@@ -89,6 +89,10 @@ class PromptEncoder(nn.Module):
         """Encode propagated masks (M, 1, S, S) as dense embeddings (M, W, g, g)."""
         return self.mask_downscaling(masks)
 
+    def hidden_masks(self, masks):
+        """``encode_masks`` up to its last, 1×1 convolution: (M, 16, g, g)."""
+        return self.mask_downscaling[:-1](masks)
+
     def no_mask(self):
         """The dense embedding without a propagated mask, (1, W, 1, 1)."""
         return self.no_mask_embed.weight.reshape(1, -1, 1, 1)

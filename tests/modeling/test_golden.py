@@ -71,7 +71,7 @@ def test_inference_path(golden, head, case):
     target, crossing = golden["in/feat_bank"][:1], torch.tensor([True])
     maps = head.propagate(target, queries)
     close(maps, golden[f"{case}/sim_low"])
-    full = head._to_canvas(maps)
+    full = head.to_canvas(maps)
     close(full, golden[f"{case}/sim_full"])
     everywhere = torch.ones_like(full, dtype=torch.bool)
     close(best_points(full, everywhere, 1, 14, 224)[0], golden[f"{case}/points"])

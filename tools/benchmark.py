@@ -1,0 +1,287 @@
+"""What everything after the backbone costs, beside one bare forward of the backbone.
+
+    python tools/benchmark.py
+    python tools/benchmark.py --configs official/segic_dinov2_B.yaml --entities 1 80 --repeats 9
+
+All in one run, on random weights and one target: the backbone alone (the yardstick), our path split
+into stages, and the released route written out plainly (``released_route.py``). Times are medians
+after a warm-up; what matters is their ratio to the yardstick, which is measured anew, in turns with
+the paths, so that a machine that slows down slows all alike. Memory is the peak over what was held
+before. "floor" is the path's arithmetic over the backbone's, the ratio at the backbone's own speed.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import json
+import platform
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from detectron2.modeling import build_backbone, build_sem_seg_head
+from torch.utils.flop_counter import FlopCounterMode
+
+from segic_d2.config import load_config
+from segic_d2.modeling.context import Queries
+from segic_d2.modeling.outputs import masks_in_image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from released_route import released_route  # noqa: E402
+
+CONFIGS = ("official/segic_dinov2_B.yaml", "official/segic_dinov2_L.yaml")
+STAGES = ("neck", "similarity", "prompts", "decoder", "masks")
+
+
+def main():
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows = [row for config in args.configs for row in benchmark(config, args)]
+    print(f"\n{hardware(args.device)}\n")
+    print(table(rows))
+    if args.output:
+        Path(args.output).write_text(json.dumps({"hardware": hardware(args.device), "rows": rows}))
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--configs", nargs="+", default=CONFIGS, help="shipped name or YAML file")
+    parser.add_argument("--entities", nargs="+", type=int, default=(1, 20, 80))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
+    parser.add_argument("--no-released", action="store_true", help="leave the plain route out")
+    parser.add_argument("--output", default="", help="JSON file for the figures")
+    parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the configs")
+    return parser.parse_args()
+
+
+@torch.no_grad()
+def benchmark(config, args):
+    """One row of figures per number of entities."""
+    cfg = load_config(config, ["MODEL.DEVICE", args.device, *args.opts])
+    torch.manual_seed(0)
+    backbone = build_backbone(cfg).to(args.device).eval()
+    head = build_sem_seg_head(cfg, backbone.output_shape()).to(args.device).eval()
+    image = torch.randn(1, 3, cfg.INPUT.CANVAS, cfg.INPUT.CANVAS, device=args.device)
+    feature = cfg.MODEL.SEGIC.IN_FEATURE
+    with FlopCounterMode(display=False) as flops:
+        features = backbone(image)[feature].float()
+    backbone_flops = flops.get_total_flops()
+    rows = []
+    for count in args.entities:
+        queries = random_queries(count, features.shape[1], cfg.MODEL.SEGIC.TEXT.DIM, args.device)
+        routes = {"ours": lambda stage, q=queries: our_route(head, features, q, stage)}
+        if not args.no_released:
+            routes["released"] = lambda stage, q=queries: released_route(head, features, q, stage)
+        results, floors, memory = {}, {}, {}
+        for name, route in routes.items():  # the warm-up
+            with FlopCounterMode(display=False) as flops:
+                results[name] = route(no_stage)[0]
+            floors[name] = flops.get_total_flops() / backbone_flops
+        seconds = {name: [] for name in ("backbone", *routes)}
+        stages = {name: Stages(args.device) for name in routes}
+        for _ in range(args.repeats):
+            seconds["backbone"].append(timed(lambda: backbone(image), args.device))
+            for name, route in routes.items():
+                run = lambda route=route, stage=stages[name]: route(stage)  # noqa: E731
+                seconds[name].append(timed(run, args.device))
+        for name, route in routes.items():
+            memory[name] = peak_memory(lambda route=route: route(no_stage), args.device)
+        medians = {name: statistics.median(values) for name, values in seconds.items()}
+        row = {
+            "model": cfg.MODEL.TIMM.NAME,
+            "channels": features.shape[1],
+            "canvas": cfg.INPUT.CANVAS,
+            "entities": count,
+            "backbone_s": medians["backbone"],
+        }
+        for name in routes:
+            row[name] = {
+                "ratio": medians[name] / medians["backbone"],
+                "floor": floors[name],
+                "stages": stages[name].medians(args.repeats, medians["backbone"]),
+                "memory_mb": memory[name],
+            }
+        if "released" in results:
+            largest = results["released"].abs().max()
+            difference = (results["ours"] - results["released"]).abs().max() / largest
+            row["difference"] = difference.item()
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def random_queries(count, channels, text_dim, device):
+    """Entities of one target with random unit prototypes and text vectors."""
+    vectors = torch.nn.functional.normalize(torch.randn(count, channels), dim=1)
+    queries = Queries(
+        image_index=torch.zeros(count, dtype=torch.long),
+        counts=[count],
+        vectors=vectors,
+        prototypes=vectors[:, None] * channels**0.5,
+        shots=torch.ones(count, 1, dtype=torch.bool),
+        meta=torch.randn(count, text_dim),
+    )
+    for name in ("image_index", "vectors", "prototypes", "shots", "meta"):
+        setattr(queries, name, getattr(queries, name).to(device))
+    return queries
+
+
+def our_route(head, features, queries, stage):
+    """The head as inference calls it, and masks at canvas size."""
+    crossing = torch.ones(1, dtype=torch.bool, device=features.device)
+    size = (head.canvas, head.canvas)
+    with stage.inside(head) if stage is not no_stage else contextlib.nullcontext():
+        logits = head(features, [size], queries, crossing=crossing).logits
+    with stage("masks"):
+        masks = masks_in_image(logits, head.canvas, size, *size)
+    return logits, masks
+
+
+@contextlib.contextmanager
+def no_stage(_):
+    """A stage that nobody times."""
+    yield
+
+
+class Stages:
+    """Seconds spent in each named stage, over all runs."""
+
+    def __init__(self, device):
+        self.device, self.runs = device, {name: [] for name in STAGES}
+
+    @contextlib.contextmanager
+    def __call__(self, name):
+        synchronize(self.device)
+        start = time.perf_counter()
+        yield
+        synchronize(self.device)
+        self.runs[name].append(time.perf_counter() - start)
+
+    @contextlib.contextmanager
+    def inside(self, head):
+        """Time the parts of a head while it runs; what is left of it is the decoder."""
+        encoder = head.prompt_encoder
+        parts = [
+            (head.neck, "forward", "neck"),
+            (head, "propagate", "similarity"),
+            (head, "to_canvas", "prompts"),
+            (head, "point_tokens", "prompts"),
+            (head, "context_tokens", "prompts"),
+            (encoder, "hidden_masks", "prompts"),
+        ]
+        kept = [getattr(owner, name) for owner, name, _ in parts]
+        before = self.total()
+        for (owner, name, stage), function in zip(parts, kept, strict=True):
+            owner.__dict__[name] = self._timed(function, stage)
+        try:
+            start = time.perf_counter()
+            yield
+            synchronize(self.device)
+            whole = time.perf_counter() - start
+        finally:
+            for owner, name, _ in parts:
+                del owner.__dict__[name]
+        self.runs["decoder"].append(whole - (self.total() - before))
+
+    def _timed(self, function, stage):
+        def call(*args, **kwargs):
+            with self(stage):
+                return function(*args, **kwargs)
+
+        return call
+
+    def total(self):
+        return sum(map(sum, self.runs.values()))
+
+    def medians(self, repeats, unit):
+        """Median over the runs of each stage's share of ``unit`` seconds; a stage that is entered
+        several times in a run counts with its sum."""
+        shares = {}
+        for name, values in self.runs.items():
+            per_run = len(values) // repeats
+            sums = [sum(values[i * per_run : (i + 1) * per_run]) for i in range(repeats)]
+            shares[name] = statistics.median(sums) / unit
+        return shares
+
+
+def timed(run, device):
+    synchronize(device)
+    start = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device):
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def peak_memory(run, device):
+    """Peak MB over what is held before, of one run; None where the system does not tell."""
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what earlier runs left
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        before = _status("VmRSS")
+        run()
+        return (_status("VmHWM") - before) / 2**10
+    except OSError:
+        return None
+
+
+def _status(field):
+    """A figure of /proc/self/status, KiB."""
+    return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def hardware(device):
+    if device != "cpu":
+        name = torch.cuda.get_device_name()
+    else:
+        name = platform.processor() or platform.machine()
+        with contextlib.suppress(OSError, TypeError):
+            found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+            name = f"{found[1]}, {torch.get_num_threads()} threads"
+    return f"{name}, torch {torch.__version__}, float32"
+
+
+def table(rows):
+    """The figures as Markdown; all times as multiples of the bare backbone."""
+    head = ["C", "entities", "backbone (s)", "path", "total", "floor", *STAGES, "peak (MB)"]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        for name in ("ours", "released"):
+            if name not in row:
+                continue
+            r = row[name]
+            memory = "–" if r["memory_mb"] is None else f"{r['memory_mb']:.0f}"
+            lines.append(
+                [
+                    *(str(row["channels"]), str(row["entities"]), f"{row['backbone_s']:.2f}", name),
+                    *(f"{r['ratio']:.4f}", f"{r['floor']:.4f}"),
+                    *(f"{r['stages'][s]:.4f}" for s in STAGES),
+                    memory,
+                ]
+            )
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    different = [row["difference"] for row in rows if "difference" in row]
+    if different:
+        text += f"\n\nlargest difference of logits, of the largest logit: {max(different):.1e}"
+    return text
+
+
+if __name__ == "__main__":
+    main()
