@@ -23,6 +23,7 @@ def add_segic_config(cfg):
     cfg.MODEL.TIMM.NAME = "vit_large_patch14_dinov2"  # any name of timm.list_models()
     cfg.MODEL.TIMM.BLOCKS = (-1,)  # 0-based blocks (ViT) or stages (CNN) to tap, concatenated
     cfg.MODEL.TIMM.NORM = True  # apply the final norm to every tapped ViT block
+    cfg.MODEL.TIMM.POS_EMBED = "timm"  # resampled as by "timm" or by "dinov2" (released)
 
     # ---- model ---------------------------------------------------------------------------
     cfg.INPUT.FORMAT = "RGB"  # channel order that the backbone expects; episodes are RGB

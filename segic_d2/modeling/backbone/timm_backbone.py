@@ -12,6 +12,8 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 
+from .position_embedding import build_positions
+
 
 class TimmBackbone(Backbone):
     """One feature map of a frozen timm model, ViT or CNN.
@@ -24,11 +26,11 @@ class TimmBackbone(Backbone):
         model: the pruned timm model.
         pixel_mean, pixel_std: lists of three floats, RGB, 0–255 units, from timm's data config.
         stride: int, pixels per cell of the map.
-        tap: str, model, taps and norm in a word, for fingerprints.
+        tap: str, model, taps, norm and positions in a word, for fingerprints.
     """
 
     @configurable
-    def __init__(self, *, name, blocks=(-1,), norm=True, canvas=None, **kwargs):
+    def __init__(self, *, name, blocks=(-1,), norm=True, canvas=None, positions="timm", **kwargs):
         """
         Args:
             name: any name of ``timm.list_models()``, with or without a pretrained tag.
@@ -37,16 +39,19 @@ class TimmBackbone(Backbone):
             norm: apply the final norm to every tapped ViT block.
             canvas: px, side of the square input, checked against the stride; None: timm's own. Any
                 other size runs too, but for the few models that are built for one size.
+            positions: how the position embedding is resampled, "timm" or "dinov2" (see
+                ``position_embedding.py``).
             kwargs: further arguments of the timm model, e.g. ``depth=2`` for a small stand-in.
 
         Raises:
             ValueError: unknown name; block out of range; taps of different strides; canvas that
-                is no multiple of the stride; a norm or a side that the model does not know.
+                is no multiple of the stride; norm, side or positions unknown to the model.
         """
         super().__init__()
         self.name, self.norm = name, norm
         with torch.device("meta"):  # everything that can be wrong shows here, before any work
             model = _create(name, kwargs)
+            self.positions = build_positions(positions, model, name)
             self.blocks = _take(blocks, model, name)
             self.stride = _common_stride(self.blocks, model, name)
             data = timm.data.resolve_model_data_config(model)
@@ -62,6 +67,8 @@ class TimmBackbone(Backbone):
         self.pixel_mean = [255.0 * v for v in data["mean"]]
         self.pixel_std = [255.0 * v for v in data["std"]]
         self.tap = f"{name}/{'+'.join(map(str, self.blocks))}/{'norm' if norm else 'raw'}"
+        if positions != "timm":  # contexts made before there was a choice stay valid
+            self.tap += f"/{positions}-positions"
 
         self.kwargs = kwargs
         self.model = _create(name, kwargs)
@@ -81,6 +88,7 @@ class TimmBackbone(Backbone):
             "blocks": cfg.MODEL.TIMM.BLOCKS,
             "norm": cfg.MODEL.TIMM.NORM,
             "canvas": cfg.INPUT.CANVAS,
+            "positions": cfg.MODEL.TIMM.POS_EMBED,
         }
 
     def _check_side(self, what, value):
@@ -109,7 +117,7 @@ class TimmBackbone(Backbone):
         for what, value in zip(("height", "width"), images.shape[-2:], strict=True):
             self._check_side(f"input {what}", value)
         try:
-            maps = self.model.forward_intermediates(
+            maps = self.positions(self.model, *images.shape[-2:]).forward_intermediates(
                 images,
                 indices=self.blocks,
                 norm=self.norm,
