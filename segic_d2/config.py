@@ -28,6 +28,7 @@ def add_segic_config(cfg):
     # ---- model ---------------------------------------------------------------------------
     cfg.INPUT.FORMAT = "RGB"  # channel order that the backbone expects; episodes are RGB
     cfg.INPUT.CANVAS = 896  # px, side of the square input; a multiple of the backbone's stride
+    cfg.INPUT.RESIZE = "pil"  # "pil": 8 bits, antialiased; "float" (released): neither
 
     m = cfg.MODEL.SEGIC = CN()
     m.IN_FEATURE = "feat"  # which output of the backbone to use ("res4", … for a ResNet)

@@ -83,7 +83,8 @@ class InContextPredictor:
         self.model, self.batch_size = model.eval(), batch_size
         self.precision, self.context = precision, None
         # the transform of evaluation: longest side to the canvas
-        self.augmentations = T.AugmentationList([ResizeLongestSide(model.canvas)])
+        resize = ResizeLongestSide(model.canvas, resize=model.resize)
+        self.augmentations = T.AugmentationList([resize])
 
     # ---- references ------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ def read_references(references, augmentations):
         augmentations: Detectron2 ``AugmentationList`` that fits pictures to the canvas.
 
     Returns:
-        references: list of {"image" uint8 (3, h, w), "masks" float (n, h, w) in [0, 1],
+        references: list of {"image" (3, h, w) (``to_tensor``), "masks" float (n, h, w) in [0, 1],
         "entity_ids" int64 (n,), "file_name"}; names: {entity id: name or None}, in the order of
         first appearance.
 

@@ -11,6 +11,7 @@ from segic_d2.modeling.outputs import to_label_map
 from segic_d2.predictor import InContextPredictor
 from segic_d2.reference_input import read_references
 
+from .bilinear import to_canvas
 from .test_inputs import palette_image
 from .tiny import tiny_config, tiny_episode
 
@@ -391,3 +392,27 @@ def test_bad_arguments(model, arguments, message):
         InContextPredictor.from_model(model, **arguments)
     with pytest.raises(ValueError, match=message):
         InContextPredictor(tiny_config(), device="cpu", **arguments)
+
+
+def test_pictures_resized_as_released(files, references):
+    """INPUT.RESIZE "float": what the backbone receives is the formula, for references and targets,
+    whether the predictor builds the model or is given it."""
+    predictor = InContextPredictor(tiny_config("INPUT.RESIZE", "float"), device="cpu")
+    seen, forward = [], predictor.model.backbone.forward
+    predictor.model.backbone.forward = lambda x: seen.append(x) or forward(x)
+    predictor.set_references(references)
+    built = predictor(files / "cat.png")
+    predictor = InContextPredictor.from_model(predictor.model)
+    predictor.set_references(references)
+    given = predictor(files / "cat.png")
+    assert built.masks.shape == (2, H, W)
+    np.testing.assert_array_equal(built.masks, given.masks)
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    canvas = np.zeros((2, 112, 112, 3))
+    for number in (0, 1):
+        content = to_canvas(picture(number), 112)
+        canvas[number, : content.shape[0], : content.shape[1]] = (content - mean) / std
+    received = torch.cat(seen).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(received, canvas[[0, 1, 0] * 2], atol=1e-4)
+    read, _ = read_references(references, predictor.augmentations)
+    np.testing.assert_allclose(read[1]["masks"][0], to_canvas(square(x=21), 112), atol=1e-5)

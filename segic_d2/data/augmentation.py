@@ -1,7 +1,7 @@
 """Augmentations that Detectron2 lacks, seeded draws, and transforms of soft masks.
 
 Large-scale jitter and the plain resize are ``T.ResizeScale``, ``T.RandomCrop`` and
-``T.RandomFlip`` of Detectron2.
+``T.RandomFlip`` of Detectron2; ``resize.py`` says how pixels are resampled.
 """
 
 import contextlib
@@ -15,22 +15,25 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
 
 from .masks import soft_resize
+from .resize import FloatResize, find_resize
 
 
 class ResizeLongestSide(T.ResizeScale):
     """Resize so that the longest side is r·size px, r uniform in [min_scale, max_scale].
 
     ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive.
+
+    Args:
+        resize: how, a value of ``INPUT.RESIZE``.
     """
 
-    def __init__(self, size, min_scale=1.0, max_scale=1.0):
+    def __init__(self, size, min_scale=1.0, max_scale=1.0, resize="pil"):
         super().__init__(min_scale, max_scale, size, size)
+        self.resize = find_resize(resize)
 
     def _get_resize(self, image, scale):
-        resize = super()._get_resize(image, scale)
-        return T.ResizeTransform(
-            resize.h, resize.w, max(resize.new_h, 1), max(resize.new_w, 1), resize.interp
-        )
+        (h, w), side = image.shape[:2], self.target_height * scale
+        return self.resize.by_scale(h, w, min(side / h, side / w))
 
 
 class RandomResizedCrop(T.Augmentation):
@@ -40,24 +43,27 @@ class RandomResizedCrop(T.Augmentation):
         size: side of the result, px.
         area: range of the crop's share of the image's area.
         aspect: range of the crop's width over height.
+        resize: how, a value of ``INPUT.RESIZE``.
     """
 
-    def __init__(self, size, area=(0.3, 1.0), aspect=(3 / 4, 4 / 3)):
+    def __init__(self, size, area=(0.3, 1.0), aspect=(3 / 4, 4 / 3), resize="pil"):
         super().__init__()
         self._init(locals())
+        self.resize = find_resize(resize)
 
     def get_transform(self, image):
         h, w = image.shape[:2]
         frame = torch.empty((1, h, w), device="meta")
         y, x, ch, cw = tv.RandomResizedCrop.get_params(frame, list(self.area), list(self.aspect))
         crop = T.CropTransform(x, y, cw, ch, w, h)
-        return TransformList([crop, T.ResizeTransform(ch, cw, self.size, self.size)])
+        return TransformList([crop, self.resize.of_crop(ch, cw, self.size)])
 
 
 class ColorJitter(T.Augmentation):
     """Brightness, contrast and saturation × uniform [1-v, 1+v], hue + uniform [-v, v] turns.
 
-    The four operations come in random order (the draw is torchvision's).
+    The four operations come in random order (the draw is torchvision's). An 8-bit picture is
+    changed by Pillow, a float one of 0–255 as a tensor.
     """
 
     def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0):
@@ -81,7 +87,15 @@ class ColorJitter(T.Augmentation):
                     picture = operations[i](picture, factors[i])
             return picture
 
-        return T.PILColorTransform(jitter)
+        if image.dtype == np.uint8:
+            return T.PILColorTransform(jitter)
+        return T.ColorTransform(lambda pixels: _through_unit_tensor(pixels, jitter))
+
+
+def _through_unit_tensor(pixels, operation):
+    """Apply an operation on tensors (3, H, W) in [0, 1] to a float32 array (H, W, 3) in 0–255."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1) / 255
+    return (operation(tensor) * 255).permute(1, 2, 0).numpy()
 
 
 def semantic_augmentations(cfg):
@@ -90,7 +104,7 @@ def semantic_augmentations(cfg):
     return T.AugmentationList(
         [
             T.RandomFlip(options.FLIP_PROB),
-            ResizeLongestSide(size, *options.SCALE),
+            ResizeLongestSide(size, *options.SCALE, resize=cfg.INPUT.RESIZE),
             T.RandomCrop("absolute", (size, size)),
         ]
     )
@@ -101,7 +115,9 @@ def instance_augmentations(cfg):
     options = cfg.INPUT.INSTANCE
     return T.AugmentationList(
         [
-            RandomResizedCrop(cfg.INPUT.CANVAS, options.AREA, options.ASPECT),
+            RandomResizedCrop(
+                cfg.INPUT.CANVAS, options.AREA, options.ASPECT, resize=cfg.INPUT.RESIZE
+            ),
             T.RandomApply(ColorJitter(*options.JITTER), options.JITTER_PROB),
             T.RandomFlip(options.FLIP_PROB),
         ]
@@ -110,7 +126,7 @@ def instance_augmentations(cfg):
 
 def plain_augmentations(cfg):
     """The evaluation transform: longest side to the canvas, aspect kept."""
-    return T.AugmentationList([ResizeLongestSide(cfg.INPUT.CANVAS)])
+    return T.AugmentationList([ResizeLongestSide(cfg.INPUT.CANVAS, resize=cfg.INPUT.RESIZE)])
 
 
 @contextlib.contextmanager
@@ -138,7 +154,8 @@ def apply_soft(transforms, masks):
     """Apply a ``TransformList`` to masks, resizing by area averaging.
 
     A 10×10-px object in a 2000×1500-px image keeps its weight however small the image becomes;
-    everything but resizing goes through the transforms' own ``apply_segmentation``.
+    everything but resizing goes through the transforms' own ``apply_segmentation``. A
+    ``FloatResize`` samples masks as it says.
 
     Args:
         transforms: fvcore ``TransformList``.
@@ -151,7 +168,9 @@ def apply_soft(transforms, masks):
     for mask in masks:  # one at a time: at full size a float mask of a photograph is 50 MB
         mask = np.asarray(mask, dtype=np.float32)
         for transform in transforms.transforms:
-            if isinstance(transform, T.ResizeTransform):
+            if isinstance(transform, FloatResize):
+                mask = transform.apply_mask(mask)
+            elif isinstance(transform, T.ResizeTransform):
                 size = transform.new_h, transform.new_w
                 mask = soft_resize(np.ascontiguousarray(mask)[None], size)[0].numpy()
             else:

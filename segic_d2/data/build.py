@@ -148,7 +148,7 @@ def build_target_loader(cfg, dataset_name):
 
     Returns:
         Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` dataset dicts with
-        ``image`` uint8 (3, H, W), ``height``, ``width`` and the records' own fields.
+        ``image`` (3, H, W), ``height``, ``width`` and the records' own fields.
     """
     records = load_records(dataset_name)
     mapper = EPISODE_MAPPER_REGISTRY.get("target")(cfg, None)

@@ -7,13 +7,14 @@ The mappers are in ``semantic_mapper.py``, ``instance_mapper.py`` and ``evaluati
 
 An episode is a dict:
 
-- ``image`` uint8 tensor (3, H, W), RGB, no side above ``INPUT.CANVAS``; not padded;
+- ``image`` tensor (3, H, W), RGB, no side above ``INPUT.CANVAS``; not padded; uint8, or float32 in
+  0–255 where ``INPUT.RESIZE`` is "float";
 - ``height``, ``width`` of the file as displayed; ``file_name``; ``image_id``;
 - ``task`` "semantic" or "instance"; ``seed`` int below 2**63, for the model's own draws;
 - ``entities``: N dicts ``id`` (contiguous class id; 0…N-1 in instance episodes, which add
   ``category``) and ``name`` (None: no text);
-- ``references``: dicts ``image`` uint8 (3, h, w), ``masks`` float32 in [0, 1] (n, h, w), each
-  with a positive sum, ``entity_ids`` (n ids), ``file_name``;
+- ``references``: dicts ``image`` (3, h, w), ``masks`` float32 in [0, 1] (n, h, w), each with a
+  positive sum, ``entity_ids`` (n ids), ``file_name``;
 - training: ``masks`` bool (N, H, W) and, where known, ``ignore`` bool (H, W);
 - one-shot test: ``episode`` (its number), ``gt_masks`` bool (N, height, width) and, where known,
   ``gt_ignore`` bool (height, width).

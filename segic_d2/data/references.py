@@ -22,7 +22,7 @@ def load_references(cfg, dataset_names, target_dataset=None):
         target_dataset: the dataset to be segmented; default: the first of ``dataset_names``.
 
     Returns:
-        references: list of dicts ``image`` uint8 (3, h, w), ``masks`` float32 (1, h, w),
+        references: list of dicts ``image`` (3, h, w), ``masks`` float32 (1, h, w),
         ``entity_ids`` ([class id]), ``file_name``, by class id.
         names: dict class id → class name.
 

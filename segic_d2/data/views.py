@@ -9,7 +9,7 @@ from .episodes import derive_seed
 
 
 def to_tensor(image):
-    """uint8 array (H, W, 3) → uint8 tensor (3, H, W)."""
+    """uint8 or float32 array (H, W, 3) in 0–255 → tensor (3, H, W) of the same type."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
@@ -31,7 +31,8 @@ def draw_view(image, augmentations, seed):
         seed: int ≥ 0.
 
     Returns:
-        uint8 array (h, w, 3) and the ``TransformList`` that made it.
+        array (h, w, 3), uint8 or, where ``INPUT.RESIZE`` is "float", float32 in 0–255; the
+        ``TransformList`` that made it.
     """
     view = T.AugInput(image)
     with seeded(seed):
@@ -53,7 +54,8 @@ def draw_showing(image, masks, augmentations, seed, redraws, fallback=None, visi
         visible: function of soft masks (N, h, w) → bool; default: each has a positive sum.
 
     Returns:
-        uint8 array (h, w, 3); float32 soft masks (N, h, w); the ``TransformList``.
+        array (h, w, 3) as from :func:`draw_view`; float32 soft masks (N, h, w); the
+        ``TransformList``.
     """
     visible = visible or (lambda soft: bool((soft.sum((1, 2)) > 0).all()))
     for attempt in range(redraws + 1):

@@ -29,8 +29,8 @@ class FeatureMemory:
 
     @staticmethod
     def key(image):
-        """Digest of an image tensor's shape and content."""
-        return tuple(image.shape), hashlib.sha1(image.cpu().numpy().tobytes()).digest()
+        """Digest of an image tensor's shape, type and content."""
+        return tuple(image.shape), image.dtype, hashlib.sha1(image.cpu().numpy().tobytes()).digest()
 
     def get(self, key):
         """The map (C, g, g) under a key, or None."""

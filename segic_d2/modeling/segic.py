@@ -65,6 +65,7 @@ class SegIC(nn.Module):
         pixel_mean,
         pixel_std,
         input_format,
+        resize,
         mask_pooling,
         binarize_masks,
         empty_mask,
@@ -88,7 +89,7 @@ class SegIC(nn.Module):
         self.sem_seg_head = sem_seg_head
         self.text_encoder = text_encoder
         self.in_feature, self.canvas = in_feature, canvas
-        self.input_format = input_format
+        self.input_format, self.resize = input_format, resize
         self.mask_pooling, self.binarize_masks, self.empty_mask = (
             mask_pooling,
             binarize_masks,
@@ -115,6 +116,7 @@ class SegIC(nn.Module):
             ("MODEL.SEGIC.EMPTY_MASK", m.EMPTY_MASK, ("no_shot", "zero")),
             ("MODEL.SEGIC.SIMILARITY.PROTOTYPE", m.SIMILARITY.PROTOTYPE, ("mean_unit", "pooled")),
             ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
+            ("INPUT.RESIZE", cfg.INPUT.RESIZE, ("pil", "float")),
             *(
                 (
                     "MODEL.SEGIC.TEST.OUTPUTS",
@@ -140,6 +142,7 @@ class SegIC(nn.Module):
             "pixel_mean": list(backbone.pixel_mean if own else cfg.MODEL.PIXEL_MEAN),
             "pixel_std": list(backbone.pixel_std if own else cfg.MODEL.PIXEL_STD),
             "input_format": "RGB" if own else cfg.INPUT.FORMAT,
+            "resize": cfg.INPUT.RESIZE,
             "mask_pooling": m.MASK_POOLING,
             "binarize_masks": m.BINARIZE_MASKS,
             "empty_mask": m.EMPTY_MASK,
@@ -194,7 +197,7 @@ class SegIC(nn.Module):
             "feature": self.in_feature,
             "weights": self._weights_hash[1],
             "canvas": self.canvas,
-            "input": f"{self.input_format} {pixels}",
+            "input": f"{self.input_format} {pixels}" + (" float" if self.resize == "float" else ""),
             "mask_pooling": self.mask_pooling + ("/binary" if self.binarize_masks else ""),
             "text": text.identity if text else None,
             "sentences": [self.semantic_template, self.instance_text] if text else None,
@@ -211,8 +214,8 @@ class SegIC(nn.Module):
         """Run the frozen backbone.
 
         Args:
-            images: list of uint8 (3, h, w) RGB; h, w ≤ S. Each is normalised and then padded right
-                and bottom to the canvas with zeros, the mean colour.
+            images: list of uint8 or float (3, h, w) RGB in 0–255; h, w ≤ S. Each is normalised and
+                then padded right and bottom to the canvas with zeros, the mean colour.
 
         Returns:
             Features of the images.
@@ -258,7 +261,7 @@ class SegIC(nn.Module):
         """Turn references into a context, once per set of references.
 
         Args:
-            references: list of {"image" uint8 (3, h, w), "masks" float (n, h, w) in [0, 1],
+            references: list of {"image" (3, h, w) as above, "masks" float (n, h, w) in [0, 1],
                 "entity_ids" (n,)}.
             names: {entity id: name or None}; its order is the order of the entities.
             task: "semantic" or "instance"; it chooses the text.
