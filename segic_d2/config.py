@@ -103,6 +103,7 @@ def add_segic_config(cfg):
     cfg.INPUT.SEMANTIC.MAX_SHOTS = 1  # 1 to this many references per entity, drawn per episode
     cfg.INPUT.SEMANTIC.SCALE = (0.1, 2.0)  # large-scale jitter, of CANVAS
     cfg.INPUT.SEMANTIC.FLIP_PROB = 0.5
+    cfg.INPUT.SEMANTIC.SQUARE_REFERENCE = False  # True (released): jitter distorts references
     cfg.INPUT.INSTANCE = CN()
     cfg.INPUT.INSTANCE.MAX_MASKS = 10  # instances per episode; released: 19 with random CAP
     cfg.INPUT.INSTANCE.CAP = "fixed"  # "fixed", or "random": uniform in 0…MAX_MASKS (released)

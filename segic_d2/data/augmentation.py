@@ -36,6 +36,14 @@ class ResizeLongestSide(T.ResizeScale):
         return self.resize.by_scale(h, w, min(side / h, side / w))
 
 
+class ResizeToSquare(ResizeLongestSide):
+    """Resize to a square of r·size px, whatever the aspect was."""
+
+    def _get_resize(self, image, scale):
+        side = max(round(self.target_height * scale), 1)
+        return self.resize(*image.shape[:2], side, side)
+
+
 class RandomResizedCrop(T.Augmentation):
     """Crop a random share of the image and resize it to a square; the draw is torchvision's.
 
@@ -98,13 +106,18 @@ def _through_unit_tensor(pixels, operation):
     return (operation(tensor) * 255).permute(1, 2, 0).numpy()
 
 
-def semantic_augmentations(cfg):
-    """Flip and large-scale jitter with a random crop to the canvas, per view."""
+def semantic_augmentations(cfg, square=False):
+    """Flip and large-scale jitter with a random crop to the canvas, per view.
+
+    Args:
+        square: jitter onto a square instead of keeping the aspect.
+    """
     size, options = cfg.INPUT.CANVAS, cfg.INPUT.SEMANTIC
+    jitter = ResizeToSquare if square else ResizeLongestSide
     return T.AugmentationList(
         [
             T.RandomFlip(options.FLIP_PROB),
-            ResizeLongestSide(size, *options.SCALE, resize=cfg.INPUT.RESIZE),
+            jitter(size, *options.SCALE, resize=cfg.INPUT.RESIZE),
             T.RandomCrop("absolute", (size, size)),
         ]
     )

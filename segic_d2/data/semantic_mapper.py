@@ -16,7 +16,9 @@ class SemanticMapper(EpisodeMapper):
     """Class-wise episodes; target and references are augmented independently.
 
     A view that lost its object is drawn again up to ``INPUT.MAX_REDRAWS`` times; then a reference
-    takes its whole image, and a target stays without the object.
+    takes its whole image, and a target stays without the object. With
+    ``INPUT.SEMANTIC.SQUARE_REFERENCE`` references are jittered onto a square of r·CANVAS px, as in
+    the released code, which took them to have the target's square shape.
 
     Raises:
         ValueError: naming class, image and dataset, if a class has a single image and
@@ -27,6 +29,8 @@ class SemanticMapper(EpisodeMapper):
         super().__init__(cfg, source)
         self.index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
         self.augmentations = semantic_augmentations(cfg)
+        square = cfg.INPUT.SEMANTIC.SQUARE_REFERENCE
+        self.reference_augmentations = semantic_augmentations(cfg, square)
 
     def draw(self, rng):
         options = self.cfg.INPUT.SEMANTIC
@@ -78,6 +82,6 @@ class SemanticMapper(EpisodeMapper):
         record, image, masks, _ = self.read_classes(image_index, [class_id])
         redraws = self.cfg.INPUT.MAX_REDRAWS
         view, soft, _ = draw_showing(
-            image, masks, self.augmentations, seed, redraws, fallback=self.plain
+            image, masks, self.reference_augmentations, seed, redraws, fallback=self.plain
         )
         return self.reference(record, view, soft, [class_id])

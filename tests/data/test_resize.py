@@ -1,4 +1,4 @@
-"""INPUT.RESIZE against plain formulas."""
+"""INPUT.RESIZE and the square jitter against plain formulas."""
 
 import colorsys
 
@@ -11,6 +11,7 @@ from segic_d2.data.augmentation import (
     ColorJitter,
     RandomResizedCrop,
     ResizeLongestSide,
+    ResizeToSquare,
     apply_labels,
     apply_soft,
     instance_augmentations,
@@ -92,6 +93,22 @@ def test_jitter_flips_resizes_and_crops_in_float():
         assert labels.shape == soft.shape and labels.dtype == torch.bool
         seen.add((type(flip).__name__, scale > 0.7))
     assert len(seen) == 4
+
+
+def test_a_square_reference_is_distorted_to_r_canvas():
+    """A reference of 480×640 px at r = 1 is 896×896 px, at its own aspect 672×896 (SPEC 13)."""
+    image = picture(48, 64)
+    for resize in ("pil", "float"):
+        aspect, _ = draw(ResizeLongestSide(896, resize=resize), image)
+        square, _ = draw(ResizeToSquare(896, resize=resize), image)
+        assert (aspect.shape[:2], square.shape[:2]) == ((672, 896), (896, 896))
+    rows, columns = gather(48, 896, 896 / 48), gather(64, 896, 896 / 64)
+    np.testing.assert_allclose(square, bilinear(image, rows, columns), atol=2e-3)
+    augmentations = semantic_augmentations(toy.config(), square=True)
+    for seed in range(20):
+        view, _ = draw_view(image, augmentations, seed)
+        expected = min(max(round(56 * _jitter_scale(seed)), 1), 56)
+        assert view.shape[:2] == (expected, expected)
 
 
 def _jitter_scale(seed):

@@ -1,6 +1,7 @@
-"""INPUT.RESIZE in the episode mappers."""
+"""INPUT.RESIZE and INPUT.SEMANTIC.SQUARE_REFERENCE in the episode mappers."""
 
 import numpy as np
+import pytest
 import torch
 
 from segic_d2.data.episode_mapper import EPISODE_MAPPER_REGISTRY
@@ -25,6 +26,27 @@ def test_test_mappers_give_the_formula(tmp_path):
     assert torch.equal(target["image"], episode["image"])
     mask = class_masks(source.records[1], [1])[0][0]
     np.testing.assert_allclose(reference["masks"][0], to_canvas(mask, 56), atol=1e-5)
+
+
+@pytest.mark.parametrize("resize", ["pil", "float"])
+def test_only_semantic_references_are_made_square(tmp_path, resize):
+    dataset = toy.coco(tmp_path)
+    shapes = {}
+    for square in (False, True):
+        options = {"input__resize": resize, "input__semantic__square_reference": square}
+        options |= {"input__semantic__scale": (0.5, 0.9), "input__max_redraws": 0}
+        mapping = EPISODE_MAPPER_REGISTRY.get("semantic")(toy.config(**options), Source(dataset))
+        found = [mapping({**mapping.draw(generator(s)), "seed": s}) for s in range(8)]
+        shapes[square] = [(e["image"], e["references"][0]) for e in found]
+        for episode in found:
+            (reference,) = episode["references"]
+            for image in (episode["image"], reference["image"]):
+                assert image.dtype == (torch.float32 if resize == "float" else torch.uint8)
+            assert reference["masks"].shape[1:] == reference["image"].shape[1:]
+            height, width = reference["image"].shape[1:]
+            assert (height == width) if square else height / width == pytest.approx(0.75, abs=0.05)
+    for (before, _), (after, _) in zip(shapes[False], shapes[True], strict=True):
+        assert torch.equal(before, after)  # the targets, and every draw
 
 
 def test_instance_views_are_float_in_range(tmp_path):
