@@ -1,5 +1,7 @@
 """Every config is parsed, builds its model, and trains one step with a stand-in backbone."""
 
+import ast
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from detectron2.modeling import build_model
 
 from segic_d2.config import get_config_file, load_config
+from segic_d2.modeling import released
 from segic_d2.modeling.segic import SegIC
 from tests.tiny import TinyBackbone, tiny_episode
 
@@ -44,11 +47,113 @@ def test_builds_and_takes_a_step(config, monkeypatch):
     assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
 
 
-def test_paper_models_have_the_papers_size():
-    for letter, total in (("B", 5_246_436), ("L", 5_377_508), ("G", 5_639_652)):
-        cfg, model = on_meta(f"segic_dinov2_{letter}.yaml")
-        assert sum(p.numel() for p in model.parameters() if p.requires_grad) == total
-        assert cfg.INPUT.CANVAS == 896 and model.sem_seg_head.grid == 64
+@pytest.mark.parametrize("folder", ["", "official/"])
+@pytest.mark.parametrize("letter, total", [("B", 5_246_436), ("L", 5_377_508), ("G", 5_639_652)])
+def test_paper_models_have_the_papers_size(folder, letter, total):
+    cfg, model = on_meta(f"{folder}segic_dinov2_{letter}.yaml")
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == total
+    assert cfg.INPUT.CANVAS == 896 and model.sem_seg_head.grid == 64
+
+
+def value_of(cfg, key):
+    return reduce(getattr, key.split("."), cfg)
+
+
+def literal(text):
+    """What a word of the table means in Python: True, 0.5, 1e-8, or the word itself."""
+    try:
+        return ast.literal_eval(text)
+    except ValueError:
+        return text
+
+
+def released_table():
+    """(key, default, released) of each row of the table in the docstring of ``released``."""
+    lines = released.__doc__.splitlines()
+    rulers = [i for i, line in enumerate(lines) if line.startswith("====")]
+    assert len(rulers) == 3 and lines[rulers[0] + 1].split()[:1] == ["key"]
+    rows = [line.split() for line in lines[rulers[1] + 1 : rulers[2]]]
+    return [(f"MODEL.SEGIC.{row[0]}", *map(literal, row[1:3])) for row in rows]
+
+
+OFFICIAL = sorted(c for c in CONFIGS if c.startswith("official/"))
+
+
+def test_there_is_an_official_config_per_released_size():
+    names = {"Base-official", *(f"segic_dinov2_{letter}" for letter in "BLG")}
+    assert {f"official/{name}.yaml" for name in names} == set(OFFICIAL)
+    assert all(len((ROOT / c).read_text().splitlines()) < 40 for c in OFFICIAL)
+
+
+@pytest.mark.parametrize("config", OFFICIAL)
+def test_official_configs_set_every_released_rule(config):
+    """The documented table, the defaults and the official configs cannot drift apart."""
+    rows = released_table()
+    assert len(rows) >= 11 and len({key for key, *_ in rows}) == len(rows)
+    default, official = load_config(), load_config(config)
+    assert {key: value_of(default, key) for key, _, _ in rows} == {k: v for k, v, _ in rows}
+    assert {key: value_of(official, key) for key, _, _ in rows} == {k: v for k, _, v in rows}
+
+
+RELEASED_NUMBERS = {  # of the published training command and its code, as far as there are keys
+    "INPUT.CANVAS": 896,
+    "INPUT.FORMAT": "RGB",
+    "MODEL.TIMM.BLOCKS": (-1,),
+    "MODEL.TIMM.NORM": True,
+    "MODEL.SEGIC.POINTS.NUM": 1,
+    "MODEL.SEGIC.SIMILARITY.TAU": 1.0,
+    "MODEL.SEGIC.CROSS_ENTITY.ENABLED": True,
+    "MODEL.SEGIC.CROSS_ENTITY.TRAIN_PROB": 0.5,
+    "MODEL.SEGIC.TEXT.NAME": "open_clip",
+    "MODEL.SEGIC.TEXT.MODEL": "ViT-L-14-quickgelu",
+    "MODEL.SEGIC.TEXT.WEIGHTS": "openai",
+    "MODEL.SEGIC.TEXT.SEMANTIC_TEMPLATE": "a photo of a {}",
+    "MODEL.SEGIC.TEXT.INSTANCE_TEXT": "please segment the instances",
+    "MODEL.SEGIC.LOSS.NUM_POINTS": 12544,
+    "MODEL.SEGIC.LOSS.OVERSAMPLE_RATIO": 3.0,
+    "MODEL.SEGIC.LOSS.IMPORTANCE_RATIO": 0.75,
+    "MODEL.SEGIC.LOSS.BCE_WEIGHT": 1.0,
+    "MODEL.SEGIC.LOSS.DICE_WEIGHT": 1.0,
+    "MODEL.SEGIC.TEST.THRESHOLD": 0.0,
+    "INPUT.TEXT_KEEP_PROB": 0.75,
+    "INPUT.MAX_REDRAWS": 0,
+    "INPUT.SEMANTIC.MAX_ENTITIES": 1,
+    "INPUT.SEMANTIC.MAX_SHOTS": 1,
+    "INPUT.SEMANTIC.SCALE": (0.1, 2.0),
+    "INPUT.SEMANTIC.FLIP_PROB": 0.5,
+    "INPUT.INSTANCE.MAX_MASKS": 19,
+    "INPUT.INSTANCE.CAP": "random",
+    "INPUT.INSTANCE.AREA": (0.3, 1.0),
+    "INPUT.INSTANCE.ASPECT": (0.75, 4 / 3),
+    "INPUT.INSTANCE.FLIP_PROB": 0.1,
+    "INPUT.INSTANCE.JITTER_PROB": 0.2,
+    "INPUT.INSTANCE.JITTER": (0.4, 0.4, 0.2, 0.1),
+    "DATASETS.WEIGHTS": (),
+    "DATASETS.EPISODE_MAPPERS": ("semantic", "semantic", "instance", "instance"),
+    "SOLVER.OPTIMIZER": "ADAMW",
+    "SOLVER.BASE_LR": 1e-4,
+    "SOLVER.WEIGHT_DECAY": 1e-4,
+    "SOLVER.WEIGHT_DECAY_NORM": 1e-4,
+    "SOLVER.WEIGHT_DECAY_BIAS": None,  # as of every tensor
+    "SOLVER.LR_SCHEDULER_NAME": "WarmupMultiStepLR",
+    "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.GAMMA": 0.1,
+    "SOLVER.IMS_PER_BATCH": 32,
+    "SOLVER.MAX_ITER": 12 * 80_000 // 32,
+    "SOLVER.STEPS": (10 * 80_000 // 32,),
+    "SOLVER.CHECKPOINT_PERIOD": 80_000 // 32,
+    "SOLVER.AMP.ENABLED": False,
+    "SOLVER.CLIP_GRADIENTS.ENABLED": False,
+    "SEED": 42,
+}
+
+
+@pytest.mark.parametrize("config", OFFICIAL)
+def test_official_configs_train_with_the_released_numbers(config):
+    cfg = load_config(config)
+    got = {key: value_of(cfg, key) for key in RELEASED_NUMBERS}
+    as_tuple = {k: tuple(v) if isinstance(v, list) else v for k, v in got.items()}
+    assert as_tuple == RELEASED_NUMBERS
 
 
 def test_a_missing_config_is_named():
