@@ -28,12 +28,13 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def read_checkpoint(path):
+def read_checkpoint(path, key=KEY):
     """Named tensors of a checkpoint file.
 
     Args:
         path: .safetensors; .pth, .pt or .bin (PyTorch, tensors only); .pkl (Detectron2's model
             zoo or Caffe2, numpy arrays only).
+        key: who asked for the file, the first word of every error.
 
     Returns:
         (dict of name → tensor, whether the names are Caffe2's)
@@ -45,7 +46,7 @@ def read_checkpoint(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{KEY}: no file {str(path)!r}; give a .safetensors, .pth or .pkl file, 'embedded', "
+            f"{key}: no file {str(path)!r}; give a .safetensors, .pth or .pkl file, 'embedded', "
             "'timm' or 'timm:TAG'"
         )
     try:
@@ -57,15 +58,15 @@ def read_checkpoint(path):
             with path.open("rb") as file:
                 state = _ArrayUnpickler(file, encoding="latin1").load()
         else:
-            raise ValueError(f"{KEY}: {path} is no .safetensors, .pth, .pt, .bin or .pkl file")
+            raise ValueError(f"{key}: {path} is no .safetensors, .pth, .pt, .bin or .pkl file")
     except (pickle.UnpicklingError, SafetensorError, EOFError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{KEY}: {path} is damaged or holds more than tensors ({first}); "
+            f"{key}: {path} is damaged or holds more than tensors ({first}); "
             "save its state dict as .safetensors"
         ) from error
     if not isinstance(state, dict):
-        raise ValueError(f"{KEY}: {path} holds a {type(state).__name__}, not named tensors")
+        raise ValueError(f"{key}: {path} holds a {type(state).__name__}, not named tensors")
     from_caffe2 = path.suffix == ".pkl" and "__author__" not in state
     for container in _CONTAINERS:
         if isinstance(state.get(container), dict):
@@ -75,6 +76,6 @@ def read_checkpoint(path):
     for name, value in state.items():
         if hasattr(value, "__array_interface__"):
             value = torch.from_numpy(value.copy())
-        if torch.is_tensor(value) and not name.endswith("_momentum"):
+        if isinstance(name, str) and torch.is_tensor(value) and not name.endswith("_momentum"):
             tensors[name] = value
     return tensors, from_caffe2
