@@ -6,6 +6,8 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
 
+from .official_checkpoint import is_official, official_shapes, to_model_names
+
 FROZEN_PREFIX = "backbone."
 
 
@@ -17,8 +19,9 @@ def trainable_state_dict(model):
 class SegICCheckpointer(DetectionCheckpointer):
     """Saves and loads trainable weights only, in .pth or (loading) .safetensors files.
 
-    A file is written beside its place and then renamed, so that a killed run never leaves a broken
-    checkpoint under the name of a good one.
+    A checkpoint of the released SegIC is recognised by its names and loaded as it is, all of its
+    tensors or none. A file is written beside its place and then renamed, so that a killed run never
+    leaves a broken checkpoint under the name of a good one.
 
     Args:
         model, save_dir, save_to_disk, checkpointables: see DetectionCheckpointer.
@@ -49,27 +52,42 @@ class SegICCheckpointer(DetectionCheckpointer):
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file is no checkpoint, or another model's: it holds no tensor of this
-                model's trainable part, or one of another shape, or (``complete``) lacks one.
+                model's trainable part, or one of another shape, or (``complete``) lacks one. An
+                official checkpoint must fit exactly, see ``to_model_names``.
         """
         if path and not self.path_manager.exists(path):
             raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
         self._path = path
-        return super().load(path, *args, **kwargs)
+        try:
+            return super().load(path, *args, **kwargs)
+        finally:
+            self._parsed_url_during_load = None  # Detectron2 leaves it behind where a load failed
 
     def _load_file(self, filename):
         try:
+            if filename.endswith((".pkl", ".pyth")):  # Detectron2 would run the code they hold
+                raise ValueError("MODEL.WEIGHTS takes .pth and .safetensors files")
             if filename.endswith(".safetensors"):
                 return {"model": load_file(filename)}
-            return super()._load_file(filename)
+            loaded = super()._load_file(filename)
         except Exception as error:  # every format has its own
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"cannot read the checkpoint {filename}: {reason}") from error
+        state = loaded["model"]
+        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+            kind = type(state).__name__
+            raise ValueError(f"{filename} is no checkpoint: it holds a {kind}, not named tensors")
+        return loaded
 
     def _torch_load(self, f):
         # never unpickle code: our checkpoints hold tensors, numbers and strings
         return torch.load(f, map_location="cpu", weights_only=True)
 
     def _load_model(self, checkpoint):
+        shapes = official_shapes(trainable_state_dict(self.model))
+        if is_official(checkpoint["model"], shapes):
+            checkpoint["model"] = to_model_names(checkpoint["model"], shapes, self._path)
+            self.logger.info(f"official SegIC checkpoint: all {len(shapes)} tensors are used")
         incompatible = super()._load_model(checkpoint)
         needed = trainable_state_dict(self.model)
         lost = set(incompatible.missing_keys) | {k for k, *_ in incompatible.incorrect_shapes}
