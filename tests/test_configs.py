@@ -1,6 +1,7 @@
 """Every config is parsed, builds its model, and trains one step with a stand-in backbone."""
 
 import ast
+import re
 from functools import reduce
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_official_configs_set_every_released_rule(config):
     default, official = load_config(), load_config(config)
     assert {key: value_of(default, key) for key, _, _ in rows} == {k: v for k, v, _ in rows}
     assert {key: value_of(official, key) for key, _, _ in rows} == {k: v for k, _, v in rows}
+
+
+BEFORE_THE_MODEL = {  # released rules of other keys, which the docstring names below its table
+    "MODEL.TIMM.POS_EMBED": "dinov2",
+    "INPUT.RESIZE": "float",
+    "INPUT.SEMANTIC.SQUARE_REFERENCE": True,
+}
+
+
+@pytest.mark.parametrize("config", OFFICIAL)
+def test_official_configs_set_the_released_rules_before_the_model(config):
+    below = released.__doc__.rpartition("====")[2]
+    assert set(re.findall(r"``((?:MODEL|INPUT)\.[A-Z_.]+)``", below)) == set(BEFORE_THE_MODEL)
+    default, official = load_config(), load_config(config)
+    for key, value in BEFORE_THE_MODEL.items():
+        assert value_of(official, key) == value != value_of(default, key)
 
 
 RELEASED_NUMBERS = {  # of the published training command and its code, as far as there are keys
