@@ -49,7 +49,7 @@ def add_segic_config(cfg):
     m.POINTS = CN()
     m.POINTS.NUM = 1  # k, points per entity
     m.POINTS.MIN_DISTANCE = 1.0  # grid cells between the centres of two points
-    m.POINTS.ON = "grid"  # arg-max over cells ("grid") or over canvas pixels ("canvas", released)
+    m.POINTS.ARGMAX = "grid"  # over cells ("grid") or over canvas pixels ("canvas", released)
     m.POINTS.IN_PADDING = False  # True (released): the arg-max may fall into the padding
 
     m.CROSS_ENTITY = CN()

@@ -94,7 +94,7 @@ class InContextMaskHead(nn.Module):
                 f"product is the backbone's stride {stride}"
             )
         for key, value, allowed in (
-            ("POINTS.ON", points_on, ("grid", "canvas")),
+            ("POINTS.ARGMAX", points_on, ("grid", "canvas")),
             ("SIMILARITY.INTERPOLATE", interpolate, ("map", "features")),
         ):
             if value not in allowed:
@@ -152,7 +152,7 @@ class InContextMaskHead(nn.Module):
             "meta": m.META,
             "num_points": m.POINTS.NUM,
             "point_distance": m.POINTS.MIN_DISTANCE,
-            "points_on": m.POINTS.ON,
+            "points_on": m.POINTS.ARGMAX,
             "points_in_padding": m.POINTS.IN_PADDING,
             "interpolate": m.SIMILARITY.INTERPOLATE,
             "tau": m.SIMILARITY.TAU,

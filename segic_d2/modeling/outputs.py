@@ -15,6 +15,8 @@ def resize_to_image(maps, canvas, image_size, height, width):
     """Maps (N, r, r) over the canvas → (N, height, width): bilinear to the canvas, content cut out,
     bilinear to the target's own size."""
     full = F.interpolate(maps[None], (canvas, canvas), mode="bilinear", align_corners=False)[0]
+    if tuple(image_size) == (height, width):  # the last step would change nothing
+        return full[:, :height, :width]
     return sem_seg_postprocess(full, image_size, height, width)
 
 

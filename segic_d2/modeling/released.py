@@ -12,7 +12,7 @@ EMPTY_MASK                             no_shot     zero         ``every_mask``: 
 SIMILARITY.PROTOTYPE                   mean_unit   pooled       ``direction`` of the mean feature
 SIMILARITY.INTERPOLATE                 map         features     ``similarity_of_upsampled``
 SIMILARITY.EPS                         1e-8        1e-8         lower bound of the norms above
-POINTS.ON                              grid        canvas       arg-max over canvas pixels
+POINTS.ARGMAX                          grid        canvas       over canvas pixels
 POINTS.IN_PADDING                      False       True         ``whole_canvas``
 CROSS_ENTITY.TYPE_ALWAYS               True        False        ``untyped_unless_crossing``
 BOX_PROMPT_PROB                        0           0.5          ground-truth boxes in training

@@ -11,18 +11,21 @@ cheaper when many entities are decoded in one image:
   with so few, projecting queries to image channels is cheaper than projecting the image to keys.
 - The transposed convolutions have stride = kernel, so they are matrix products that keep image
   positions as rows; only the finished logits are put in their places.
+- What happens to each position alone happens in blocks of positions that stay in the cache, and the
+  two large tensors are overwritten instead of allocated anew: memory traffic, not arithmetic, is
+  what many entities cost.
 
 Shape shorthand: B images, M entities, T tokens, L = g·g image positions, W width, I inner width of
 the attention between tokens and image, D = 16 channels of the mask encoder.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn import functional as F
 
 CACHE_BYTES, DEVICE_BYTES = 2**24, 2**27
-BLOCK = 1024  # image positions upscaled at once, ×16 at the end: what stays in the cache
+BLOCK = 2048  # image positions (over all entities) that are worked on at once
 
 
 @dataclass
@@ -34,9 +37,11 @@ class SharedImage:
         first: float (B, L, 3I), its keys, values and queries in the first layer.
         dense: float (W, D), from the mask encoder's channels to the dense prompt; None: no prompt.
         first_dense: float (3I, D), from those channels to keys, values and queries.
-        later: (L, 3I) per later layer, biases and the projections of the positions.
+        later: per later layer the weight (3I, W) of keys, values and queries, and what they have in
+            common (L, 3I): biases, and the projections of the positions.
         pos: float (L, W), the positions.
         side: (g, g).
+        buffers: memory for the image embeddings (M, L, W) and projections (M, L, 3I) of entities.
     """
 
     image: torch.Tensor
@@ -46,12 +51,19 @@ class SharedImage:
     later: list
     pos: torch.Tensor
     side: tuple
+    buffers: list = field(default_factory=list)
 
-    def of(self, index):
-        """``image`` and ``first`` of each entity, (M, L, ·); one row where there is one image."""
-        if len(self.image) == 1:
-            return self.image, self.first
-        return self.image[index], self.first[index]
+    def of(self, part, index):
+        """Some positions of ``image`` and ``first`` of each entity, (M, l, ·)."""
+        if len(self.image) == 1:  # no copies
+            return self.image[:, part], self.first[:, part]
+        return self.image[index, part], self.first[index, part]
+
+    def memory(self, count):
+        """Uninitialised (count, L, W) and (count, L, 3I), the same ones at every call."""
+        if not self.buffers or len(self.buffers[0]) < count:
+            self.buffers = [x.new_empty(count, *x.shape[1:]) for x in (self.image, self.first)]
+        return [x[:count] for x in self.buffers]
 
 
 def entities_at_once(image):
@@ -89,7 +101,7 @@ def share_image(decoder, image, image_pos, dense_conv=None):
         first=F.linear(image, weight) + bias,
         dense=dense,
         first_dense=None if dense is None else weight @ dense,
-        later=[_joined(layer, pos)[1] for layer in transformer.layers[1:]],
+        later=[_joined(layer, pos) for layer in transformer.layers[1:]],
         pos=pos.contiguous(),
         side=tuple(side),
     )
@@ -114,15 +126,25 @@ def decode_shared(decoder, shared, index, hidden, prompts, prompt_mask=None):
     if mask is not None and mask.all():
         mask = None  # attention without a mask is quicker
     token_pos = tokens
-    image, projected = shared.of(index)
-    if hidden is not None:
-        hidden = hidden.flatten(2).transpose(1, 2).contiguous()  # (M, L, D)
-        projected = F.linear(hidden, shared.first_dense).add_(projected)
-        image = F.linear(hidden, shared.dense).add_(image)
-    for number, layer in enumerate(transformer.layers):
-        if number:
-            projected = F.linear(image, _joined_weight(layer)).add_(shared.later[number - 1])
-        tokens, image = _layer(layer, tokens, token_pos, image, projected, mask)
+    image, projected = shared.memory(len(tokens))
+    blocks = _blocks(*image.shape[:2])
+    for part in blocks:
+        own, own_projected = shared.of(part, index)
+        if hidden is None:
+            image[:, part], projected[:, part] = own, own_projected
+        else:
+            rows = hidden.flatten(2)[..., part].transpose(1, 2).contiguous()  # (M, l, D)
+            torch.add(F.linear(rows, shared.dense), own, out=image[:, part])
+            torch.add(F.linear(rows, shared.first_dense), own_projected, out=projected[:, part])
+    for layer, after in zip(transformer.layers, [*shared.later, None], strict=True):
+        tokens, read = _attend(layer, tokens, token_pos, projected, mask)
+        out = layer.cross_attn_image_to_token.out_proj
+        for part in blocks:
+            x = out(read[:, part].contiguous()).add_(image[:, part])
+            x = image[:, part] = layer.norm4(x)
+            if after is not None:
+                weight, constant = after
+                torch.add(F.linear(x, weight), constant[part], out=projected[:, part])
     tokens, token_pos = tokens[:, :2], token_pos[:, :2]  # the quality token and the mask's
     attention = transformer.final_attn_token_to_image
     update = _few_queries(attention, tokens + token_pos, image, shared.pos)
@@ -132,35 +154,34 @@ def decode_shared(decoder, shared, index, hidden, prompts, prompt_mask=None):
     return logits, decoder.iou_prediction_head(tokens[:, 0])[:, 0]
 
 
-def _layer(layer, tokens, token_pos, image, projected, mask):
-    """``TwoWayLayer.forward`` with the keys, values and queries of the image given, (·, L, 3I)."""
+def _blocks(entities, positions):
+    """Slices of the positions, of about BLOCK rows over all entities."""
+    step = max(1, BLOCK // entities)
+    return [slice(i, i + step) for i in range(0, positions, step)]
+
+
+def _attend(layer, tokens, token_pos, projected, mask):
+    """``TwoWayLayer.forward`` up to what the image reads from the tokens, unprojected (M, L, I).
+
+    ``projected`` holds the keys, values and queries of the image, (M, L, 3I).
+    """
     tokens = layer.attend_tokens(tokens, token_pos, mask)
-    k, v, image_q = _rows(len(tokens), *projected.chunk(3, -1))
+    k, v, image_q = projected.chunk(3, -1)
     to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
     q = to_image.q_proj(tokens + token_pos)
     tokens = layer.norm2(tokens + to_image.out_proj(to_image.attend(q, k, v)))
     tokens = layer.norm3(tokens + layer.mlp(tokens))
     token_k, token_v = to_tokens.k_proj(tokens + token_pos), to_tokens.v_proj(tokens)
-    update = to_tokens.out_proj(to_tokens.attend(image_q, token_k, token_v, mask))
-    return tokens, layer.norm4(update.add_(image))
-
-
-def _rows(count, *tensors):
-    """Tensors (1 or M, …) as views of ``count`` rows."""
-    return [x.expand(count, -1, -1) for x in tensors]
-
-
-def _joined_weight(layer):
-    """Weights (3I, W) of the image's keys and values (for tokens) and queries (to tokens)."""
-    to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
-    return torch.cat([to_image.k_proj.weight, to_image.v_proj.weight, to_tokens.q_proj.weight])
+    return tokens, to_tokens.attend(image_q, token_k, token_v, mask)
 
 
 def _joined(layer, pos):
-    """``_joined_weight`` and what is added to its products, (L, 3I)."""
+    """Weight (3I, W) of the image's keys and values (for tokens) and queries (to tokens), and what
+    is added to its products, (L, 3I)."""
     to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
-    k, q = to_image.k_proj(pos), to_tokens.q_proj(pos)
-    return _joined_weight(layer), torch.cat([k, to_image.v_proj.bias.expand_as(k), q], -1)
+    k, v, q = to_image.k_proj, to_image.v_proj, to_tokens.q_proj
+    constant = torch.cat([k(pos), v.bias.expand(len(pos), -1), q(pos)], -1)
+    return torch.cat([k.weight, v.weight, q.weight]), constant
 
 
 def _few_queries(attention, tokens, image, pos):
@@ -186,8 +207,8 @@ def _upscaled(upscaling, image, weights, side):
     first, norm, _, second, _ = upscaling
     first, second = _as_linear(first), _as_linear(second)
     parts = []
-    for rows in image.split(max(1, BLOCK // len(image)), dim=1):
-        x = F.linear(rows.contiguous(), *first).unflatten(-1, (4, -1))  # (M, l, 4, W/4)
+    for part in _blocks(*image.shape[:2]):
+        x = F.linear(image[:, part].contiguous(), *first).unflatten(-1, (4, -1))  # (M, l, 4, W/4)
         x = F.gelu(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
         x = F.gelu(F.linear(x, *second)).unflatten(-1, (4, -1))  # (M, l, 4, 4, W/8)
         parts.append(x.flatten(1, 3) @ weights[..., None])  # (M, 16·l, 1)

@@ -14,6 +14,7 @@ import torch
 
 from segic_d2.modeling import released
 from segic_d2.modeling.correspondence import pool_mask
+from segic_d2.modeling.outputs import resize_to_image
 
 
 class Unknown(Exception):
@@ -129,7 +130,7 @@ class Inference:
 
     def on_canvas(self, size):
         """Logits on the canvas, cut to (h, w)."""
-        return self.model.postprocess(self.logits, size, *size)["logits"]
+        return resize_to_image(self.logits, self.model.canvas, size, *size)
 
     def encoder_input(self):
         """What the backbone receives for target and reference; their padding is not ours."""

@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 import torch
 
+from segic_d2.modeling.outputs import resize_to_image
 from tests.modeling import golden as files
 from tests.modeling.golden_entries import run_case
 from tests.modeling.golden_inference import OUTPUTS, Unknown
@@ -83,8 +84,9 @@ def test_public_path(case):
     context = model.encode_context(episode["references"], names, episode["task"])
     features = model.encode_images([episode["image"]])
     (low,) = model.segment(features, context)
-    out = model.postprocess(low, features.image_sizes[0], episode["height"], episode["width"])
-    for name, got in (("low_res_masks", low), ("masks", out["logits"])):
+    frame = features.image_sizes[0], episode["height"], episode["width"]
+    out, full = model.postprocess(low, *frame), resize_to_image(low, model.canvas, *frame)
+    for name, got in (("low_res_masks", low), ("masks", full)):
         expected = GOLDEN.tensors[f"{case}/{name}"]
         assert difference(got, expected) <= tolerance(name, expected)
     expected = GOLDEN.tensors[f"{case}/masks"].reshape(out["masks"].shape)

@@ -199,7 +199,7 @@ def test_missing_text_vectors_are_an_error():
         ({"stride": 7}, "stride 7"),
         ({"num_points": 0}, "POINTS.NUM is 0"),
         ({"tau": 0.0}, "TAU is 0.0"),
-        ({"points_on": "image"}, "POINTS.ON is 'image'"),
+        ({"points_on": "image"}, "POINTS.ARGMAX is 'image'"),
         ({"interpolate": "both"}, "INTERPOLATE is 'both'"),
     ],
 )
