@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 from detectron2.modeling import build_backbone, build_sem_seg_head
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .config import load_config
 from .modeling.backbone.checkpoint_file import read_checkpoint  # and registers the head
@@ -139,11 +138,8 @@ def convert(source, target, config=None):
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # no shared memory
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, str(part), metadata={"converted_from": source.name})
-        os.chmod(part, 0o644)
+        part.write_bytes(save(tensors, metadata={"converted_from": source.name}))
         os.replace(part, target)
-    except SafetensorError as error:
-        raise OSError(f"cannot write {target}: {error}") from error
     finally:
         part.unlink(missing_ok=True)
     numbers = sum(tensor.numel() for tensor in tensors.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from detectron2.utils.registry import Registry
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
@@ -36,7 +36,8 @@ def save_text_table(path, texts, vectors):
     """Write precomputed vectors (len(texts), D) for the "table" text encoder."""
     if len(texts) != len(vectors) or len(set(texts)) != len(texts):
         raise ValueError(f"{len(vectors)} vectors for {len(set(texts))} different texts")
-    save_file({"vectors": vectors.float().contiguous()}, str(path), {"texts": "\n".join(texts)})
+    data = save({"vectors": vectors.float().contiguous()}, {"texts": "\n".join(texts)})
+    Path(path).write_bytes(data)
 
 
 class TableTextEncoder:

@@ -34,6 +34,13 @@ def test_a_saved_context_comes_back(tmp_path, meta):
         assert getattr(back, name) == getattr(c, name)
 
 
+def test_a_saved_context_is_readable_by_whoever_may_read_new_files(tmp_path):
+    context().save(tmp_path / "c.safetensors")
+    (tmp_path / "plain").write_bytes(b"")
+    modes = [(tmp_path / name).stat().st_mode for name in ("c.safetensors", "plain")]
+    assert modes[0] == modes[1]
+
+
 def test_one_entity_takes_a_few_kilobytes(tmp_path):
     context(1, 1).save(tmp_path / "c.safetensors")
     assert os.path.getsize(tmp_path / "c.safetensors") < 8 * 1024
