@@ -32,7 +32,7 @@ def head():
 @torch.no_grad()
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_plain_route_gives_the_same_masks(benchmark, head, count):
-    torch.manual_seed(count)
+    torch.manual_seed(40 + count)  # the best positions are clear, not equal ones at the border
     features = torch.randn(1, 24, 8, 8)
     queries = benchmark.random_queries(count, 24, 768, "cpu")
     logits, masks = benchmark.our_route(head, features, queries, benchmark.no_stage)
@@ -63,11 +63,12 @@ def test_the_command_prints_a_row_per_path_and_writes_the_figures(tmp_path):
     done = subprocess.run(
         [sys.executable, TOOL, "--configs", "official/segic_dinov2_B.yaml", "--device", "cpu"]
         + ["--entities", "1", "3", "--repeats", "2", "--output", tmp_path / "b.json"]
-        + ["--opts", *opts],
+        + ["--profile", "--opts", *opts],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("matrix products ") == 2  # a profile for each number of entities
     assert [line.split(" | ")[3] for line in done.stdout.splitlines() if "| 384 |" in line] == [
         *("ours", "released"),
         *("ours", "released"),

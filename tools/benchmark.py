@@ -1,7 +1,7 @@
 """What everything after the backbone costs, beside one bare forward of the backbone.
 
     python tools/benchmark.py
-    python tools/benchmark.py --configs official/segic_dinov2_B.yaml --entities 1 80 --repeats 9
+    python tools/benchmark.py --configs official/segic_dinov2_B.yaml --entities 80 --profile
 
 All in one run, on random weights and one target: the backbone alone (the yardstick), our path split
 into stages, and the released route written out plainly (``released_route.py``). Times are medians
@@ -56,6 +56,7 @@ def parse_args():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     parser.add_argument("--no-released", action="store_true", help="leave the plain route out")
+    parser.add_argument("--profile", action="store_true", help="also where our time goes, by kind")
     parser.add_argument("--output", default="", help="JSON file for the figures")
     parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the configs")
     return parser.parse_args()
@@ -91,6 +92,8 @@ def benchmark(config, args):
             for name, route in routes.items():
                 run = lambda route=route, stage=stages[name]: route(stage)  # noqa: E731
                 seconds[name].append(timed(run, args.device))
+        if args.profile:
+            print(profile(lambda run=routes["ours"]: run(no_stage)))
         for name, route in routes.items():
             memory[name] = peak_memory(lambda route=route: route(no_stage), args.device)
         medians = {name: statistics.median(values) for name, values in seconds.items()}
@@ -209,6 +212,32 @@ class Stages:
             sums = [sum(values[i * per_run : (i + 1) * per_run]) for i in range(repeats)]
             shares[name] = statistics.median(sums) / unit
         return shares
+
+
+KINDS = (  # of operators, by the first name that fits
+    ("matrix products", ("addmm", "mm", "bmm", "linear", "matmul")),
+    ("attention", ("scaled_dot_product", "softmax")),
+    ("convolutions", ("conv", "mkldnn")),
+    ("LayerNorm and GELU", ("layer_norm", "gelu")),
+    ("interpolation and arg-max", ("upsample", "max")),
+)
+
+
+def profile(run):
+    """Share of each kind of operator in the time of one run, in one line."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        run()
+    spent = dict.fromkeys([*(kind for kind, _ in KINDS), "all else"], 0.0)
+    for event in profiler.key_averages():
+        name = event.key.removeprefix("aten::").strip("_")
+        found = (kind for kind, names in KINDS if name.startswith(names))
+        time_us = event.self_device_time_total or event.self_cpu_time_total
+        spent[next(found, "all else")] += time_us
+    whole = sum(spent.values())
+    return ", ".join(f"{kind} {100 * x / whole:.0f} %" for kind, x in spent.items())
 
 
 def timed(run, device):

@@ -78,7 +78,12 @@ def similarity_of_upsampled(features, dots, size, eps=1e-8):
         float (B, n, size, size).
     """
     norm = upsampled_norm(features, size)
+    border = int(size / (2 * dots.shape[-1]) + 0.5)  # samples beyond the outermost centres
     dots = F.interpolate(dots, size=(size, size), mode="bilinear", align_corners=False)
+    # there all are equal; to the bit, so that an arg-max finds the first of them, not the rounding
+    for side in (dots, dots.transpose(-1, -2)) if border else ():
+        side[..., :border] = side[..., border - 1, None]
+        side[..., size - border :] = side[..., size - border, None]
     return dots / norm.clamp(min=eps)[:, None]
 
 
@@ -118,7 +123,7 @@ def upsampled_norm(features, size, chunk=64):
 def _neighbours(cells, size, like):
     """The two cells around each of ``size`` bilinear samples, and the weight of the second."""
     centre = (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) * (cells / size) - 0.5
-    centre = centre.clamp(min=0)
+    centre = centre.clamp(min=0, max=cells - 1)  # equal beyond the outermost centres, to the bit
     first = centre.floor().long().clamp(max=cells - 1)
     return first, (first + 1).clamp(max=cells - 1), centre - first
 

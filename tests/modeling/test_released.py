@@ -31,6 +31,18 @@ def test_the_norm_vanishes_where_neighbours_cancel():
     torch.testing.assert_close(got[0, 0, 0], torch.tensor(0.3 * 7**0.5))
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
+def test_the_first_of_equal_positions_at_the_border_is_the_best(rng, corner):
+    """Beyond the outermost centres all samples are equal, and none wins by its rounding."""
+    features = torch.randn(1, 24, 8, 8, generator=rng)
+    vector = F.normalize(features[0, :, corner[0], corner[1]], dim=0)
+    dots = (vector @ features.flatten(2)[0]).reshape(1, 1, 8, 8)
+    maps = released.similarity_of_upsampled(features, dots, 28)[0, 0]
+    y, x = (0 if side == 0 else 26 for side in corner)
+    assert maps.flatten().argmax() == 28 * y + x
+    assert (maps[y : y + 2, x : x + 2] == maps.max()).all()
+
+
 def test_binary_masks_are_thresholded_before_they_are_pooled():
     """Half-covered pixels count as nothing, or as a part of the sample of the four centres."""
     mask = torch.zeros(1, 28, 28)
