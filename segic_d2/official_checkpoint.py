@@ -14,7 +14,7 @@ from detectron2.modeling import build_backbone, build_sem_seg_head
 from safetensors.torch import save
 
 from .config import load_config
-from .modeling.backbone.checkpoint_file import read_checkpoint  # and registers the head
+from .modeling.backbone.checkpoint_file import read_file  # and registers the head
 
 HEAD = "sem_seg_head."
 CONFIGS = {  # by C, the channels of the frozen features
@@ -47,7 +47,7 @@ def to_model_names(state, shapes, source):
 
     Raises:
         ValueError: naming the file and every tensor that is missing, unused, or of another shape
-            or no floats, with what was found and what was expected.
+            or no finite floats, with what was found and what was expected.
     """
     missing = [f"missing: {k}, expected {v}" for k, v in shapes.items() if k not in state]
     unused = [f"unused: {k}, found {_form(v)}" for k, v in state.items() if k not in shapes]
@@ -66,10 +66,15 @@ def to_model_names(state, shapes, source):
 
 
 def _form(value):
-    """What is found under a name: a shape, and the type where it is no tensor of floats."""
+    """What is found under a name: a shape, and what is odd unless it is a tensor of numbers."""
     if not torch.is_tensor(value):
         return f"a {type(value).__name__}"
-    return str(tuple(value.shape)) + ("" if value.is_floating_point() else f" {value.dtype}")
+    form = str(tuple(value.shape))
+    if not value.is_floating_point():
+        return f"{form} {value.dtype}"
+    if value.layout != torch.strided or value.is_meta:
+        return f"{form} without its numbers" if value.is_meta else f"{form} {value.layout}"
+    return form if value.isfinite().all() else f"{form} with infinite or undefined numbers"
 
 
 def config_of(state, source):
@@ -78,12 +83,13 @@ def config_of(state, source):
     Raises:
         ValueError: the tensors ``state`` of the file ``source`` are none of the published models'.
     """
-    if any(name.startswith(HEAD) for name in state):
+    inner = state.get("model")  # where our own checkpoints keep their tensors
+    if any(str(k).startswith(HEAD) for k in (inner if isinstance(inner, dict) else state)):
         raise ValueError(
             f"{source} has the names of segic_d2 already ({HEAD}…): MODEL.WEIGHTS takes it as it is"
         )
     weight = state.get("neck.0.weight")
-    if weight is None or weight.dim() != 4:
+    if not torch.is_tensor(weight) or weight.dim() != 4:
         raise ValueError(
             f"{source} is no official SegIC checkpoint, or not whole: it lacks neck.0.weight "
             "(256, C, 1, 1), by which the model is recognised; with --config all that is missing "
@@ -121,7 +127,7 @@ def convert(source, target, config=None):
     Raises:
         FileNotFoundError: no such source or config.
         OSError: the target cannot be written.
-        ValueError: see ``read_checkpoint``, ``config_of`` and ``to_model_names``; a target that is
+        ValueError: see ``read_file``, ``config_of`` and ``to_model_names``; a target that is
             no .safetensors file or would overwrite the source.
     """
     source, target = Path(source), Path(target)
@@ -132,10 +138,13 @@ def convert(source, target, config=None):
         raise ValueError(f"{target}: the result is a .safetensors file and must be named so")
     if any(p.exists() and p.samefile(source) for p in (target, part)):
         raise ValueError(f"{target} would overwrite {source}; give another name")
-    state, _ = read_checkpoint(source, "official checkpoint")
+    state = read_file(source, "official checkpoint")
+    if list(state) == ["model"] and isinstance(state["model"], dict):
+        state = state["model"]
     config = config or config_of(state, source)
     tensors = to_model_names(state, needed_shapes(config), source)
-    tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # no shared memory
+    # as float32, as the model computes, and without shared memory
+    tensors = {name: tensor.float().clone() for name, tensor in tensors.items()}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(save(tensors, metadata={"converted_from": source.name}))

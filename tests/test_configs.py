@@ -100,6 +100,9 @@ BEFORE_THE_MODEL = {  # released rules of other keys, which the docstring names 
     "MODEL.TIMM.POS_EMBED": "dinov2",
     "INPUT.RESIZE": "float",
     "INPUT.SEMANTIC.SQUARE_REFERENCE": True,
+    "INPUT.MAX_REDRAWS": 0,
+    "INPUT.INSTANCE.MAX_MASKS": 19,
+    "INPUT.INSTANCE.CAP": "random",
 }
 
 
@@ -110,6 +113,27 @@ def test_official_configs_set_the_released_rules_before_the_model(config):
     default, official = load_config(), load_config(config)
     for key, value in BEFORE_THE_MODEL.items():
         assert value_of(official, key) == value != value_of(default, key)
+
+
+def flat(cfg, prefix=""):
+    """{key: value} of a config, keys as on the command line."""
+    out = {}
+    for key, value in cfg.items():
+        out.update(
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return out
+
+
+@pytest.mark.parametrize("config", OFFICIAL)
+def test_official_configs_change_nothing_that_is_not_listed(config):
+    """Whatever differs from our own configs is a documented rule, a data set or the schedule."""
+    ours, official = flat(load_config("Base-SegIC.yaml")), flat(load_config(config))
+    changed = {key for key in ours if ours[key] != official[key]}
+    rules = {key for key, *_ in released_table()} | set(BEFORE_THE_MODEL)
+    others = {"DATASETS.TRAIN", "DATASETS.EPISODE_MAPPERS", "SOLVER.MAX_ITER", "SOLVER.STEPS"}
+    others |= {"SOLVER.CHECKPOINT_PERIOD", "MODEL.TIMM.NAME", "MODEL.BACKBONE.WEIGHTS"}
+    assert changed <= rules | others and rules - {"MODEL.SEGIC.SIMILARITY.EPS"} <= changed
 
 
 RELEASED_NUMBERS = {  # of the published training command and its code, as far as there are keys

@@ -105,12 +105,36 @@ def complaints(width, channels):
 def test_the_tool_names_all_that_does_not_fit(large, tmp_path, shapes):
     torch.save(spoil(official(shapes)), large)
     (tmp_path / "out.safetensors").write_bytes(b"as before")
-    with pytest.raises(ValueError, match="official.pth does not fit.*2 tensors.*1 unused, 3") as e:
+    with pytest.raises(ValueError, match="official.pth does not fit.*2 ten.*2 unused, 3") as e:
         convert(large, tmp_path / "out.safetensors")
-    for line in complaints(256, 1024):
+    for line in [*complaints(256, 1024), "unused: epoch, found a int"]:
         assert line in str(e.value)
     assert (tmp_path / "out.safetensors").read_bytes() == b"as before"
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("neck.1.bias_momentum", torch.zeros(3), "unused: neck.1.bias_momentum, found (3,)"),
+        ("module", {"neck.0.weight": torch.zeros(1)}, "unused: module, found a dict"),
+        ("model", {"neck.0.weight": torch.zeros(1)}, "unused: model, found a dict"),
+        ("neck.1.bias", torch.zeros(256, device="meta"), "neck.1.bias, found (256,) without its"),
+        ("neck.1.bias", torch.zeros(256).to_sparse(), "found (256,) torch.sparse_coo"),
+        ("neck.1.bias", torch.full((256,), torch.nan), "(256,) with infinite or undefined numbers"),
+    ],
+)
+def test_nothing_in_a_file_is_passed_over(large, tmp_path, shapes, name, value, message):
+    torch.save({**official(shapes), name: value}, large)
+    with pytest.raises(ValueError, match="official.pth does not fit") as error:
+        convert(large, tmp_path / "out.safetensors")
+    assert message in str(error.value)
+
+
+def test_half_precision_is_converted_to_what_the_model_computes_with(large, tmp_path, shapes):
+    torch.save({"model": {k: v.half() for k, v in official(shapes).items()}}, large)
+    convert(large, tmp_path / "out.safetensors")
+    assert {v.dtype for v in load_file(tmp_path / "out.safetensors").values()} == {torch.float32}
 
 
 def test_model_weights_name_all_that_does_not_fit(tiny, tmp_path):

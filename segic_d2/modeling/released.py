@@ -19,8 +19,12 @@ BOX_PROMPT_PROB                        0           0.5          ground-truth box
 LOSS.NUM_MASKS                         world       process      ``average_losses``
 =====================================  ==========  ===========  ==================================
 
-Before the model there are three more: ``MODEL.TIMM.POS_EMBED``, ``INPUT.RESIZE`` and
-``INPUT.SEMANTIC.SQUARE_REFERENCE``.
+The released code does not binarise where it segments all classes of an image at once: there
+BINARIZE_MASKS is False.
+
+Before the model there are more: ``MODEL.TIMM.POS_EMBED`` and ``INPUT.RESIZE``, and for training
+``INPUT.SEMANTIC.SQUARE_REFERENCE``, ``INPUT.MAX_REDRAWS``, ``INPUT.INSTANCE.MAX_MASKS`` and
+``INPUT.INSTANCE.CAP``.
 
 Shape shorthand: B images, C feature channels, S canvas side (px), g grid side (cells), n masks,
 M entities over all images.
@@ -95,15 +99,14 @@ def upsampled_norm(features, size, chunk=64):
     stay in the cache.
     """
     height, width = features.shape[-2:]
-    gram = features.new_zeros(5, len(features), height, width)
+    gram = [0.0] * 5
     for part in features.split(chunk, dim=1):
         f = F.pad(part, (0, 1, 0, 1), mode="replicate")  # the last row and column repeat
         here, right, down, across = (
             f[..., y : y + height, x : x + width] for y, x in ((0, 0), (0, 1), (1, 0), (1, 1))
         )
         pairs = ((here, here), (here, right), (here, down), (here, across), (right, down))
-        for total, (a, b) in zip(gram, pairs, strict=True):
-            total += (a * b).sum(1)
+        gram = [total + (a * b).sum(1) for total, (a, b) in zip(gram, pairs, strict=True)]
     y0, y1, ly = _neighbours(height, size, features)
     x0, x1, lx = _neighbours(width, size, features)
     ly, ky, lx, kx = ly[:, None], 1 - ly[:, None], lx, 1 - lx

@@ -1,6 +1,7 @@
 """The mask decoder without autograd: what entities of an image share is computed once.
 
-``MaskDecoder.forward`` in other words, with the same result to rounding. Three facts make it
+``MaskDecoder.forward`` in other words, with the same result to rounding; the modules' own
+``forward`` and hooks run with autograd only. Three facts make it
 cheaper when many entities are decoded in one image:
 
 - Before the first layer, the image of an entity is the neck's output, common to all entities, plus
@@ -156,7 +157,7 @@ def decode_shared(decoder, shared, index, hidden, prompts, prompt_mask=None):
 
 def _blocks(entities, positions):
     """Slices of the positions, of about BLOCK rows over all entities."""
-    step = max(1, BLOCK // entities)
+    step = max(1, BLOCK // max(1, entities))
     return [slice(i, i + step) for i in range(0, positions, step)]
 
 

@@ -31,6 +31,19 @@ def test_the_norm_vanishes_where_neighbours_cancel():
     torch.testing.assert_close(got[0, 0, 0], torch.tensor(0.3 * 7**0.5))
 
 
+def test_gradients_of_the_similarity_are_those_of_the_plain_formula(rng):
+    features = torch.randn(1, 12, 4, 4, generator=rng).requires_grad_()
+    vector = F.normalize(torch.randn(12, generator=rng), dim=0)
+    weight = torch.randn(14, 14, generator=rng)
+    up = F.interpolate(features, size=(14, 14), mode="bilinear", align_corners=False)
+    plain = F.cosine_similarity(up[0], vector[:, None, None], dim=0)
+    (expected,) = torch.autograd.grad((plain * weight)[3:-3, 3:-3].sum(), features)
+    dots = (vector @ features.flatten(2)[0]).reshape(1, 1, 4, 4)
+    maps = released.similarity_of_upsampled(features, dots, 14)[0, 0]
+    (got,) = torch.autograd.grad((maps * weight)[3:-3, 3:-3].sum(), features)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
 def test_the_first_of_equal_positions_at_the_border_is_the_best(rng, corner):
     """Beyond the outermost centres all samples are equal, and none wins by its rounding."""

@@ -76,6 +76,14 @@ def test_positions_are_upscaled_in_blocks_of_any_size(rng, monkeypatch):
     torch.testing.assert_close(decode_shared(decoder, *arguments)[0], whole)
 
 
+def test_no_entity_at_all(rng):
+    decoder = randomized(MaskDecoder(32, 2, 4, 48))
+    shared = share_image(decoder, torch.zeros(1, 32, 6, 6), torch.zeros(32, 6, 6))
+    index, tokens = torch.zeros(0, dtype=torch.long), torch.zeros(0, 4, 32)
+    logits, quality = decode_shared(decoder, shared, index, None, tokens)
+    assert logits.shape == (0, 24, 24) and quality.shape == (0,)
+
+
 @pytest.mark.parametrize("options", [{}, {"dense": False}, {"point": False, "meta": False}])
 def test_the_head_gives_the_same_with_and_without_autograd(rng, options):
     head = randomized(InContextMaskHead(channels=24, stride=14, canvas=112, text_dim=8, **options))

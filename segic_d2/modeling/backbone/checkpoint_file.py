@@ -28,8 +28,8 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def read_checkpoint(path, key=KEY):
-    """Named tensors of a checkpoint file.
+def read_file(path, key=KEY):
+    """All that a checkpoint file holds, as it is.
 
     Args:
         path: .safetensors; .pth, .pt or .bin (PyTorch, tensors only); .pkl (Detectron2's model
@@ -37,11 +37,11 @@ def read_checkpoint(path, key=KEY):
         key: who asked for the file, the first word of every error.
 
     Returns:
-        (dict of name → tensor, whether the names are Caffe2's)
+        dict.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another suffix; a damaged file; a file that holds more than tensors.
+        ValueError: another suffix; a damaged file; a file that holds code, or no dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,7 +51,7 @@ def read_checkpoint(path, key=KEY):
         )
     try:
         if path.suffix == ".safetensors":
-            return load_file(path), False
+            return load_file(path)
         if path.suffix in (".pth", ".pt", ".bin"):
             state = torch.load(path, map_location="cpu", weights_only=True)
         elif path.suffix == ".pkl":
@@ -67,6 +67,22 @@ def read_checkpoint(path, key=KEY):
         ) from error
     if not isinstance(state, dict):
         raise ValueError(f"{key}: {path} holds a {type(state).__name__}, not named tensors")
+    return state
+
+
+def read_checkpoint(path):
+    """Named tensors of a checkpoint file, out of the container that they are in, if any.
+
+    Args:
+        path: see ``read_file``.
+
+    Returns:
+        (dict of name → tensor, whether the names are Caffe2's)
+
+    Raises:
+        FileNotFoundError, ValueError: see ``read_file``.
+    """
+    path, state = Path(path), read_file(path)
     from_caffe2 = path.suffix == ".pkl" and "__author__" not in state
     for container in _CONTAINERS:
         if isinstance(state.get(container), dict):

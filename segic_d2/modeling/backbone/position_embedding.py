@@ -53,42 +53,30 @@ def timm_positions(model, height, width):
     return model
 
 
-class Dinov2Positions:
-    """A timm ViT → the same ViT with the position embedding of an input's size.
+def dinov2_positions(model, height, width):
+    """A ViT with the position embedding of an input's size, as DINOv2's released code has it.
 
-    The embedding of the last size is kept until the checkpoint's is written or replaced.
+    Args:
+        model: timm ViT with ``pos_embed`` (1, P + G·G, C); it is left as it is.
+        height, width: of the input, px.
+
+    Returns:
+        a shallow copy that shares every layer with ``model`` and takes inputs of this size.
     """
-
-    def __init__(self):
-        self._kept = None, None, None
-
-    def __call__(self, model, height, width):
-        """
-        Args:
-            model: timm ViT with ``pos_embed`` (1, P + G·G, C); it is left as it is.
-            height, width: of the input, px.
-
-        Returns:
-            a shallow copy that shares every layer with ``model`` and takes inputs of this size.
-        """
-        own, patches = model.pos_embed.detach(), copy.copy(model.patch_embed)
-        grid = patches.dynamic_feat_size((height, width))
-        key = own.data_ptr(), own._version, own.device, own.dtype, grid
-        known, resampled, _ = self._kept
-        if key != known:
-            registers = getattr(model, "reg_token", None) is not None
-            resampled = resample_position_embedding(
-                own, patches.grid_size, grid, _prefix(model), registers
-            )
-            self._kept = key, resampled, own  # own keeps its memory, so that no other has this key
-        patches.grid_size = grid  # timm leaves an embedding alone that has the grid of the input
-        sized = copy.copy(model)
-        sized._parameters = {**model._parameters, "pos_embed": resampled}
-        sized._modules = {**model._modules, "patch_embed": patches}
-        return sized
+    patches = copy.copy(model.patch_embed)
+    grid = patches.dynamic_feat_size((height, width))
+    registers = getattr(model, "reg_token", None) is not None
+    resampled = resample_position_embedding(
+        model.pos_embed, patches.grid_size, grid, _prefix(model), registers
+    )
+    patches.grid_size = grid  # timm leaves an embedding alone that has the grid of the input
+    sized = copy.copy(model)
+    sized._parameters = {**model._parameters, "pos_embed": resampled}
+    sized._modules = {**model._modules, "patch_embed": patches}
+    return sized
 
 
-POSITIONS = {"timm": lambda: timm_positions, "dinov2": Dinov2Positions}
+POSITIONS = {"timm": timm_positions, "dinov2": dinov2_positions}
 
 
 def build_positions(how, model, name):
@@ -105,7 +93,7 @@ def build_positions(how, model, name):
             f"MODEL.TIMM.POS_EMBED is {how!r}, but MODEL.TIMM.NAME {name!r} has no absolute "
             "position embedding on a grid of patches; use 'timm'"
         )
-    return POSITIONS[how]()
+    return POSITIONS[how]
 
 
 def _prefix(model):
