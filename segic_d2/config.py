@@ -54,9 +54,15 @@ def add_segic_config(cfg):
 
     m.CROSS_ENTITY = CN()
     m.CROSS_ENTITY.ENABLED = True  # visual tokens of the other entities as negatives
-    m.CROSS_ENTITY.TRAIN_PROB = 0.5  # probability per training image; always on at inference
+    m.CROSS_ENTITY.TRAIN_PROB = 0.5  # probability per training image; above 0 on at inference
     m.CROSS_ENTITY.TYPE_ALWAYS = True  # own-type embedding also without crossing; released: False
     m.BOX_PROMPT_PROB = 0.0  # probability of the ground-truth box in training; released: 0.5
+
+    m.REVERSION = CN()  # context reversion: the prediction as reference, the references as targets
+    m.REVERSION.PROB = 1.0  # probability per training episode
+    m.REVERSION.EMPTY = "skip"  # entities without a prediction: "skip", or "zero" (released)
+    m.REVERSION.CONTEXT = "only"  # several shots: the prediction "only", or "join" the other shots
+    m.REVERSION.IN_PADDING = False  # True (released): predictions in the padding count
 
     m.TEXT = CN()
     m.TEXT.NAME = "open_clip"  # TEXT_ENCODER registry: open_clip, table, none
@@ -82,6 +88,7 @@ def add_segic_config(cfg):
     m.LOSS.IMPORTANCE_RATIO = 0.75  # share of the points taken by uncertainty
     m.LOSS.BCE_WEIGHT = 1.0
     m.LOSS.DICE_WEIGHT = 1.0
+    m.LOSS.QUALITY_WEIGHT = 1.0  # of the quality token's estimate of the IoU; released: 0
     m.LOSS.NUM_MASKS = "world"  # mean over the masks of all processes; released: "process"
 
     m.ENTITY_CHUNK = 0  # entities decoded at once at inference; 0: what the caches hold
@@ -89,6 +96,8 @@ def add_segic_config(cfg):
     m.FEATURE_MEMORY = 0  # MB of frozen features kept in memory, found by their pixels; 0: none
     m.TEST = CN()
     m.TEST.THRESHOLD = 0.0  # a pixel is foreground where its logit is above this
+    m.TEST.SCORE = "mask"  # mean foreground probability, or "quality": the estimated IoU (trained)
+    m.TEST.MIN_SCORE = 0.0  # an entity with a lower score gets an empty mask; 0: never
     m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances
 
     # ---- data ----------------------------------------------------------------------------
@@ -114,6 +123,7 @@ def add_segic_config(cfg):
     cfg.INPUT.INSTANCE.JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
     cfg.INPUT.MAX_REDRAWS = 10  # augmentations drawn again when the object left the frame
     cfg.INPUT.TEXT_KEEP_PROB = 0.75  # class name kept in training, else the empty text
+    cfg.INPUT.ABSENT_PROB = 0.0  # semantic training episodes whose target lacks an entity
 
     # ---- training and evaluation -----------------------------------------------------------
     cfg.SEED = 42  # episodes, augmentations and sampled loss points depend on it alone

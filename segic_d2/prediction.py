@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .modeling.outputs import resize_to_image
+from .modeling.outputs import masks_in_image, resize_to_image
 
 
 @dataclass
@@ -17,7 +17,9 @@ class Prediction:
 
     Attributes:
         masks: bool array (N, H, W), independent of each other: they may overlap.
-        scores: float32 array (N,), mean foreground probability inside each mask; 0: nothing found.
+        scores: float32 array (N,), mean foreground probability inside each mask, 0: nothing found;
+            or the expected IoU (``MODEL.SEGIC.TEST.SCORE``). A mask whose score is below
+            ``MODEL.SEGIC.TEST.MIN_SCORE`` is empty.
         names: N names or None. ids: N ids, the values of ``label_map``.
         image: uint8 array (H, W, 3), the picture as displayed.
         file_name: its path, or "" where it came as an array.
@@ -34,18 +36,21 @@ class Prediction:
     _frame: tuple = field(repr=False)  # canvas px, (h, w) of the picture on it, threshold
 
     @classmethod
-    def from_logits(cls, model, context, logits, similarity, image_size, image, file_name=""):
+    def from_logits(
+        cls, model, context, logits, quality, similarity, image_size, image, file_name=""
+    ):
         """What a model's output means at the size of the picture.
 
         Args:
             logits, similarity: float (N, r, r) and float (N, q, q) or None, over the canvas.
+            quality: float (N,), the estimates of ``SegIC.segment_scored``.
             image_size: (h, w) of the picture on the canvas; image: uint8 (H, W, 3), itself.
         """
-        logits, size = logits.float(), image.shape[:2]
-        found = model.postprocess(logits, image_size, *size)
+        scores, logits = model.scored(logits.float(), image_size, quality.float())
+        frame = model.canvas, image_size, *image.shape[:2]
         return cls(
-            masks=found["masks"].cpu().numpy(),
-            scores=found["scores"].float().cpu().numpy(),
+            masks=masks_in_image(logits, *frame, model.threshold).cpu().numpy(),
+            scores=scores.cpu().numpy(),
             names=list(context.names),
             ids=list(context.ids),
             image=image,

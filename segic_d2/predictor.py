@@ -179,11 +179,11 @@ class InContextPredictor:
         dtype = PRECISIONS[self.precision]
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             features = self.model.encode_images(views)
-            logits = self.model.segment(features, context)
+            logits, quality = self.model.segment_scored(features, context)
         maps = [None] * len(batch)
         if with_propagated_mask:
             maps = self.model.propagated_mask(features, context)
-        rows = zip(logits, maps, features.image_sizes, pictures, files, strict=True)
+        rows = zip(logits, quality, maps, features.image_sizes, pictures, files, strict=True)
         return [Prediction.from_logits(self.model, context, *row) for row in rows]
 
 

@@ -40,6 +40,7 @@ def tiny_config(*opts, canvas=112):
             *("INPUT.CANVAS", canvas, "MODEL.SEGIC.META", False),
             *("MODEL.SEGIC.DECODER.WIDTH", 32, "MODEL.SEGIC.DECODER.MLP", 64),
             *("MODEL.SEGIC.DECODER.HEADS", 4, "MODEL.SEGIC.LOSS.NUM_POINTS", 128),
+            *("MODEL.SEGIC.REVERSION.PROB", 0.0, "MODEL.SEGIC.LOSS.QUALITY_WEIGHT", 0.0),
             *opts,
         ]
     )

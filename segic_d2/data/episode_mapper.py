@@ -12,10 +12,12 @@ An episode is a dict:
 - ``height``, ``width`` of the file as displayed; ``file_name``; ``image_id``;
 - ``task`` "semantic" or "instance"; ``seed`` int below 2**63, for the model's own draws;
 - ``entities``: N dicts ``id`` (contiguous class id; 0…N-1 in instance episodes, which add
-  ``category``) and ``name`` (None: no text);
+  ``category``) and ``name`` (None: no text); optional ``reversed_name``, drawn apart, for the text
+  where references and target change their roles;
 - ``references``: dicts ``image`` (3, h, w), ``masks`` float32 in [0, 1] (n, h, w), each with a
-  positive sum, ``entity_ids`` (n ids), ``file_name``;
-- training: ``masks`` bool (N, H, W) and, where known, ``ignore`` bool (H, W);
+  positive sum, ``entity_ids`` (n ids), ``file_name``; training: optional ``ignore`` bool (h, w);
+- training: ``masks`` bool (N, H, W), empty for an entity that the target does not show, and, where
+  known, ``ignore`` bool (H, W);
 - one-shot test: ``episode`` (its number), ``gt_masks`` bool (N, height, width) and, where known,
   ``gt_ignore`` bool (height, width).
 """

@@ -107,7 +107,7 @@ def draw_references(rng, index, class_id, target, shots):
     return [int(i) for i in distinct] + repeats
 
 
-def draw_semantic(rng, index, *, draw="class", max_entities=1, max_shots=1):
+def draw_semantic(rng, index, *, draw="class", max_entities=1, max_shots=1, absent_prob=0.0):
     """One semantic training episode (config ``INPUT.SEMANTIC``).
 
     Args:
@@ -116,17 +116,23 @@ def draw_semantic(rng, index, *, draw="class", max_entities=1, max_shots=1):
         draw: ``"class"``: class, then target, each uniform; ``"image"``: target, then class.
         max_entities: 1 to this many classes of the target, as far as it shows them.
         max_shots: 1 to this many references per entity, one number for the episode.
+        absent_prob: probability that the target does not show the first entity, as far as the index
+            says; the others it shows. ``"class"``: class, then a target without it; ``"image"``:
+            target, then a class that it lacks. Where there is none, the episode is as usual.
 
     Returns:
         dict ``target`` (image index), ``entities`` (class ids), ``references`` (list of
         (image index, class id), entity by entity).
     """
+    absent = absent_prob > 0 and rng.random() < absent_prob
     if draw == "class":
         first = pick(rng, index.classes)
-        target = pick(rng, index.images_of(first))
+        shown = index.images_of(first)
+        target = pick(rng, _without(index.images, shown) if absent else shown)
     elif draw == "image":
         target = pick(rng, index.images)
-        first = pick(rng, index.classes_of(target))
+        shown = index.classes_of(target)
+        first = pick(rng, _without(index.classes, shown) if absent else shown)
     else:
         raise ValueError(f"INPUT.SEMANTIC.DRAW must be 'class' or 'image', not {draw!r}")
     number = int(rng.integers(1, max_entities + 1))
@@ -140,6 +146,13 @@ def draw_semantic(rng, index, *, draw="class", max_entities=1, max_shots=1):
         for image in draw_references(rng, index, class_id, target, shots)
     ]
     return {"target": target, "entities": entities, "references": references}
+
+
+def _without(values, some):
+    """Ascending ``values`` but for ``some`` of them; ``some`` themselves if no other is left."""
+    kept = np.ones(len(values), dtype=bool)
+    kept[np.searchsorted(values, some)] = False
+    return values[kept] if kept.any() else some
 
 
 def draw_instance(rng, counts, *, max_masks=10, cap="fixed"):

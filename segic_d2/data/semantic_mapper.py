@@ -1,9 +1,15 @@
 """Training episodes of classes: a target, and other images of its classes as references."""
 
+import logging
+
+import torch
+
 from .augmentation import apply_labels, semantic_augmentations
 from .episode_mapper import EPISODE_MAPPER_REGISTRY, REFERENCE, TARGET, TEXT, EpisodeMapper
 from .episodes import derive_seed, draw_semantic, generator
 from .views import draw_showing, to_tensor
+
+logger = logging.getLogger(__name__)
 
 
 @EPISODE_MAPPER_REGISTRY.register()
@@ -18,7 +24,8 @@ class SemanticMapper(EpisodeMapper):
     A view that lost its object is drawn again up to ``INPUT.MAX_REDRAWS`` times; then a reference
     takes its whole image, and a target stays without the object. With
     ``INPUT.SEMANTIC.SQUARE_REFERENCE`` references are jittered onto a square of r·CANVAS px, as in
-    the released code, which took them to have the target's square shape.
+    the released code, which took them to have the target's square shape. With ``INPUT.ABSENT_PROB``
+    the target lacks the first entity, whose mask is then empty.
 
     Raises:
         ValueError: naming class, image and dataset, if a class has a single image and
@@ -28,9 +35,23 @@ class SemanticMapper(EpisodeMapper):
     def __init__(self, cfg, source):
         super().__init__(cfg, source)
         self.index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
+        self.absent_prob = self._absent_prob()
         self.augmentations = semantic_augmentations(cfg)
         square = cfg.INPUT.SEMANTIC.SQUARE_REFERENCE
         self.reference_augmentations = semantic_augmentations(cfg, square)
+
+    def _absent_prob(self):
+        probability = self.cfg.INPUT.ABSENT_PROB
+        if not 0 <= probability <= 1:
+            raise ValueError(f"INPUT.ABSENT_PROB is {probability}; it must be in [0, 1]")
+        if probability and "neg_category_ids" in self.records[0]:
+            logger.warning(
+                "INPUT.ABSENT_PROB does not apply to dataset %r: its images are not annotated with "
+                "all classes that they show",
+                self.dataset,
+            )
+            return 0.0
+        return probability
 
     def draw(self, rng):
         options = self.cfg.INPUT.SEMANTIC
@@ -40,18 +61,24 @@ class SemanticMapper(EpisodeMapper):
             draw=options.DRAW,
             max_entities=options.MAX_ENTITIES,
             max_shots=options.MAX_SHOTS,
+            absent_prob=self.absent_prob,
         )
 
     def __call__(self, plan):
         seed, classes = plan["seed"], plan["entities"]
-        keep = generator(seed, TEXT).random(len(classes)) < self.cfg.INPUT.TEXT_KEEP_PROB
+        # two draws per entity: as usual, and when the roles are reversed
+        names, reversed_names = (
+            [self.names[c] if kept else None for c, kept in zip(classes, keep, strict=True)]
+            for keep in generator(seed, TEXT).random((2, len(classes)))
+            < self.cfg.INPUT.TEXT_KEEP_PROB
+        )
         return {
             **self._target(plan["target"], classes, derive_seed(seed, TARGET)),
             "task": "semantic",
             "seed": seed,
             "entities": [
-                {"id": c, "name": self.names[c] if kept else None}
-                for c, kept in zip(classes, keep, strict=True)
+                {"id": c, "name": name, "reversed_name": reversed_name}
+                for c, name, reversed_name in zip(classes, names, reversed_names, strict=True)
             ],
             "references": [
                 self._reference(image, class_id, derive_seed(seed, REFERENCE, n))
@@ -61,13 +88,14 @@ class SemanticMapper(EpisodeMapper):
 
     def _target(self, image_index, classes, seed):
         record, image, masks, ignore = self.read_classes(image_index, classes)
+        shown = torch.from_numpy(masks.any((1, 2)))  # all but an absent entity
         view, soft, transforms = draw_showing(
             image,
             masks,
             self.augmentations,
             seed,
             self.cfg.INPUT.MAX_REDRAWS,
-            visible=lambda soft: bool((soft >= 0.5).flatten(1).any(1).all()),
+            visible=lambda soft: bool((soft[shown] >= 0.5).flatten(1).any(1).all()),
         )
         target = {
             **self.header(image_index, record, image),
@@ -79,9 +107,12 @@ class SemanticMapper(EpisodeMapper):
         return target
 
     def _reference(self, image_index, class_id, seed):
-        record, image, masks, _ = self.read_classes(image_index, [class_id])
+        record, image, masks, ignore = self.read_classes(image_index, [class_id])
         redraws = self.cfg.INPUT.MAX_REDRAWS
-        view, soft, _ = draw_showing(
+        view, soft, transforms = draw_showing(
             image, masks, self.reference_augmentations, seed, redraws, fallback=self.plain
         )
-        return self.reference(record, view, soft, [class_id])
+        reference = self.reference(record, view, soft, [class_id])
+        if ignore is not None:
+            reference["ignore"] = apply_labels(transforms, ignore)
+        return reference

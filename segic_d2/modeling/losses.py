@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from torch.nn import functional as F
 
 from . import released
+from .quality import mask_iou, quality_losses
 
 
 @contextmanager
@@ -78,6 +79,8 @@ class EpisodeCriterion:
 
     Attributes:
         num_points, oversample_ratio, importance_ratio: see ``sample_points``.
+        quality_weight: of the loss of the quality estimates; 0: there is none.
+        threshold: of the masks whose IoU the quality estimates learn, see ``mask_iou``.
         average_over: "world", the masks of all processes, so that the mean over processes of the
             loss is the mean over all masks; or "process", each process's own (released).
     """
@@ -88,6 +91,8 @@ class EpisodeCriterion:
     bce_weight: float = 1.0
     dice_weight: float = 1.0
     average_over: str = "world"
+    quality_weight: float = 0.0
+    threshold: float = 0.0
 
     def __post_init__(self):
         if self.average_over not in ("world", "process"):
@@ -96,36 +101,51 @@ class EpisodeCriterion:
                 "it must be 'world' or 'process'"
             )
 
-    def __call__(self, logits, targets, ignores, seeds):
+    def __call__(
+        self, logits, targets, ignores, seeds, qualities=None, sizes=None, weights=None, count=None
+    ):
         """Losses of a batch.
 
         Args:
             logits: B float (n, r, r); targets: B bool (n, S, S); ignores: B bool (S, S) or None;
             seeds: B ints, from which each image's points are drawn.
+            qualities: B float (n,), and sizes: B (h, w) in pixels, the content of each canvas;
+                needed where ``quality_weight`` is above 0.
+            weights: B floats, by which each image's losses are multiplied; None: 1.
+            count: what the sums are divided by, see ``num_masks``; None: the number of masks.
 
         Returns:
-            {"loss_mask", "loss_dice"}.
+            {"loss_mask", "loss_dice"}, and "loss_quality" where ``quality_weight`` is above 0.
         """
-        bce, dice = [], []
-        for low, target, ignore, seed in zip(logits, targets, ignores, seeds, strict=True):
+        terms = []
+        samples = zip(logits, targets, ignores, seeds, strict=True)
+        for i, (low, target, ignore, seed) in enumerate(samples):
             with draws_of(seed, low.device):
                 points = sample_points(
                     low, self.num_points, self.oversample_ratio, self.importance_ratio
                 )
-            terms = mask_losses(low, target.to(low.dtype), points, ignore)
-            bce.append(terms[0])
-            dice.append(terms[1])
-        bce, dice = torch.cat(bce), torch.cat(dice)
+            rows = [*mask_losses(low, target.to(low.dtype), points, ignore)]
+            if self.quality_weight:
+                iou = mask_iou(low, target, sizes[i], ignore, self.threshold)
+                rows.append(quality_losses(qualities[i], iou))
+            terms.append(rows if weights is None else [weights[i] * x for x in rows])
+        bce, dice, *quality = (torch.cat(x) for x in zip(*terms, strict=True))
+        if count is None:
+            count = self.num_masks(len(bce), bce.device)
         if self.average_over == "process":
-            bce, dice = released.average_losses(bce, dice, len(bce))
+            bce, dice = released.average_losses(bce, dice, count)
         else:
-            count = self._num_masks(len(bce), bce.device)
             bce, dice = bce.sum() / count, dice.sum() / count
-        return {"loss_mask": self.bce_weight * bce, "loss_dice": self.dice_weight * dice}
+        losses = {"loss_mask": self.bce_weight * bce, "loss_dice": self.dice_weight * dice}
+        for x in quality:  # one term or none
+            losses["loss_quality"] = self.quality_weight * x.sum() / count
+        return losses
 
-    def _num_masks(self, count, device):
+    def num_masks(self, count, device):
+        """By what the sums over ``count`` masks of this process are divided: the mean number over
+        the processes, or ``count`` itself. With "world" all processes must ask at the same time."""
         world = comm.get_world_size()
-        if world == 1:
+        if world == 1 or self.average_over == "process":
             return count
         total = torch.tensor(float(count), device=device)
         torch.distributed.all_reduce(total)

@@ -9,6 +9,7 @@ from detectron2.structures import BitMasks, Instances
 from torch.nn import functional as F
 
 FULL_SIZE_PIXELS = 2**22  # of full-size logits held at once
+NOWHERE = -1e4  # logit of an entity that was not found, below any threshold also in fp16
 
 
 def resize_to_image(maps, canvas, image_size, height, width):
@@ -45,6 +46,33 @@ def mask_scores(logits, canvas, image_size, threshold=0.0):
     logits = logits[:, :height, :width].flatten(1)
     inside = (logits > threshold).to(logits.dtype)
     return (logits.sigmoid() * inside).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def scores_of(rule, logits, quality, canvas, image_size, threshold=0.0):
+    """Scores (N,) of the entities of a target (``MODEL.SEGIC.TEST.SCORE``).
+
+    Args:
+        rule: "mask": ``mask_scores``; "quality": the IoU that the quality token expects.
+        quality: its estimates (N,), needed by that rule only.
+
+    Raises:
+        ValueError: the rule needs estimates and there are none.
+    """
+    if rule == "mask":
+        return mask_scores(logits, canvas, image_size, threshold)
+    if quality is None:
+        raise ValueError(
+            "MODEL.SEGIC.TEST.SCORE is 'quality', but no quality estimates were given: "
+            "take them from segment_scored"
+        )
+    return quality.sigmoid()
+
+
+def abstain(logits, scores, min_score):
+    """Logits (N, r, r), ``NOWHERE`` all over for entities whose score (N,) is below a minimum."""
+    if min_score <= 0:
+        return logits
+    return logits.masked_fill((scores < min_score)[:, None, None], NOWHERE)
 
 
 def to_sem_seg(logits, ids, num_classes, background=None, threshold=0.0):

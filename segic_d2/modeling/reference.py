@@ -24,7 +24,8 @@ def pool_references(
 
     Args:
         maps: float (R, C, g, g), features of the references.
-        references: R dicts {"image" (3, h, w), "masks" (n, h, w) in [0, 1], "entity_ids" (n,)}.
+        references: R dicts {"image" (3, h, w), "masks" (n, h, w) in [0, 1], "entity_ids" (n,)}; its
+            own "empty_mask" goes before the argument.
         names: {entity id: name or None}, in the order of the result.
         canvas, mask_pooling: see ``pool_mask``.
         eps: see ``pool_prototypes``.
@@ -44,6 +45,7 @@ def pool_references(
     device = maps.device
     prototypes = [maps.new_zeros(0, maps.shape[1])]
     units, mass, rows = [maps.new_zeros(0, maps.shape[1])], [maps.new_zeros(0)], []
+    every = []  # which masks count though they weigh nothing
     for feature, reference in zip(maps, references, strict=True):
         masks = reference["masks"].to(device, feature.dtype)
         file = reference.get("file_name", "")
@@ -66,9 +68,12 @@ def pool_references(
         units.append(unit)
         mass.append(weights.flatten(1).sum(1))
         rows += [row_of[i] for i in entities]
+        every += [reference.get("empty_mask", empty_mask) == "zero"] * len(entities)
     rows = torch.tensor(rows, dtype=torch.long, device=device)
     mass = torch.cat(mass)
-    shown = released.every_mask(mass) if empty_mask == "zero" else mass > 0
+    shown = mass > 0
+    if any(every):
+        shown = torch.where(torch.tensor(every, device=device), released.every_mask(mass), shown)
     onehot = F.one_hot(rows[shown], len(ids))
     shots = onehot.sum(0)
     missing = [entity for entity, k in zip(ids, shots.tolist(), strict=True) if k == 0]

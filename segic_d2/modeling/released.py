@@ -16,7 +16,11 @@ POINTS.ARGMAX                          grid        canvas       over canvas pixe
 POINTS.IN_PADDING                      False       True         ``whole_canvas``
 CROSS_ENTITY.TYPE_ALWAYS               True        False        ``untyped_unless_crossing``
 BOX_PROMPT_PROB                        0           0.5          ground-truth boxes in training
+REVERSION.PROB                         1.0         1.0          every episode is reversed
+REVERSION.EMPTY                        skip        zero         zero prototypes, and all reversed
+REVERSION.IN_PADDING                   False       True         predictions in the padding count
 LOSS.NUM_MASKS                         world       process      ``average_losses``
+LOSS.QUALITY_WEIGHT                    1.0         0.0          the quality token is not trained
 =====================================  ==========  ===========  ==================================
 
 The released code does not binarise where it segments all classes of an image at once: there

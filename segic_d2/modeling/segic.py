@@ -11,16 +11,16 @@ import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
 from torch import nn
-from torch.nn import functional as F
-from torchvision.ops import masks_to_boxes
 
 from .backbone.weights import load_backbone_weights
 from .context import Context, Queries
 from .feature_memory import FeatureMemory
 from .losses import EpisodeCriterion
-from .outputs import mask_scores, masks_in_image, resize_to_image, to_instances, to_sem_seg
+from .outputs import abstain, masks_in_image, resize_to_image, scores_of, to_instances, to_sem_seg
 from .reference import pool_references
+from .reversion import Reversion
 from .text_encoder import build_text_encoder
+from .training import training_losses
 
 OUTPUTS = ("masks", "sem_seg", "instances", "propagated_mask")
 
@@ -36,7 +36,10 @@ class Features:
         return len(self.map)
 
     def __getitem__(self, part):
-        return Features(self.map[part], self.image_sizes[part])
+        """The images of a slice, or of a list of rows."""
+        if isinstance(part, slice):
+            return Features(self.map[part], self.image_sizes[part])
+        return Features(self.map[part], [self.image_sizes[row] for row in part])
 
 
 def _generator(seed):
@@ -74,6 +77,7 @@ class SegIC(nn.Module):
         cross_entity,
         cross_entity_prob,
         box_prompt_prob,
+        reversion,
         semantic_template,
         instance_text,
         criterion,
@@ -81,6 +85,8 @@ class SegIC(nn.Module):
         image_chunk,
         memory,
         threshold,
+        score,
+        min_score,
         outputs,
         num_classes,
     ):
@@ -97,12 +103,13 @@ class SegIC(nn.Module):
         )
         self.released_prototype, self.eps = released_prototype, eps
         self.cross_entity, self.cross_entity_prob = cross_entity, cross_entity_prob
-        self.box_prompt_prob = box_prompt_prob
+        self.box_prompt_prob, self.reversion = box_prompt_prob, reversion
         self.semantic_template, self.instance_text = semantic_template, instance_text
         self.criterion = criterion
         self.entity_chunk, self.image_chunk = entity_chunk, image_chunk
         self.memory = memory
         self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
+        self.score, self.min_score = score, min_score
         shape = (1, 3, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).reshape(shape), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).reshape(shape), False)
@@ -117,6 +124,7 @@ class SegIC(nn.Module):
             ("MODEL.SEGIC.SIMILARITY.PROTOTYPE", m.SIMILARITY.PROTOTYPE, ("mean_unit", "pooled")),
             ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
             ("INPUT.RESIZE", cfg.INPUT.RESIZE, ("pil", "float")),
+            ("MODEL.SEGIC.TEST.SCORE", m.TEST.SCORE, ("mask", "quality")),
             *(
                 (
                     "MODEL.SEGIC.TEST.OUTPUTS",
@@ -129,6 +137,10 @@ class SegIC(nn.Module):
         for key, value, allowed in checks:
             if value not in allowed:
                 raise ValueError(f"{key} is {value!r}; it must be one of {allowed}")
+        if not 0 <= m.TEST.MIN_SCORE <= 1:
+            raise ValueError(
+                f"MODEL.SEGIC.TEST.MIN_SCORE is {m.TEST.MIN_SCORE}; it must be in [0, 1]"
+            )
         backbone = build_backbone(cfg)
         if not any(p.is_meta for p in backbone.parameters()):
             load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
@@ -148,9 +160,16 @@ class SegIC(nn.Module):
             "empty_mask": m.EMPTY_MASK,
             "released_prototype": m.SIMILARITY.PROTOTYPE == "pooled",
             "eps": m.SIMILARITY.EPS,
-            "cross_entity": m.CROSS_ENTITY.ENABLED,
+            # never crossed in training, the type embedding of the others would be random
+            "cross_entity": m.CROSS_ENTITY.ENABLED and m.CROSS_ENTITY.TRAIN_PROB > 0,
             "cross_entity_prob": m.CROSS_ENTITY.TRAIN_PROB,
             "box_prompt_prob": m.BOX_PROMPT_PROB,
+            "reversion": Reversion(
+                prob=m.REVERSION.PROB,
+                empty=m.REVERSION.EMPTY,
+                context=m.REVERSION.CONTEXT,
+                in_padding=m.REVERSION.IN_PADDING,
+            ),
             "semantic_template": m.TEXT.SEMANTIC_TEMPLATE,
             "instance_text": m.TEXT.INSTANCE_TEXT,
             "criterion": EpisodeCriterion(
@@ -160,11 +179,15 @@ class SegIC(nn.Module):
                 bce_weight=m.LOSS.BCE_WEIGHT,
                 dice_weight=m.LOSS.DICE_WEIGHT,
                 average_over=m.LOSS.NUM_MASKS,
+                quality_weight=m.LOSS.QUALITY_WEIGHT,
+                threshold=m.TEST.THRESHOLD,
             ),
             "entity_chunk": m.ENTITY_CHUNK,
             "image_chunk": m.IMAGE_CHUNK,
             "memory": FeatureMemory(m.FEATURE_MEMORY),
             "threshold": m.TEST.THRESHOLD,
+            "score": m.TEST.SCORE,
+            "min_score": m.TEST.MIN_SCORE,
             "outputs": m.TEST.OUTPUTS,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
         }
@@ -293,32 +316,43 @@ class SegIC(nn.Module):
         Raises:
             ValueError: a context that was made by another model, or not one context per target.
         """
+        return self.segment_scored(features, context)[0]
+
+    def segment_scored(self, features, context):
+        """``segment``, and quality estimates for ``postprocess``: list of B float (N,)."""
         queries = self._queries(features, context)
         crossing = torch.full((len(features),), self.cross_entity, device=self.device)
         out = self.sem_seg_head(
             features.map, features.image_sizes, queries, crossing=crossing, chunk=self.entity_chunk
         )
-        return list(out.logits.split(queries.counts))
+        return list(out.logits.split(queries.counts)), list(out.quality.split(queries.counts))
 
     def propagated_mask(self, features, context):
         """The propagated masks themselves, list of B float (N, r, r) (Eq. 2)."""
         queries = self._queries(features, context)
         return list(self.sem_seg_head.propagate(features.map, queries).split(queries.counts))
 
-    def postprocess(self, logits, image_size, height, width):
+    def scored(self, logits, image_size, quality=None):
+        """Scores (N,) of a target's entities (``scores_of``), and their logits, ``NOWHERE`` where
+        the score is below ``MODEL.SEGIC.TEST.MIN_SCORE``."""
+        scores = scores_of(
+            self.score, logits, quality, self.canvas, image_size, threshold=self.threshold
+        )
+        return scores, abstain(logits, scores, self.min_score)
+
+    def postprocess(self, logits, image_size, height, width, quality=None):
         """Logits (N, 4g, 4g) of a target → masks at its own size.
 
         Args:
             image_size: (h, w) of the target on the canvas; height, width: its own size.
+            quality: estimates (N,), needed where ``MODEL.SEGIC.TEST.SCORE`` is "quality".
 
         Returns:
             {"masks": bool (N, height, width), "scores": float (N,)}.
         """
+        scores, logits = self.scored(logits, image_size, quality)
         frame = self.canvas, image_size, height, width
-        return {
-            "masks": masks_in_image(logits, *frame, self.threshold),
-            "scores": mask_scores(logits, self.canvas, image_size, self.threshold),
-        }
+        return {"masks": masks_in_image(logits, *frame, self.threshold), "scores": scores}
 
     # ---- batches of episodes ---------------------------------------------------------------
 
@@ -329,9 +363,8 @@ class SegIC(nn.Module):
         references = [r for x in batched_inputs for r in x["references"]]
         images = [x["image"] for x in batched_inputs] + [r["image"] for r in references]
         features = self.encode_images(images)  # every image of the step exactly once
-        count = len(batched_inputs)
-        contexts = self._episode_contexts(batched_inputs, features[count:].map)
-        return self._losses(batched_inputs, features[:count], contexts)
+        contexts = self._episode_contexts(batched_inputs, features[len(batched_inputs) :].map)
+        return training_losses(self, batched_inputs, features, contexts)
 
     @torch.no_grad()
     def inference(self, batched_inputs, context=None, outputs=None, **sem_seg):
@@ -358,12 +391,19 @@ class SegIC(nn.Module):
         if "propagated_mask" in outputs:
             maps = self.propagated_mask(features, contexts)
         results = []
-        logits = self.segment(features, contexts)
-        for x, ctx, low, size, similarity in zip(
-            batched_inputs, contexts, logits, features.image_sizes, maps, strict=True
-        ):
+        rows = zip(
+            batched_inputs,
+            contexts,
+            *self.segment_scored(features, contexts),
+            features.image_sizes,
+            maps,
+            strict=True,
+        )
+        for x, ctx, low, quality, size, similarity in rows:
             own = x["height"], x["width"]
-            result = self.postprocess(low, size, *own)
+            scores, low = self.scored(low, size, quality)
+            masks = masks_in_image(low, self.canvas, size, *own, self.threshold)
+            result = {"masks": masks, "scores": scores}
             if "sem_seg" in outputs:
                 result["sem_seg"] = to_sem_seg(
                     resize_to_image(low, self.canvas, size, *own),
@@ -396,11 +436,14 @@ class SegIC(nn.Module):
         contexts, start = [], 0
         for x in batched_inputs:
             stop = start + len(x["references"])
-            names = {e["id"]: e["name"] for e in x["entities"]}
-            maps = reference_maps[start:stop]
-            contexts.append(self._pool_context(maps, x["references"], names, x["task"]))
+            contexts.append(self.episode_context(x, reference_maps[start:stop]))
             start = stop
         return contexts
+
+    def episode_context(self, episode, maps):
+        """The context of an episode whose references have the feature maps (R, C, g, g)."""
+        names = {e["id"]: e["name"] for e in episode["entities"]}
+        return self._pool_context(maps, episode["references"], names, episode["task"])
 
     def _pool_context(self, maps, references, names, task):
         """References with feature maps (R, C, g, g) as a Context of the entities in ``names``."""
@@ -425,43 +468,3 @@ class SegIC(nn.Module):
         else:
             texts = [self.semantic_template.format(n) if n else "" for n in names]
         return self.text_encoder.encode(texts).to(self.device)
-
-    def _losses(self, batched_inputs, features, contexts):
-        """Point-sampled BCE and Dice; each sample's draws come from its own seed."""
-        queries = Queries.from_contexts(contexts, self.released_prototype, self.eps)
-        draws = torch.stack(
-            [
-                torch.rand(2, generator=torch.Generator().manual_seed(x["seed"]))
-                for x in batched_inputs
-            ]
-        )
-        crossing = (draws[:, 0] < self.cross_entity_prob * self.cross_entity).to(self.device)
-        targets = [self._on_canvas(x["masks"]).to(self.device) for x in batched_inputs]
-        boxes = self._box_prompts(targets, draws[:, 1] < self.box_prompt_prob)
-        out = self.sem_seg_head(
-            features.map, features.image_sizes, queries, crossing=crossing, boxes=boxes
-        )
-        ignores = [x.get("ignore") for x in batched_inputs]
-        return self.criterion(
-            out.logits.float().split(queries.counts),
-            targets,
-            [None if i is None else self._on_canvas(i).to(self.device) for i in ignores],
-            [x["seed"] for x in batched_inputs],
-        )
-
-    def _on_canvas(self, masks):
-        """Pad masks (…, h, w) to (…, S, S)."""
-        return F.pad(masks, (0, self.canvas - masks.shape[-1], 0, self.canvas - masks.shape[-2]))
-
-    def _box_prompts(self, targets, boxed):
-        """Tight boxes (M, 4) of the ground truth where ``boxed`` (B,) says so, NaN elsewhere."""
-        if not boxed.any():
-            return None
-        boxes = []
-        for target, box in zip(targets, boxed.tolist(), strict=True):
-            found = target.flatten(1).any(1)
-            corners = torch.full((len(target), 4), torch.nan, device=self.device)
-            if box and found.any():
-                corners[found] = masks_to_boxes(target[found])
-            boxes.append(corners)
-        return torch.cat(boxes)
