@@ -64,6 +64,19 @@ def test_batches_do_not_depend_on_workers(mixed, workers):
     assert_same(train_batches(mixed, 6, workers), train_batches(mixed, 6))
 
 
+def test_absent_entities_do_not_depend_on_workers_or_processes(mixed, monkeypatch):
+    cfg = mixed.clone()
+    cfg.INPUT.ABSENT_PROB = 0.5
+    alone = train_batches(cfg, 4)
+    empty = [not e["masks"].flatten(1).any(1)[0] for batch in alone for e in batch]
+    assert 2 <= sum(empty) <= 12
+    assert_same(train_batches(cfg, 4, workers=2), alone)
+    monkeypatch.setattr(comm, "get_rank", lambda: 1)
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(d2_build, "get_world_size", lambda: 2)
+    assert_same(train_batches(cfg, 4), [batch[1::2] for batch in alone])
+
+
 def test_two_processes_together_see_what_one_sees(mixed, monkeypatch):
     alone = train_batches(mixed, 3)
     parts = []

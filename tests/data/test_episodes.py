@@ -87,6 +87,38 @@ def test_class_first_and_image_first_weigh_classes_differently():
     assert 120 < first["class"] < 180 and first["image"] < 25
 
 
+def test_targets_lack_the_first_entity_with_their_probability(index):
+    for draw in ("class", "image"):
+        options = {"draw": draw, "max_entities": 3, "max_shots": 2}
+        plans = [
+            draw_semantic(generator(0, i), index, **options, absent_prob=0.4) for i in range(400)
+        ]
+        absent = [p for p in plans if p["entities"][0] not in PRESENCE[p["target"]]]
+        # where all classes or images qualify; image 3 shows every class
+        assert 0.28 < len(absent) / 400 < 0.48
+        for plan in plans:
+            assert set(plan["entities"][1:]) <= set(PRESENCE[plan["target"]])
+            assert {c for _, c in plan["references"]} == set(plan["entities"])
+            assert all(c in PRESENCE[i] and i != plan["target"] for i, c in plan["references"])
+        assert {p["target"] for p in absent} == {0, 1, 2, 4, 5}
+        assert {p["entities"][0] for p in absent} == {0, 1, 2}
+        always = [
+            draw_semantic(generator(0, i), index, **options, absent_prob=1.0) for i in range(60)
+        ]
+        assert all(
+            p["entities"][0] not in PRESENCE[p["target"]] or p["target"] == 3 for p in always
+        )
+        never = draw_semantic(generator(0, 5), index, **options)
+        assert never == draw_semantic(generator(0, 5), index, **options, absent_prob=0.0)
+
+
+def test_a_class_of_every_image_is_never_absent():
+    index = ClassIndex([[0], [0], [0]])
+    for draw in ("class", "image"):
+        plan = draw_semantic(generator(1), index, draw=draw, absent_prob=1.0)
+        assert plan["entities"] == [0] and plan["target"] in (0, 1, 2)
+
+
 def test_instance_draws_keep_their_limits():
     counts = np.array([0, 12, 3, 0])
     plans = [draw_instance(generator(i), counts, max_masks=4) for i in range(100)]

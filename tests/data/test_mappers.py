@@ -96,6 +96,65 @@ def test_names_are_kept_with_their_probability(tmp_path):
         assert set(names) <= {None, *toy.NAMES}
 
 
+def test_the_reversed_text_is_drawn_apart(tmp_path):
+    mapping = mapper("semantic", toy.coco(tmp_path), input__semantic__max_entities=2)
+    kept = [
+        (e["name"] is not None, e["reversed_name"] is not None)
+        for episode in episodes(mapping, 100)
+        for e in episode["entities"]
+    ]
+    for way in (0, 1):
+        assert 0.6 < np.mean([k[way] for k in kept]) < 0.9
+    assert 0.45 < np.mean([k == (True, True) for k in kept]) < 0.68  # 0.75²
+    names = {e["reversed_name"] for x in episodes(mapping, 20) for e in x["entities"]}
+    assert names == {None, *toy.NAMES}
+
+
+@pytest.mark.parametrize("form", ["coco", "sem_seg"])
+def test_absent_entities_have_empty_masks(tmp_path, form):
+    """The first entity only, whose absence costs no redraws; the others must still be seen."""
+    dataset = toy.FORMS[form](tmp_path)
+    options = {"input__semantic__max_entities": 3, "input__max_redraws": 3}
+    mapping = mapper("semantic", dataset, input__absent_prob=1.0, **options)
+    views = {}
+    for episode in episodes(mapping, 15):
+        check(episode)
+        shown = episode["masks"].flatten(1).any(1)
+        assert not shown[0] and shown[1:].float().mean() > 0.5 or len(shown) == 1
+        colour = episode["entities"][0]["id"] - (form == "sem_seg")
+        assert episode["references"][0]["entity_ids"] == [episode["entities"][0]["id"]]
+        inside = episode["references"][0]["masks"][0] > 0.9
+        if inside.sum() > 9:
+            found = episode["references"][0]["image"][:, inside].float().mean(1).argmax()
+            assert found == colour
+        views[episode["seed"]] = episode["image"]
+    once = mapper(
+        "semantic", dataset, input__absent_prob=1.0, **{**options, "input__max_redraws": 0}
+    )
+    same = [torch.equal(views[e["seed"]], e["image"]) for e in episodes(once, 15)]
+    assert sum(same) > 10
+
+
+def test_absent_probabilities_are_checked(tmp_path, caplog):
+    dataset = toy.coco(tmp_path)
+    with pytest.raises(ValueError, match="INPUT.ABSENT_PROB is 1.5"):
+        mapper("semantic", dataset, input__absent_prob=1.5)
+    source = Source(dataset)
+    source.records = [{**r, "neg_category_ids": []} for r in source.records]
+    federated = EPISODE_MAPPER_REGISTRY.get("semantic")(toy.config(input__absent_prob=1.0), source)
+    assert f"does not apply to dataset '{dataset}'" in caplog.text
+    assert all(e["masks"].any() for e in episodes(federated, 5))
+
+
+def test_references_say_what_is_unknown(tmp_path):
+    mapping = mapper("semantic", toy.sem_seg(tmp_path))
+    for episode in episodes(mapping, 5):
+        (reference,) = episode["references"]
+        assert reference["ignore"].dtype == torch.bool
+        assert reference["ignore"].shape == reference["image"].shape[1:]
+        assert not (reference["ignore"] & (reference["masks"][0] > 0.9)).any()
+
+
 def test_instance_episodes_are_two_views_of_one_image(tmp_path):
     mapping = mapper("instance", toy.coco(tmp_path), input__instance__max_masks=2)
     for episode in episodes(mapping, 20):
