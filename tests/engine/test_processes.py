@@ -36,47 +36,53 @@ def step(model, episodes):
     return losses, gradients
 
 
-def of_one_process(folder, counts):
-    """What each of two processes does; both write what they have."""
-    model = build()
-    rank = comm.get_rank()
-    with torch.no_grad():  # DDP hands the first process's weights and buffers to all
-        for tensor in (*model.sem_seg_head.parameters(), *model.sem_seg_head.buffers()):
-            tensor.add_(rank)
-    model = create_ddp_model(model)
-    result = step(model, batch(counts)[rank::2])
-    torch.save(result, f"{folder}/{rank}.pth")
+CASES = {
+    "equal": ([2] * 8, range(0, 8, 2), range(1, 8, 2)),
+    "unequal": ([1, 3, 2, 3, 1, 5, 1, 4], range(0, 8, 2), range(1, 8, 2)),  # 5 and 15 masks
+    "one_sided": ([1] * 8, [3], [0]),  # an episode that is reversed, and one that is not
+}
 
 
-@pytest.mark.parametrize("counts", [[2] * 8, [1, 3, 2, 3, 1, 5, 1, 4]])
-def test_two_processes_equal_one_with_all_episodes(tmp_path, counts):
-    """Equal numbers of masks per process, and 5 in one against 15 in the other."""
-    losses, gradients = step(build(), batch(counts))
+def in_a_process(folder):
+    """What each of two processes does in every case; both write what they have."""
+    rank, found = comm.get_rank(), {}
+    for case, (counts, *parts) in CASES.items():
+        model = build()
+        with torch.no_grad():  # DDP hands the first process's weights and buffers to all
+            for tensor in (*model.sem_seg_head.parameters(), *model.sem_seg_head.buffers()):
+                tensor.add_(rank)
+        episodes = batch(counts)
+        losses, gradients = step(create_ddp_model(model), [episodes[i] for i in parts[rank]])
+        found[case] = losses, {n.removeprefix("module."): g for n, g in gradients.items()}
+    torch.save(found, f"{folder}/{rank}.pth")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """{case: (losses, gradients)} of each of two processes, over gloo."""
+    folder = tmp_path_factory.mktemp("processes")
+    launch(in_a_process, 2, dist_url="auto", args=(str(folder),))
+    return [torch.load(folder / f"{rank}.pth", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("case", ["equal", "unequal"])
+def test_two_processes_equal_one_with_all_episodes(two, case):
+    losses, gradients = step(build(), batch(CASES[case][0]))
     assert losses["loss_mask_reversed"] > 0 and len(losses) == 6
-    launch(of_one_process, 2, dist_url="auto", args=(str(tmp_path), counts))
-    found = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(2)]
     for key, value in losses.items():
-        mean = (found[0][0][key] + found[1][0][key]) / 2
+        mean = (two[0][case][0][key] + two[1][case][0][key]) / 2
         torch.testing.assert_close(mean, value, atol=1e-4, rtol=0)
-    for other in (found[0][1], found[1][1]):  # DDP has averaged them
-        other = {name.removeprefix("module."): x for name, x in other.items()}
+    for _, other in (two[0][case], two[1][case]):  # DDP has averaged them
         for name, gradient in gradients.items():
             torch.testing.assert_close(other[name], gradient, atol=1e-4, rtol=0, msg=name)
-        unused = other.keys() - gradients.keys()
-        assert not any(other[name].any() for name in unused)
+        assert not any(other[name].any() for name in other.keys() - gradients.keys())
 
 
-def of_one_episode(folder, numbers):
-    episode = batch([1] * 8)[numbers[comm.get_rank()]]
-    losses, _ = step(create_ddp_model(build()), [episode])
-    torch.save(losses, f"{folder}/{comm.get_rank()}.pth")
-
-
-def test_a_process_without_reversed_episodes_keeps_in_step(tmp_path):
-    """The same names of losses in both, and none waits for the other."""
-    drawn = build().reversion.drawn(batch([1] * 8))
-    numbers = [drawn.index(True, 2), drawn.index(False)]  # the entity of episode 1 is absent
-    launch(of_one_episode, 2, dist_url="auto", args=(str(tmp_path), numbers))
-    found = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(2)]
-    assert found[0].keys() == found[1].keys()
-    assert found[0]["loss_mask_reversed"] > 0 == found[1]["loss_mask_reversed"]
+def test_a_process_without_reversed_episodes_keeps_in_step(two):
+    """The same names of losses in both, and none waited for the other."""
+    counts, (reversed_one,), (other,) = CASES["one_sided"]
+    drawn = build().reversion.drawn(batch(counts))
+    assert drawn[reversed_one] and not drawn[other]
+    first, second = (found["one_sided"][0] for found in two)
+    assert first.keys() == second.keys()
+    assert first["loss_mask_reversed"] > 0 == second["loss_mask_reversed"]
