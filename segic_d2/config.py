@@ -5,6 +5,14 @@ from pathlib import Path
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
+# SOLVER keys: the schedule in samples → Detectron2's key in iterations
+IN_ITERATIONS = {
+    "MAX_SAMPLES": "MAX_ITER",
+    "STEPS_SAMPLES": "STEPS",
+    "WARMUP_SAMPLES": "WARMUP_ITERS",
+    "CHECKPOINT_SAMPLES": "CHECKPOINT_PERIOD",
+}
+
 
 def add_segic_config(cfg):
     """Add segic_d2's keys, with the defaults of the paper, to a Detectron2 config in place.
@@ -128,6 +136,12 @@ def add_segic_config(cfg):
     # ---- training and evaluation -----------------------------------------------------------
     cfg.SEED = 42  # episodes, augmentations and sampled loss points depend on it alone
     cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # the schedule in samples (targets), whatever the batch size; paper: 12 epochs of 160k samples
+    cfg.SOLVER.MAX_SAMPLES = 0  # samples of the whole run; 0: SOLVER.MAX_ITER
+    cfg.SOLVER.STEPS_SAMPLES = ()  # samples before each drop by SOLVER.GAMMA; (): SOLVER.STEPS
+    cfg.SOLVER.WARMUP_SAMPLES = 0  # samples of the warm-up; 0: SOLVER.WARMUP_ITERS
+    cfg.SOLVER.CHECKPOINT_SAMPLES = 0  # samples between checkpoints; 0: SOLVER.CHECKPOINT_PERIOD
+    cfg.SOLVER.AMP.DTYPE = "bf16"  # of SOLVER.AMP.ENABLED: "bf16", or "fp16" on a GPU; paper: fp32
     cfg.TEST.EVALUATORS = ("one_shot",)  # any of one_shot, sem_seg, coco; per DATASETS.TEST entry
     cfg.TEST.EPISODES = 1000  # one-shot episodes per dataset
     cfg.TEST.SHOTS = 1  # references per entity at test
@@ -170,8 +184,19 @@ def load_config(file="", opts=()):
 
 
 def merge_options(cfg, opts):
-    """Set KEY VALUE pairs in a config; ValueError names what does not fit."""
+    """Set KEY VALUE pairs in a config; ValueError names what does not fit.
+
+    A schedule given here in iterations takes the place of the config's in samples, and the other
+    way round.
+    """
+    opts = list(opts)
     try:
-        cfg.merge_from_list(list(opts))
+        cfg.merge_from_list(opts)
     except AssertionError as error:  # yacs: an unknown key, or a key without a value
         raise ValueError(str(error)) from error
+    for samples, iterations in IN_ITERATIONS.items():
+        given = [f"SOLVER.{key}" in opts[::2] for key in (samples, iterations)]
+        if given == [False, True]:
+            cfg.SOLVER[samples] = type(cfg.SOLVER[samples])()
+        elif given == [True, False] and cfg.SOLVER[samples]:
+            cfg.SOLVER[iterations] = type(cfg.SOLVER[iterations])()

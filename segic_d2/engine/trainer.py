@@ -15,6 +15,7 @@ from torch.optim import AdamW
 from ..checkpoint import SegICCheckpointer
 from ..data.build import build_train_loader, set_start
 from .evaluation import evaluate
+from .schedule import settle_schedule
 
 
 def create_ddp_model(model):
@@ -45,7 +46,7 @@ class EpisodeTrainer(DefaultTrainer):
 
     def __init__(self, cfg):
         TrainerBase.__init__(self)  # DefaultTrainer's own cannot run DDP without a GPU
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        cfg = settle_schedule(cfg, comm.get_world_size())
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             raise ValueError("SOLVER.AMP.ENABLED needs a GPU; MODEL.DEVICE is 'cpu'")
         model = self.build_model(cfg)
