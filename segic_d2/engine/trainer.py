@@ -5,16 +5,19 @@ import weakref
 from collections import OrderedDict
 
 import torch
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.modeling import build_model
-from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.solver.build import get_default_optimizer_params
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from ..checkpoint import SegICCheckpointer
 from ..data.build import build_train_loader, set_start
+from .clipping import clip_gradients
+from .diagnostics import Throughput
 from .evaluation import evaluate
+from .precision import build_trainer, precision_of
 from .schedule import settle_schedule
 
 
@@ -47,14 +50,12 @@ class EpisodeTrainer(DefaultTrainer):
     def __init__(self, cfg):
         TrainerBase.__init__(self)  # DefaultTrainer's own cannot run DDP without a GPU
         cfg = settle_schedule(cfg, comm.get_world_size())
-        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-            raise ValueError("SOLVER.AMP.ENABLED needs a GPU; MODEL.DEVICE is 'cpu'")
+        precision_of(cfg)  # refuses what cannot run before anything is built
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         model = create_ddp_model(model)
-        trainer = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = trainer(model, loader, optimizer)
+        self._trainer = build_trainer(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = SegICCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter = 0
@@ -66,6 +67,41 @@ class EpisodeTrainer(DefaultTrainer):
         """Resume from the last checkpoint or load ``MODEL.WEIGHTS``; then place the data stream."""
         super().resume_or_load(resume)
         set_start(self._trainer.data_loader, self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH)
+
+    def build_hooks(self):
+        timer, *others = super().build_hooks()
+        return [timer, Throughput(self.cfg.SOLVER.IMS_PER_BATCH), *others]
+
+    def state_dict(self):
+        """Detectron2's state, and what the meaning of an iteration depends on."""
+        return {**super().state_dict(), "run": self._run()}
+
+    def load_state_dict(self, state_dict):
+        """Go on where a checkpoint stands.
+
+        Raises:
+            ValueError: it was made with another ``SOLVER.IMS_PER_BATCH``: its iterations are other
+                samples, in the stream of episodes as in the schedule.
+        """
+        for key, value in self._run().items():
+            before = state_dict.get("run", {}).get(key, value)
+            if before == value:
+                continue
+            if key == "SOLVER.IMS_PER_BATCH":
+                raise ValueError(
+                    f"{key} is {value}, but the checkpoint to resume from was trained with "
+                    f"{before}: resume with that (any number of processes will do), or start a new "
+                    "run in another OUTPUT_DIR with its weights as MODEL.WEIGHTS"
+                )
+            logging.getLogger(__name__).warning(
+                f"{key} is {value}, and was {before} until now: the run does not go on bit for bit"
+            )
+        super().load_state_dict(state_dict)
+
+    def _run(self):
+        solver = self.cfg.SOLVER
+        names = {"SOLVER.IMS_PER_BATCH": solver.IMS_PER_BATCH, "SEED": self.cfg.SEED}
+        return {**names, "SOLVER.AMP": precision_of(self.cfg)}
 
     @classmethod
     def build_train_loader(cls, cfg):
@@ -88,7 +124,10 @@ class EpisodeTrainer(DefaultTrainer):
         """
         name = cfg.SOLVER.OPTIMIZER
         if name == "SGD":
-            return super().build_optimizer(cfg, model)
+            unclipped = cfg.clone()
+            unclipped.defrost()
+            unclipped.SOLVER.CLIP_GRADIENTS.ENABLED = False
+            return clip_gradients(cfg, super().build_optimizer(unclipped, model))
         if name != "ADAMW":
             raise ValueError(f"SOLVER.OPTIMIZER is {name!r}; it must be 'ADAMW' or 'SGD'")
         params = get_default_optimizer_params(
@@ -96,8 +135,10 @@ class EpisodeTrainer(DefaultTrainer):
             base_lr=cfg.SOLVER.BASE_LR,
             weight_decay=cfg.SOLVER.WEIGHT_DECAY,
             weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
         )
-        return maybe_add_gradient_clipping(cfg, AdamW)(params, lr=cfg.SOLVER.BASE_LR)
+        return clip_gradients(cfg, AdamW(params, lr=cfg.SOLVER.BASE_LR))
 
     @classmethod
     def test(cls, cfg, model):

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from . import released
+from .precision import without_autocast
 
 
 def pool_mask(masks, canvas, grid, mode="area"):
@@ -57,6 +58,7 @@ def pool_prototypes(features, weights, eps=1e-8):
     return weights @ flat, weights @ F.normalize(flat, dim=1, eps=eps)
 
 
+@without_autocast
 def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, tau=1.0):
     """Similarity of every target position to each entity's vector (Eq. 1-2).
 

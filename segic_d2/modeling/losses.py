@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from torch.nn import functional as F
 
 from . import released
+from .precision import without_autocast
 from .quality import mask_iou, quality_losses
 
 
@@ -101,6 +102,7 @@ class EpisodeCriterion:
                 "it must be 'world' or 'process'"
             )
 
+    @without_autocast
     def __call__(
         self, logits, targets, ignores, seeds, qualities=None, sizes=None, weights=None, count=None
     ):

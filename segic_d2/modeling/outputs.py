@@ -12,6 +12,11 @@ FULL_SIZE_PIXELS = 2**22  # of full-size logits held at once
 NOWHERE = -1e4  # logit of an entity that was not found, below any threshold also in fp16
 
 
+def on_canvas(masks, canvas):
+    """Pad masks (…, h, w) right and bottom to (…, S, S)."""
+    return F.pad(masks, (0, canvas - masks.shape[-1], 0, canvas - masks.shape[-2]))
+
+
 def resize_to_image(maps, canvas, image_size, height, width):
     """Maps (N, r, r) over the canvas → (N, height, width): bilinear to the canvas, content cut out,
     bilinear to the target's own size."""

@@ -9,6 +9,8 @@ import torch
 from detectron2.layers.batch_norm import LayerNorm
 from torch import nn
 
+from .precision import without_autocast
+
 NEGATIVE, POSITIVE, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT, NOT_A_POINT = 0, 1, 2, 3, -1
 
 
@@ -19,6 +21,7 @@ class FourierEncoding(nn.Module):
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, width // 2))
 
+    @without_autocast
     def forward(self, xy):
         """Encode positions ``xy`` (..., 2) in [0, 1] as (..., W)."""
         phase = (2 * xy - 1) @ self.positional_encoding_gaussian_matrix * (2 * math.pi)

@@ -8,8 +8,10 @@ from torch.nn import functional as F
 
 from . import released
 from .correspondence import pool_mask, pool_prototypes
+from .precision import without_autocast
 
 
+@without_autocast
 def pool_references(
     maps,
     references,

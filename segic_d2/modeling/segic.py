@@ -89,6 +89,7 @@ class SegIC(nn.Module):
         min_score,
         outputs,
         num_classes,
+        vis_period=0,
     ):
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
@@ -110,6 +111,7 @@ class SegIC(nn.Module):
         self.memory = memory
         self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
         self.score, self.min_score = score, min_score
+        self.vis_period = vis_period
         shape = (1, 3, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).reshape(shape), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).reshape(shape), False)
@@ -190,6 +192,7 @@ class SegIC(nn.Module):
             "min_score": m.TEST.MIN_SCORE,
             "outputs": m.TEST.OUTPUTS,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "vis_period": cfg.VIS_PERIOD,
         }
 
     @property
@@ -256,7 +259,8 @@ class SegIC(nn.Module):
             sizes.append(tuple(image.shape[1:]))
         if not self.memory.capacity:
             return Features(torch.cat(list(self._run_backbone(images))), sizes)
-        self.memory.use(self._backbone_state())
+        half = torch.is_autocast_enabled(self.device.type)  # as of training, not of evaluation
+        self.memory.use((*self._backbone_state(), half))
         keys = [self.memory.key(image) for image in images]
         maps = {key: self.memory.get(key) for key in keys}
         new = {key: image for key, image in zip(keys, images, strict=True) if maps[key] is None}

@@ -11,6 +11,8 @@ from detectron2.utils.registry import Registry
 from safetensors import safe_open
 from safetensors.torch import save
 
+from .precision import without_autocast
+
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
 Text encoders by name (``MODEL.SEGIC.TEXT.NAME``): callables that take the config and return an
@@ -112,6 +114,7 @@ class OpenClipTextEncoder:
         self._tokenizer = open_clip.get_tokenizer(self.model_name)
 
     @torch.no_grad()
+    @without_autocast  # the vectors are kept, for evaluation in full precision too
     def encode(self, texts):
         """Vectors (len(texts), D) on the CPU."""
         new = [t for t in dict.fromkeys(texts) if t not in self._vectors]

@@ -10,11 +10,12 @@ Shape shorthand: B episodes, N entities of an episode, M over all, S canvas side
 from functools import partial
 
 import torch
-from torch.nn import functional as F
 from torchvision.ops import masks_to_boxes
 
 from .context import Queries
 from .correspondence import pool_mask
+from .diagnostics import report_step
+from .outputs import on_canvas
 
 
 def training_losses(model, episodes, features, contexts):
@@ -36,6 +37,7 @@ def training_losses(model, episodes, features, contexts):
     drawn = model.reversion.drawn(episodes)
     weights = [0.5 if both else 1.0 for both in drawn]
     losses, logits = episode_losses(model, episodes, features[: len(episodes)], contexts, weights)
+    report_step(model, episodes, features, contexts, logits)
     if not model.reversion.prob:
         return losses
     turned = reversed_losses(model, episodes, drawn, features, logits)
@@ -98,11 +100,6 @@ def episode_losses(model, episodes, features, contexts, weights, count=None):
         count=count,
     )
     return losses, logits
-
-
-def on_canvas(masks, canvas):
-    """Pad masks (…, h, w) to (…, S, S)."""
-    return F.pad(masks, (0, canvas - masks.shape[-1], 0, canvas - masks.shape[-2]))
 
 
 def box_prompts(targets, boxed):

@@ -1,0 +1,31 @@
+"""How fast a run is and what it waits for, in Detectron2's storage."""
+
+import torch
+from detectron2.engine import HookBase
+
+
+class Throughput(HookBase):
+    """Puts ``samples_per_second``, ``data_share`` and ``gpu_memory_mb`` beside Detectron2's times.
+
+    ``data_share`` is the share of a step, 0 … 1, that passes while it waits for the loader: of all
+    processes the longest wait. Memory is the most that torch had allocated so far, in MiB. Stands
+    after IterationTimer, whose first steps do not count.
+
+    Args:
+        batch: samples per step of all processes.
+    """
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def after_step(self):
+        storage = self.trainer.storage
+        seconds, when = storage.latest().get("time", (0, -1))
+        if when != self.trainer.iter or seconds <= 0:
+            return
+        storage.put_scalar("samples_per_second", self.batch / seconds)
+        if "data_time" in storage.latest():  # of the main process
+            waited = storage.latest()["data_time"][0]
+            storage.put_scalar("data_share", min(1.0, waited / seconds))
+        if torch.cuda.is_available():
+            storage.put_scalar("gpu_memory_mb", torch.cuda.max_memory_allocated() / 2**20)

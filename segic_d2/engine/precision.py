@@ -1,0 +1,87 @@
+"""Mixed precision (``SOLVER.AMP``) on GPUs and CPUs: Detectron2's AMPTrainer, told of both."""
+
+import logging
+
+import torch
+from detectron2.engine import AMPTrainer, SimpleTrainer
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def precision_of(cfg):
+    """The precision of a run by name: "fp32", or what ``SOLVER.AMP`` asks for.
+
+    Raises:
+        ValueError: unknown ``SOLVER.AMP.DTYPE``, or "fp16" on the CPU, whose small gradients vanish
+            without a GradScaler and whose kernels are rare.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return "fp32"
+    name = cfg.SOLVER.AMP.DTYPE
+    if name not in DTYPES:
+        raise ValueError(f"SOLVER.AMP.DTYPE is {name!r}; it must be one of {tuple(DTYPES)}")
+    if name == "fp16" and cfg.MODEL.DEVICE == "cpu":
+        raise ValueError("SOLVER.AMP.DTYPE 'fp16' needs a GPU; MODEL.DEVICE is 'cpu': use 'bf16'")
+    return name
+
+
+def build_trainer(cfg, model, loader, optimizer):
+    """Detectron2's inner trainer in the precision of the config."""
+    name = precision_of(cfg)
+    if name == "fp32":
+        return SimpleTrainer(model, loader, optimizer)
+    return MixedPrecisionTrainer(model, loader, optimizer, torch.device(cfg.MODEL.DEVICE), name)
+
+
+class MixedPrecisionTrainer(AMPTrainer):
+    """AMPTrainer in bf16 or fp16 on a GPU, and in bf16 on the CPU.
+
+    Gradients are scaled in fp16 only, whose exponents are short; the scaler is in the checkpoint.
+
+    Args:
+        model, loader, optimizer: as of AMPTrainer.
+        device: where the model stands.
+        name: "bf16" or "fp16".
+    """
+
+    def __init__(self, model, loader, optimizer, device, name):
+        scaled = name == "fp16"
+        super().__init__(
+            model,
+            loader,
+            optimizer,
+            grad_scaler=torch.amp.GradScaler(device.type, enabled=scaled),
+            precision=DTYPES[name],
+            log_grad_scaler=scaled,
+        )
+        self.device = device
+
+    def run_step(self):
+        if self.device.type == "cuda":
+            return super().run_step()
+        model = self.model  # bf16 needs no scaling: a plain step, its forward under autocast
+        self.model = _Autocast(model, self.device.type, self.precision)
+        try:
+            SimpleTrainer.run_step(self)
+        finally:
+            self.model = model
+
+    def load_state_dict(self, state_dict):
+        """Also of a run that had no scaler; this one's then starts afresh, with a warning."""
+        scaler = state_dict.get("grad_scaler", {})
+        if self.grad_scaler.is_enabled() and not scaler:
+            logging.getLogger(__name__).warning("the checkpoint has no gradient scale: a fresh one")
+            scaler = self.grad_scaler.state_dict()
+        super().load_state_dict({**state_dict, "grad_scaler": scaler})
+
+
+class _Autocast:
+    """A model's forward under autocast; backward and optimizer stay outside, as they should."""
+
+    def __init__(self, model, device, dtype):
+        self.model, self.training = model, model.training
+        self.device, self.dtype = device, dtype
+
+    def __call__(self, data):
+        with torch.autocast(self.device, self.dtype):
+            return self.model(data)
