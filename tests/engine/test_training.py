@@ -108,7 +108,7 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path):
     """gloo on the CPU: the losses and weights of one process with the same total batch, and one
     set of results."""
     metrics = {}
-    for flags in (("--num-gpus", "1"), ("--num-gpus", "2")):
+    for flags in (("--num-gpus", "1"), ("--num-gpus", "2", "--dist-url", "auto")):
         folder = tmp_path / flags[1]
         out = run(folder, *flags, SOLVER__MAX_ITER=3, TEST__EVAL_PERIOD=3)
         assert out.count("copypaste: Task: one_shot") == 1
