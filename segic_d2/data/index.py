@@ -3,7 +3,7 @@
 import numpy as np
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
-from .datasets import register_by_name
+from .datasets import load_lvis, register_by_name
 from .episodes import ClassIndex
 from .label_cache import label_values
 from .masks import IGNORE_LABEL, record_form, usable_annotations
@@ -40,7 +40,12 @@ def load_records(name):
         ValueError: naming the dataset, if it is empty.
     """
     register_by_name(name)
-    records = DatasetCatalog.get(name)
+    try:
+        records = DatasetCatalog.get(name)
+    except ModuleNotFoundError as error:
+        if error.name != "lvis":  # which Detectron2 needs to read these files, and we do not
+            raise
+        records = load_lvis(name)
     if not len(records):
         raise ValueError(f"dataset {name!r} has no images")
     return records

@@ -1,9 +1,16 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from segic_d2.data import label_cache
+from segic_d2.data.datasets.fss import fss_classes
 from segic_d2.data.label_cache import cache_folder
+
+from . import paper_data
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +29,24 @@ def maps(tmp_path, monkeypatch):
     for i, file in enumerate(files):
         Image.fromarray(np.array([[0, i + 1, 255]], np.uint8)).save(file)
     return files
+
+
+@pytest.fixture(scope="module")
+def paper_root(tmp_path_factory):
+    """The paper's training data in miniature, under Detectron2's own names."""
+    root = tmp_path_factory.mktemp("paper")
+    paper_data.coco(root, 2014)
+    paper_data.coco(root, 2014, "val")
+    paper_data.coco(root, 2017)
+    paper_data.ade20k(root)
+    paper_data.lvis(root)
+    classes = fss_classes("train")[:3]
+    paper_data.fss(root, classes)
+    path = Path(__file__).resolve().parents[2] / "datasets" / "prepare_ade20k.py"
+    subprocess.run(
+        [sys.executable, str(path), str(root / "ADEChallengeData2016")],
+        check=True,
+        capture_output=True,
+    )
+    with paper_data.registered(root, classes):
+        yield root

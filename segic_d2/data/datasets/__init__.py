@@ -1,8 +1,19 @@
-"""Dataset registration: one file per dataset family; importing registers the embedded dataset."""
+"""Dataset registration: one file per dataset family.
+
+Importing registers the embedded dataset, and FSS-1000 where Detectron2 looks for its own datasets.
+"""
+
+import os
+
+from detectron2.data import DatasetCatalog
 
 from .folder import register_by_name, register_folder_dataset
+from .fss import register_all_fss
+from .lvis import load_lvis
 from .shapes import register_shapes
 
 register_shapes()
+if "fss_1000_train" not in DatasetCatalog:  # another project may have its own
+    register_all_fss(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
 
-__all__ = ["register_by_name", "register_folder_dataset", "register_shapes"]
+__all__ = ["load_lvis", "register_by_name", "register_folder_dataset", "register_shapes"]

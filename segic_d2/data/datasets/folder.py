@@ -18,6 +18,8 @@ from detectron2.utils.file_io import PathManager
 
 from ..image_io import IMAGE_SUFFIXES
 from ..label_cache import label_values
+from .coco_folds import NAME as FOLD_NAME
+from .coco_folds import register_fold
 
 BACKGROUND, IGNORED = 0, 255
 
@@ -51,11 +53,17 @@ def register_by_name(name):
     ``folder:ROOT`` is :func:`register_folder_dataset`, ``coco:JSON:IMAGES`` Detectron2's
     ``register_coco_instances``: for example
     ``DATASETS.TRAIN "('folder:/data/mushrooms', 'coco:/data/cells.json:/data/cells')"``.
+    ``NAME@foldF`` and ``NAME@novelF`` are sides of COCO-20i's fold F (``coco_folds.py``).
 
     Raises:
-        ValueError: naming the dataset, if its name lacks a part.
+        ValueError: naming the dataset, if its name lacks a part, or there is no such fold.
     """
     if name in DatasetCatalog:
+        return
+    fold = FOLD_NAME.fullmatch(name)
+    if fold:
+        register_by_name(fold["base"])
+        register_fold(name, fold["base"], fold["side"], int(fold["fold"]))
         return
     kind, _, place = name.partition(":")
     if kind == "folder":
@@ -74,7 +82,21 @@ def load_folder(name, root):
         raise FileNotFoundError(f"dataset {name!r}: no such folder: {root}")
     if (root / "images").is_dir() and (root / "masks").is_dir():
         return _load_label_maps(name, root)
-    return _load_classes(name, root)
+    records = load_classes(name, sorted(d for d in root.iterdir() if _is_class(d)))
+    if not records:
+        raise ValueError(
+            f"dataset {name!r}: {root} has neither class folders nor images/ and masks/"
+        )
+    return records
+
+
+def _is_class(folder):
+    return folder.is_dir() and not folder.name.startswith(".")
+
+
+def class_title(folder_name):
+    """The name of a class whose folder has this name."""
+    return folder_name.replace("_", " ")
 
 
 def _images(folder):
@@ -118,8 +140,8 @@ def pair_files(folder):
     return sorted(pairs)
 
 
-def _load_classes(name, root):
-    folders = sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+def load_classes(name, folders):
+    """Dataset dicts of class folders (layout A), class ids in their order; sets the metadata."""
     records = []
     for class_id, folder in enumerate(folders):
         pairs = pair_files(folder)
@@ -134,11 +156,7 @@ def _load_classes(name, root):
                     "image_id": len(records),
                 }
             )
-    if not records:
-        raise ValueError(
-            f"dataset {name!r}: {root} has neither class folders nor images/ and masks/"
-        )
-    classes = [d.name.replace("_", " ") for d in folders]
+    classes = [class_title(d.name) for d in folders]
     _set_default(MetadataCatalog.get(name), thing_classes=classes, evaluator_type="one_shot")
     return records
 

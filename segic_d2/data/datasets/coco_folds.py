@@ -1,0 +1,58 @@
+"""COCO-20i folds of any dataset with COCO's 80 classes, by a suffix of its name.
+
+``coco_2014_train@fold0`` is for training: without the 20 classes of fold 0, whose pixels are
+background wherever they appear. ``coco_2014_val@novel0`` is for testing: those 20 classes alone.
+Fold f holds the classes f + 4v, v = 0…19, of COCO's contiguous ids 0…79.
+"""
+
+import re
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+NAME = re.compile(r"(?P<base>.+)@(?P<side>fold|novel)(?P<fold>\d+)")
+FOLDS = 4
+CLASSES = 80
+
+
+def fold_classes(fold):
+    """The 20 contiguous ids that a fold holds out for testing."""
+    return [fold + FOLDS * v for v in range(CLASSES // FOLDS)]
+
+
+def register_fold(name, base, side, fold):
+    """Register one side of a fold of a registered dataset.
+
+    Ids and names of the classes stay those of COCO. Annotations of the other side are left out,
+    and images that have none of this side.
+
+    Args:
+        name: of the new dataset.
+        base: a registered dataset of COCO's form.
+        side: ``"fold"`` (the 60 classes of training) or ``"novel"`` (the 20 held out).
+        fold: 0 to 3.
+
+    Raises:
+        ValueError: no such fold; when loaded: the base's classes are not COCO's.
+    """
+    if not 0 <= fold < FOLDS:
+        raise ValueError(f"dataset {name!r}: COCO-20i has the folds 0 to {FOLDS - 1}")
+    novel = set(fold_classes(fold))
+    keep = novel if side == "novel" else set(range(CLASSES)) - novel
+    DatasetCatalog.register(name, lambda: _load(name, base, keep))
+    names = MetadataCatalog.get("coco_2017_train").thing_classes
+    MetadataCatalog.get(name).set(base=base, thing_classes=names, evaluator_type="one_shot")
+
+
+def _load(name, base, keep):
+    records = DatasetCatalog.get(base)
+    names = MetadataCatalog.get(name).thing_classes
+    if MetadataCatalog.get(base).get("thing_classes") != names:
+        raise ValueError(
+            f"dataset {name!r}: the classes of {base!r} are not COCO's {CLASSES}, which the folds "
+            "of COCO-20i divide"
+        )
+    kept = (
+        {**r, "annotations": [a for a in r["annotations"] if a["category_id"] in keep]}
+        for r in records
+    )
+    return [r for r in kept if r["annotations"]]
