@@ -110,6 +110,7 @@ def add_segic_config(cfg):
 
     # ---- data ----------------------------------------------------------------------------
     cfg.DATASETS.EPISODE_MAPPERS = ()  # one name per DATASETS.TRAIN; (): all "semantic"
+    cfg.DATASETS.DRAW = ()  # "class" or "image" per DATASETS.TRAIN; (): INPUT.SEMANTIC.DRAW for all
     cfg.DATASETS.WEIGHTS = ()  # share of the samples per DATASETS.TRAIN; (): uniform
     cfg.DATASETS.REFERENCE = ()  # where sem_seg/coco evaluation finds references; (): TRAIN
     cfg.DATASETS.SINGLE_IMAGE_CLASSES = "error"  # or "skip" them, with a line in the log

@@ -82,16 +82,26 @@ class MixedMapper:
 def _training_mappers(cfg):
     datasets = cfg.DATASETS.TRAIN
     names = cfg.DATASETS.EPISODE_MAPPERS or ("semantic",) * len(datasets)
+    draws = cfg.DATASETS.DRAW or (cfg.INPUT.SEMANTIC.DRAW,) * len(datasets)
     if not len(datasets):
         raise ValueError("DATASETS.TRAIN is empty; name at least one registered dataset")
-    if len(names) != len(datasets):
-        raise ValueError(
-            f"DATASETS.EPISODE_MAPPERS has {len(names)} entries {tuple(names)}, "
-            f"DATASETS.TRAIN has {len(datasets)} {tuple(datasets)}"
-        )
+    for key, values in (("EPISODE_MAPPERS", names), ("DRAW", draws)):
+        if len(values) != len(datasets):
+            raise ValueError(
+                f"DATASETS.{key} has {len(values)} entries {tuple(values)}, "
+                f"DATASETS.TRAIN has {len(datasets)} {tuple(datasets)}"
+            )
+    for draw in draws:
+        if draw not in ("class", "image"):
+            key = "DATASETS.DRAW" if len(cfg.DATASETS.DRAW) else "INPUT.SEMANTIC.DRAW"
+            raise ValueError(f"{key} must be 'class' or 'image', not {draw!r}")
+    sources = {name: Source(name) for name in dict.fromkeys(datasets)}  # one may serve two mappers
     mappers = []
-    for name, dataset in zip(names, datasets, strict=True):
-        mapper = EPISODE_MAPPER_REGISTRY.get(name)(cfg, Source(dataset))
+    for name, dataset, draw in zip(names, datasets, draws, strict=True):
+        own = cfg.clone()
+        own.defrost()
+        own.INPUT.SEMANTIC.DRAW = draw
+        mapper = EPISODE_MAPPER_REGISTRY.get(name)(own, sources[dataset])
         if not hasattr(mapper, "draw"):
             raise ValueError(f"DATASETS.EPISODE_MAPPERS: {name!r} is not a mapper for training")
         mappers.append(mapper)
@@ -102,8 +112,8 @@ def build_train_loader(cfg, start=0):
     """Endless batches of training episodes, mixed over ``DATASETS.TRAIN``.
 
     Args:
-        cfg: config; ``DATASETS.TRAIN``, ``.EPISODE_MAPPERS``, ``.WEIGHTS``, ``SEED`` (below 0: a
-            random one, shared by the processes), ``SOLVER.IMS_PER_BATCH``,
+        cfg: config; ``DATASETS.TRAIN``, ``.EPISODE_MAPPERS``, ``.DRAW``, ``.WEIGHTS``, ``SEED``
+            (below 0: a random one, shared by the processes), ``SOLVER.IMS_PER_BATCH``,
             ``DATALOADER.NUM_WORKERS``.
         start: position of the first episode; resuming at iteration i: i·``IMS_PER_BATCH``.
 
