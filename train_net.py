@@ -6,12 +6,14 @@ python train_net.py --config-file configs/segic_demo.yaml --num-gpus 1 [--resume
 """
 
 import logging
+import sys
 
 import torch
 from detectron2.engine import default_argument_parser, default_setup, launch
 
 from segic_d2.checkpoint import SegICCheckpointer
 from segic_d2.config import load_config
+from segic_d2.data import check_data
 from segic_d2.engine import EpisodeTrainer
 
 
@@ -44,8 +46,17 @@ def main(args):
     return trainer.train()
 
 
+def require_data(args):
+    """End with one line where the files of a dataset are missing, before any process starts."""
+    try:
+        check_data(load_config(args.config_file, args.opts), training=not args.eval_only)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
 if __name__ == "__main__":
     args = default_argument_parser().parse_args()
+    require_data(args)
     launch(
         main,
         args.num_gpus,

@@ -2,6 +2,7 @@
 
 from . import datasets, evaluation_mapper, instance_mapper, semantic_mapper  # noqa: F401
 from .build import build_one_shot_loader, build_target_loader, build_train_loader, set_start
+from .check import check_data
 from .datasets import register_folder_dataset
 from .episode_mapper import EPISODE_MAPPER_REGISTRY
 from .image_io import read_image, read_label_map
@@ -13,6 +14,7 @@ __all__ = [
     "build_one_shot_loader",
     "build_target_loader",
     "build_train_loader",
+    "check_data",
     "load_references",
     "read_image",
     "read_label_map",
