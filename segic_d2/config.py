@@ -32,6 +32,13 @@ def add_segic_config(cfg):
     cfg.MODEL.TIMM.BLOCKS = (-1,)  # 0-based blocks (ViT) or stages (CNN) to tap, concatenated
     cfg.MODEL.TIMM.NORM = True  # apply the final norm to every tapped ViT block
     cfg.MODEL.TIMM.POS_EMBED = "timm"  # resampled as by "timm" or by "dinov2" (released)
+    cfg.MODEL.DIFFUSION = CN()  # build_diffusion_backbone; needs the package diffusers
+    cfg.MODEL.DIFFUSION.NAME = "stabilityai/stable-diffusion-2-1"  # on its hub, or a local folder
+    cfg.MODEL.DIFFUSION.TIMESTEP = 261  # noise level of the one denoising step, of 1000
+    cfg.MODEL.DIFFUSION.UP_BLOCK = 1  # 0-based block of the U-Net's way up to tap
+    cfg.MODEL.DIFFUSION.PROMPT = ""  # text given to the U-Net; released: each image's own text
+    cfg.MODEL.DIFFUSION.SEED = 0  # of the noise, the same for every image; released: at random
+    cfg.MODEL.DIFFUSION.SAMPLE_LATENT = False  # True (released): sample, else mean of the latent
 
     # ---- model ---------------------------------------------------------------------------
     cfg.INPUT.FORMAT = "RGB"  # channel order that the backbone expects; episodes are RGB

@@ -31,7 +31,7 @@ def load_backbone_weights(backbone, weights):
     Args:
         backbone: any backbone of Detectron2's registry.
         weights: value of MODEL.BACKBONE.WEIGHTS, one of
-            "" (stays random, with a warning);
+            "" (what the backbone brought along; else it stays random, with a warning);
             "embedded" (the ViT-S/14 of the demo, see ``embedded.py``);
             "timm" or "timm:TAG" (timm's hub, for a ``TimmBackbone``);
             a .safetensors, .pth, .pt or .bin file, or a .pkl of Detectron2's model zoo. For a
@@ -49,7 +49,11 @@ def load_backbone_weights(backbone, weights):
         RuntimeError: a download failed.
     """
     if not weights:
-        logger.warning(f"{KEY} is empty: the backbone is random")
+        source = getattr(backbone, "source", "")  # of one that is never without weights
+        if source:
+            logger.info(f"frozen backbone loaded from {source}")
+        else:
+            logger.warning(f"{KEY} is empty: the backbone is random")
         return
     module, source = backbone, f"{KEY} {weights!r}"
     if isinstance(backbone, TimmBackbone):
