@@ -29,6 +29,10 @@ EMBEDDED_NEEDS = [
     "scikit-image>=0.22",  # the photographs of the embedded dataset
 ]
 
+TEXT_NEEDS = ["open_clip_torch>=2.24"]
+
+DIFFUSION_NEEDS = ["diffusers>=0.30", "transformers>=4.44"]
+
 README = Path(__file__).with_name("README.md")
 
 setup(
@@ -55,10 +59,10 @@ setup(
         *DETECTRON2_NEEDS,
     ],
     extras_require={
-        "text": ["open_clip_torch>=2.24"],
-        "diffusion": ["diffusers>=0.30", "transformers>=4.44", "accelerate>=0.33"],
+        "text": TEXT_NEEDS,
+        "diffusion": [*DIFFUSION_NEEDS, "accelerate>=0.33"],
         "demo": EMBEDDED_NEEDS,
-        "dev": ["open_clip_torch>=2.24", "pytest>=8", "ruff>=0.9"],
+        "dev": [*TEXT_NEEDS, *DIFFUSION_NEEDS, "pytest>=8", "ruff>=0.9"],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
