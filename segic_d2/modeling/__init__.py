@@ -2,7 +2,12 @@ from .context import Context
 from .mask_head import InContextMaskHead
 from .outputs import to_label_map
 from .segic import Features, SegIC
-from .text_encoder import TEXT_ENCODER_REGISTRY, build_text_encoder, save_text_table
+from .text_encoder import (
+    TEXT_ENCODER_REGISTRY,
+    build_text_encoder,
+    read_text_table,
+    save_text_table,
+)
 
 __all__ = [
     "Context",
@@ -11,6 +16,7 @@ __all__ = [
     "SegIC",
     "TEXT_ENCODER_REGISTRY",
     "build_text_encoder",
+    "read_text_table",
     "save_text_table",
     "to_label_map",
 ]

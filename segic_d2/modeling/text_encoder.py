@@ -34,12 +34,32 @@ def build_text_encoder(cfg):
     return encoder
 
 
-def save_text_table(path, texts, vectors):
-    """Write precomputed vectors (len(texts), D) for the "table" text encoder."""
+def save_text_table(path, texts, vectors, encoder=""):
+    """Write precomputed vectors (len(texts), D) for the "table" text encoder.
+
+    Args:
+        path: the .safetensors file.
+        texts: different strings without line breaks.
+        vectors: float tensor.
+        encoder: ``identity`` of the encoder that made them, so that the table can be extended.
+
+    Raises:
+        ValueError: repeated texts, another number of vectors, or a text with a line break.
+    """
     if len(texts) != len(vectors) or len(set(texts)) != len(texts):
         raise ValueError(f"{len(vectors)} vectors for {len(set(texts))} different texts")
-    data = save({"vectors": vectors.float().contiguous()}, {"texts": "\n".join(texts)})
-    Path(path).write_bytes(data)
+    broken = [text for text in texts if "\n" in text]  # the file keeps one text per line
+    if broken:
+        raise ValueError(f"text {broken[0]!r} has a line break, which a table cannot hold")
+    metadata = {"texts": "\n".join(texts), "encoder": encoder}
+    Path(path).write_bytes(save({"vectors": vectors.float().contiguous()}, metadata))
+
+
+def read_text_table(path):
+    """What ``save_text_table`` wrote: texts (list), vectors (len(texts), D), encoder (str)."""
+    with safe_open(str(path), "pt") as f:
+        metadata = f.metadata()
+        return metadata["texts"].split("\n"), f.get_tensor("vectors"), metadata.get("encoder", "")
 
 
 class TableTextEncoder:
@@ -53,8 +73,7 @@ class TableTextEncoder:
     def __init__(self, path, dim):
         if not path or not Path(path).is_file():
             raise FileNotFoundError(f"text table not found: MODEL.SEGIC.TEXT.TABLE is {path!r}")
-        with safe_open(str(path), "pt") as f:
-            vectors, texts = f.get_tensor("vectors"), f.metadata()["texts"].split("\n")
+        texts, vectors, _ = read_text_table(path)
         if vectors.shape[1] != dim:
             raise ValueError(
                 f"{path} holds vectors of length {vectors.shape[1]}, MODEL.SEGIC.TEXT.DIM is {dim}"
@@ -68,7 +87,10 @@ class TableTextEncoder:
         """Vectors (len(texts), D) on the CPU; KeyError names a text that the table lacks."""
         for text in texts:
             if text not in self._vectors:
-                raise KeyError(f"text {text!r} is not in the table {self.path}")
+                raise KeyError(
+                    f"text {text!r} is not in the table {self.path}; tools/precompute_text.py adds "
+                    "what is missing"
+                )
         return torch.stack([self._vectors[t] for t in texts])
 
 
