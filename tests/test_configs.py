@@ -11,7 +11,9 @@ from detectron2.modeling import build_model
 
 from segic_d2.config import get_config_file, load_config
 from segic_d2.modeling import released
+from segic_d2.modeling.backbone import diffusion_backbone
 from segic_d2.modeling.segic import SegIC
+from tests import tiny_diffusion
 from tests.tiny import TinyBackbone, tiny_episode
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
@@ -20,7 +22,11 @@ CONFIGS = sorted(str(p.relative_to(ROOT)) for p in ROOT.rglob("*.yaml"))
 
 def on_meta(config, *opts):
     cfg = load_config(str(ROOT / config), ["MODEL.DEVICE", "meta", *opts])
-    with torch.device("meta"):
+    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
+        if cfg.MODEL.BACKBONE.NAME == "build_diffusion_backbone":  # whose files are on a hub
+            pytest.importorskip("diffusers", reason="pip install 'segic_d2[diffusion]'")
+            parts = tiny_diffusion.stable_diffusion_parts()
+            patch.setattr(diffusion_backbone, "load_pipeline", lambda *args: parts)
         return cfg, build_model(cfg)
 
 
