@@ -1,7 +1,10 @@
 """The paper's training mix, read from miniature copies of its data sets."""
 
+import os
+import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +16,12 @@ from segic_d2.config import load_config
 from segic_d2.data import build_train_loader, read_label_map
 from segic_d2.data.datasets import load_lvis
 from segic_d2.data.index import Source
+from segic_d2.modeling import save_text_table
+from segic_d2.text_table import config_datasets, texts_of
 
 from . import paper_data
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(*opts, file="segic_dinov2_L.yaml"):
@@ -155,3 +162,41 @@ def test_a_batch_of_the_main_experiment(paper_root):
     assert {e["task"] for e in batch} == {"semantic", "instance"}
     assert all(max(e["image"].shape[1:]) <= 112 for e in batch)
     assert all(isinstance(e["masks"], torch.Tensor) for e in batch)
+
+
+def test_train_net_runs_the_main_experiment(paper_root, tmp_path):
+    """The shipped config on the miniature data, with a stand-in backbone: two steps and the test.
+
+    The texts come from a table of all class names: no text tower is there.
+    """
+    texts = texts_of(config(), config_datasets(config()))
+    table = str(tmp_path / "text.safetensors")
+    save_text_table(table, texts, torch.randn(len(texts), 16))
+    options = {
+        "MODEL.TIMM.NAME": "vit_tiny_patch16_224",
+        "MODEL.BACKBONE.WEIGHTS": "",
+        "INPUT.CANVAS": 96,
+        "MODEL.SEGIC.TEXT.NAME": "table",
+        "MODEL.SEGIC.TEXT.TABLE": table,
+        "MODEL.SEGIC.TEXT.DIM": 16,
+        "MODEL.SEGIC.DECODER.WIDTH": 32,
+        "MODEL.SEGIC.DECODER.MLP": 64,
+        "MODEL.SEGIC.LOSS.NUM_POINTS": 64,
+        "SOLVER.IMS_PER_BATCH": 8,
+        "SOLVER.MAX_ITER": 2,
+        "SOLVER.STEPS": "()",
+        "TEST.EPISODES": 4,
+        "DATALOADER.NUM_WORKERS": 0,
+        "OUTPUT_DIR": str(tmp_path / "out"),
+    }
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train_net.py"), "--config-file", "configs/segic_dinov2_L.yaml"]
+        + [str(part) for option in options.items() for part in option],
+        cwd=ROOT,
+        env={**os.environ, "DETECTRON2_DATASETS": str(paper_root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "out" / "model_final.pth").is_file()
+    assert (tmp_path / "out/inference/coco_2014_val/one_shot").is_dir()
