@@ -37,7 +37,7 @@ def changed(name, base="Base-ablation"):
 
 
 def test_they_are_short_and_found_by_name():
-    assert len(NAMES) >= 25
+    assert len(NAMES) >= 29
     for name in NAMES:
         assert len((FOLDER / f"{name}.yaml").read_text().splitlines()) < 40
         assert get_config_file(f"ablations/{name}.yaml") == str(FOLDER / f"{name}.yaml")
@@ -105,6 +105,19 @@ def test_instructions_are_on_alone_or_together(name):
         k for k, v in zip(keys, on, strict=True) if not v
     }
     assert (model.text_encoder is None) == (not on[3])
+
+
+@pytest.mark.parametrize(
+    "name, reversion, crossing",
+    [("none", 0, False), ("reversion", 1, False), ("negatives", 0, True), ("both", 1, True)],
+)
+def test_strategies(name, reversion, crossing):
+    segic = load(f"strategies_{name}").MODEL.SEGIC
+    assert (segic.REVERSION.PROB, segic.CROSS_ENTITY.ENABLED) == (reversion, crossing)
+    assert segic.CROSS_ENTITY.TRAIN_PROB == 0.5
+    keys = {"REVERSION.PROB": reversion == 1, "CROSS_ENTITY.ENABLED": crossing}
+    off = {f"MODEL.SEGIC.{key}" for key, on in keys.items() if not on}
+    assert changed(f"strategies_{name}").keys() == off
 
 
 @pytest.mark.parametrize(
