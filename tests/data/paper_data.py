@@ -10,32 +10,31 @@ from detectron2.data.datasets import builtin
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from PIL import Image
 
-from segic_d2.data.datasets.fss import register_all_fss, register_fss
+from segic_d2.data.datasets.fss import register_all_fss
 
 COCO = [c for c in COCO_CATEGORIES if c["isthing"]]  # ids 1 to 90, of which 80 are used
 SIZE = (48, 64)  # height, width
 OBJECTS = 14  # per COCO and LVIS image: more than an episode takes
 
 
-_current = [(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")), None)]
+_current = [os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))]
 
 
 @contextlib.contextmanager
-def registered(root, fss_classes=None):
+def registered(root):
     """Detectron2's built-in names and FSS-1000, for a while looked for below another root.
 
     Args:
         root: as $DETECTRON2_DATASETS.
-        fss_classes: class folders of fss_1000_train, if not the 520.
     """
-    _current.append((root, fss_classes))
-    _register(*_current[-1])
+    _current.append(root)
+    _register(_current[-1])
     yield root
     _current.pop()
-    _register(*_current[-1])
+    _register(_current[-1])
 
 
-def _register(root, fss_classes):
+def _register(root):
     for name in list(DatasetCatalog):
         if name.startswith(("coco_2", "keypoints_coco", "lvis_", "ade20k_", "fss_1000_")):
             DatasetCatalog.remove(name)
@@ -44,10 +43,6 @@ def _register(root, fss_classes):
     builtin.register_all_lvis(str(root))
     builtin.register_all_ade20k(str(root))
     register_all_fss(str(root))
-    if fss_classes:
-        DatasetCatalog.remove("fss_1000_train")
-        MetadataCatalog.remove("fss_1000_train")
-        register_fss("fss_1000_train", str(root / "FSS-1000"), fss_classes)
 
 
 def _boxes():
@@ -148,6 +143,8 @@ def ade20k(root, number=6):
 
 
 def fss(root, classes):
+    (root / "FSS-1000" / "splits").mkdir(parents=True, exist_ok=True)
+    (root / "FSS-1000" / "splits" / "trn.txt").write_text("\n".join(classes))
     for number, name in enumerate(classes):
         for i in range(1, 11):
             folder = root / "FSS-1000" / name
