@@ -174,3 +174,18 @@ def test_a_crossed_image_is_decoded_alike_in_training_and_inference(text):
     torch.testing.assert_close(seen[0][0], training[0][0])
     assert torch.equal(seen[0][1], training[0][1])
     assert len(training) == 2 and len(seen) == 1
+
+
+def test_the_quality_token_learns_what_is_absent():
+    """Overfitted on four targets of one entity, two of which lack it."""
+    model = build("MODEL.SEGIC.LOSS.QUALITY_WEIGHT", 1.0, "MODEL.SEGIC.TEST.SCORE", "quality")
+    batch = [tiny_episode(i, 1, training=True) for i in range(4)]
+    for episode in batch[2:]:
+        episode["masks"][:] = False
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 2e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        sum(model.train()(batch).values()).backward()
+        optimizer.step()
+    scores = torch.cat([out["scores"] for out in model.eval()(batch)])
+    assert scores[:2].min() > 0.5 and scores[2:].max() < 0.1
