@@ -14,7 +14,7 @@ import torchvision.transforms.functional as tvf
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
 
-from .masks import soft_resize
+from .masks import soft_resize, soft_resize_binary
 from .resize import FloatResize, find_resize
 
 
@@ -177,19 +177,39 @@ def apply_soft(transforms, masks):
     Returns:
         float32 tensor (N, h, w) in [0, 1].
     """
-    resized = []
-    for mask in masks:  # one at a time: at full size a float mask of a photograph is 50 MB
-        mask = np.asarray(mask, dtype=np.float32)
-        for transform in transforms.transforms:
-            if isinstance(transform, FloatResize):
-                mask = transform.apply_mask(mask)
-            elif isinstance(transform, T.ResizeTransform):
-                size = transform.new_h, transform.new_w
-                mask = soft_resize(np.ascontiguousarray(mask)[None], size)[0].numpy()
-            else:
-                mask = transform.apply_segmentation(mask)
-        resized.append(torch.from_numpy(np.ascontiguousarray(mask)))
-    return torch.stack(resized)
+    # one at a time: at full size a float mask of a photograph is 50 MB
+    moved = [_apply_soft(transforms.transforms, np.asarray(mask)) for mask in masks]
+    if len(moved) == 1:  # no copy
+        return torch.from_numpy(moved[0])[None]
+    return torch.stack([torch.from_numpy(mask) for mask in moved])
+
+
+# transforms that move or cut the pixels of a bool mask as they would those of a float mask
+_BINARY = T.HFlipTransform, T.CropTransform, T.NoOpTransform, T.ResizeTransform, T.ColorTransform
+
+
+def _apply_soft(steps, mask):
+    """A mask (H, W), bool or float in [0, 1], after each of ``steps``: float32 (h, w)."""
+    if not all(isinstance(step, _BINARY) for step in steps):
+        mask = mask.astype(np.float32)
+    skip = False
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        if skip:
+            skip = False
+        elif isinstance(step, FloatResize):
+            mask = step.apply_mask(mask)
+        elif not isinstance(step, T.ResizeTransform):
+            mask = step.apply_segmentation(mask)
+        elif mask.dtype == bool:
+            window = None
+            if isinstance(following, T.CropTransform):  # what it cuts away need not be computed
+                window, skip = (following.y0, following.x0, following.h, following.w), True
+            mask = soft_resize_binary(mask, (step.new_h, step.new_w), window)
+        else:
+            size = step.new_h, step.new_w
+            mask = np.ascontiguousarray(mask, dtype=np.float32)
+            mask = soft_resize(mask[None], size)[0].numpy()
+    return np.ascontiguousarray(mask, dtype=np.float32)
 
 
 def apply_labels(transforms, labels):

@@ -58,7 +58,7 @@ class InstanceMapper(EpisodeMapper):
         return {
             **self.header(plan["target"], record, image),
             "image": to_tensor(target[0]),
-            "masks": torch.cat(target_masks) >= 0.5,
+            "masks": torch.cat(target_masks),
             "task": "instance",
             "seed": plan["seed"],
             "entities": [
@@ -92,14 +92,19 @@ class _Objects:
             least: a view shows an object whose soft mask reaches this somewhere, and is not empty.
 
         Returns:
-            list of (category id, target mask (1, H, W), reference mask (1, h, w)), both soft.
+            list of (category id, bool target mask (1, H, W), soft reference mask (1, h, w)).
         """
         found = []
         for index in plan["order"]:
             mask, category = self[index]
-            views = [apply_soft(t, mask) for t in (target, reference)]
-            if all(v.max() >= least and v.max() > 0 for v in views):
-                found.append((category, *views))
+            views = []
+            for transforms in (target, reference):
+                views.append(apply_soft(transforms, mask))
+                most = views[-1].max()
+                if most < least or most <= 0:
+                    break
+            else:
+                found.append((category, views[0] >= 0.5, views[1]))
             if len(found) == plan["cap"]:
                 break
         return found

@@ -113,6 +113,18 @@ def test_masks_move_with_their_image(make):
         assert (labels != (soft >= 0.5)).float().mean() < 0.15
 
 
+@pytest.mark.parametrize("make", [semantic_augmentations, instance_augmentations])
+def test_binary_masks_move_as_soft_ones_to_the_bit(make):
+    masks = np.random.default_rng(0).random((2, 60, 80)) < 0.5
+    masks[1] = False
+    masks[1, 40:43, 11:20] = True
+    shape = np.zeros((60, 80, 3), np.uint8)
+    for seed in range(30):
+        _, transforms = draw_view(shape, make(toy.config()), seed)
+        soft = apply_soft(transforms, masks.astype(np.float32))
+        assert torch.equal(apply_soft(transforms, masks), soft)
+
+
 def test_a_small_object_in_a_large_image_never_vanishes():
     image = np.zeros((1500, 2000, 3), np.uint8)
     mask = np.zeros((1, 1500, 2000), bool)
