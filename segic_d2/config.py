@@ -141,6 +141,12 @@ def add_segic_config(cfg):
     cfg.INPUT.TEXT_KEEP_PROB = 0.75  # class name kept in training, else the empty text
     cfg.INPUT.ABSENT_PROB = 0.0  # semantic training episodes whose target lacks an entity
 
+    cfg.INPUT.VIEWS_POOL = 0  # different views per image that training draws from; 0: unlimited
+    cfg.INPUT.FEATURE_CACHE = CN()  # frozen features of views that recur, on disk
+    cfg.INPUT.FEATURE_CACHE.DIR = ""  # folder, may be shared by processes and runs; "": no cache
+    cfg.INPUT.FEATURE_CACHE.MAX_GB = 100.0  # 10⁹ bytes, bound on it; the least recently used leave
+    cfg.INPUT.FEATURE_CACHE.DTYPE = "float16"  # or "float32"; features are rounded to it
+
     # ---- training and evaluation -----------------------------------------------------------
     cfg.SEED = 42  # episodes, augmentations and sampled loss points depend on it alone
     cfg.SOLVER.OPTIMIZER = "ADAMW"

@@ -1,7 +1,13 @@
 """Episodes from registered datasets; importing registers the mappers and the datasets."""
 
 from . import datasets, evaluation_mapper, instance_mapper, semantic_mapper  # noqa: F401
-from .build import build_one_shot_loader, build_target_loader, build_train_loader, set_start
+from .build import (
+    build_one_shot_loader,
+    build_target_loader,
+    build_train_loader,
+    set_cache,
+    set_start,
+)
 from .check import check_data
 from .datasets import register_folder_dataset
 from .episode_mapper import EPISODE_MAPPER_REGISTRY
@@ -19,6 +25,7 @@ __all__ = [
     "read_image",
     "read_label_map",
     "register_folder_dataset",
+    "set_cache",
     "set_start",
     "soft_resize",
 ]

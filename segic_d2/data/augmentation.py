@@ -6,6 +6,7 @@ Large-scale jitter and the plain resize are ``T.ResizeScale``, ``T.RandomCrop`` 
 
 import contextlib
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -82,22 +83,36 @@ class ColorJitter(T.Augmentation):
         amounts = (self.brightness, self.contrast, self.saturation, self.hue)
         around_one = [(max(0.0, 1.0 - v), 1.0 + v) for v in amounts[:3]]
         order, *factors = tv.ColorJitter.get_params(*around_one, (-self.hue, self.hue))
-        operations = (
-            tvf.adjust_brightness,
-            tvf.adjust_contrast,
-            tvf.adjust_saturation,
-            tvf.adjust_hue,
-        )
-
-        def jitter(picture):
-            for i in order.tolist():
-                if amounts[i]:  # an idle hue shift would still round through 8-bit HSV
-                    picture = operations[i](picture, factors[i])
-            return picture
-
+        # an idle hue shift would still round through 8-bit HSV
+        steps = tuple((_JITTER[i], factors[i]) for i in order.tolist() if amounts[i])
         if image.dtype == np.uint8:
-            return T.PILColorTransform(jitter)
-        return T.ColorTransform(lambda pixels: _through_unit_tensor(pixels, jitter))
+            return T.PILColorTransform(Jitter(steps))
+        return T.ColorTransform(Jitter(steps, unit=True))
+
+
+_JITTER = "brightness", "contrast", "saturation", "hue"
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Torchvision's adjustments of a picture, in order: ((what, amount), …).
+
+    Attributes:
+        unit: the picture is a float32 array (H, W, 3) in 0–255, not one of Pillow's.
+    """
+
+    steps: tuple
+    unit: bool = False
+
+    def __call__(self, picture):
+        if self.unit:
+            return _through_unit_tensor(picture, self._adjust)
+        return self._adjust(picture)
+
+    def _adjust(self, picture):
+        for name, amount in self.steps:
+            picture = getattr(tvf, f"adjust_{name}")(picture, amount)
+        return picture
 
 
 def _through_unit_tensor(pixels, operation):

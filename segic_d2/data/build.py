@@ -6,6 +6,7 @@ Training is an endless stream of positions 0, 1, 2, …; what stands at a positi
 """
 
 import itertools
+import logging
 
 import numpy as np
 from detectron2.data import (
@@ -20,6 +21,8 @@ from torch.utils.data import Dataset
 from .episode_mapper import EPISODE_MAPPER_REGISTRY
 from .episodes import generator, one_shot_episodes
 from .index import Source, load_records
+
+logger = logging.getLogger(__name__)
 
 
 class EpisodeSampler(TrainingSampler):
@@ -122,7 +125,7 @@ def build_train_loader(cfg, start=0):
     """
     mappers = _training_mappers(cfg)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-    return build_detection_train_loader(
+    loader = build_detection_train_loader(
         EpisodeStream(mappers, cfg.DATASETS.WEIGHTS, seed),
         mapper=MixedMapper(mappers),
         sampler=EpisodeSampler(start),
@@ -130,6 +133,21 @@ def build_train_loader(cfg, start=0):
         aspect_ratio_grouping=False,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
+    loader.dataset.mappers = mappers  # for set_cache
+    return loader
+
+
+def set_cache(loader, cache):
+    """Let the views of a loader of :func:`build_train_loader` that recur come from a feature cache
+    (None: none); before it is iterated."""
+    for mapper in loader.dataset.mappers:
+        mapper.cache = cache
+        if cache is not None and not getattr(mapper, "recurs", False):
+            logger.warning(
+                "INPUT.FEATURE_CACHE is on, but no view of dataset %r comes twice: it is augmented "
+                "at random and INPUT.VIEWS_POOL is 0. Nothing of it is kept",
+                getattr(mapper, "dataset", ""),
+            )
 
 
 def set_start(loader, position):
@@ -137,8 +155,11 @@ def set_start(loader, position):
     loader.dataset.sampler.start = position
 
 
-def build_one_shot_loader(cfg, dataset_name):
+def build_one_shot_loader(cfg, dataset_name, cache=None):
     """The test episodes of a dataset, split over the processes; they depend on TEST.SEED alone.
+
+    Args:
+        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
 
     Returns:
         Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` episodes.
@@ -150,11 +171,15 @@ def build_one_shot_loader(cfg, dataset_name):
     index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
     plans = one_shot_episodes(index, cfg.TEST.EPISODES, cfg.TEST.SHOTS, cfg.TEST.SEED)
     mapper = EPISODE_MAPPER_REGISTRY.get("one_shot")(cfg, source)
+    mapper.cache = cache
     return _test_loader(cfg, DatasetFromList(plans, copy=False), mapper)
 
 
-def build_target_loader(cfg, dataset_name):
+def build_target_loader(cfg, dataset_name, cache=None):
     """All images of a dataset without references, for the stock evaluators.
+
+    Args:
+        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
 
     Returns:
         Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` dataset dicts with
@@ -162,6 +187,7 @@ def build_target_loader(cfg, dataset_name):
     """
     records = load_records(dataset_name)
     mapper = EPISODE_MAPPER_REGISTRY.get("target")(cfg, None)
+    mapper.cache = cache
     return _test_loader(cfg, DatasetFromList(records, copy=False), mapper)
 
 

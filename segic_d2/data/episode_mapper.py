@@ -8,7 +8,9 @@ The mappers are in ``semantic_mapper.py``, ``instance_mapper.py`` and ``evaluati
 An episode is a dict:
 
 - ``image`` tensor (3, H, W), RGB, no side above ``INPUT.CANVAS``; not padded; uint8, or float32 in
-  0–255 where ``INPUT.RESIZE`` is "float";
+  0–255 where ``INPUT.RESIZE`` is "float"; in use with the feature cache also ``feature_key``, text
+  under which the features of this view are missed; or, in place of both, from the cache
+  ``features`` (C, g, g) and ``image_size`` (H, W); all of this alike in references;
 - ``height``, ``width`` of the file as displayed; ``file_name``; ``image_id``;
 - ``task`` "semantic" or "instance"; ``seed`` int below 2**63, for the model's own draws;
 - ``entities``: N dicts ``id`` (contiguous class id; 0…N-1 in instance episodes, which add
@@ -25,9 +27,9 @@ An episode is a dict:
 from detectron2.utils.registry import Registry
 
 from .augmentation import apply_soft, plain_augmentations
-from .image_io import read_image
 from .masks import class_masks, mask_file
-from .views import check_size, draw_view, to_tensor
+from .picture import Picture
+from .views import check_size
 
 EPISODE_MAPPER_REGISTRY = Registry("EPISODE_MAPPER")
 EPISODE_MAPPER_REGISTRY.__doc__ = "Functions (cfg, source) → episode mapper, by name."
@@ -42,7 +44,14 @@ class EpisodeMapper:
     Args:
         cfg: config.
         source: :class:`~segic_d2.data.index.Source`; only what workers need is kept.
+
+    Attributes:
+        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` where views that recur are looked
+            up, or None.
+        recurs: whether training asks for the same view of an image again.
     """
+
+    cache, recurs = None, False
 
     def __init__(self, cfg, source):
         self.cfg = cfg
@@ -52,32 +61,33 @@ class EpisodeMapper:
         self.plain = plain_augmentations(cfg)
 
     def read(self, image_index):
-        """Dataset dict and picture, uint8 array (H, W, 3)."""
+        """Dataset dict and :class:`~segic_d2.data.picture.Picture`."""
         record = self.records[image_index]
-        return record, read_image(record["file_name"])
+        return record, Picture(record["file_name"], self.cache)
 
     def read_classes(self, image_index, class_ids):
-        """Dataset dict, picture (H, W, 3), bool masks (N, H, W), bool ignore (H, W) or None.
+        """Dataset dict, ``Picture``, bool masks (N, H, W), bool ignore (H, W) or None.
 
         Raises:
             ValueError: naming both files and sizes, if masks and picture differ in size.
         """
-        record, image = self.read(image_index)
+        record, picture = self.read(image_index)
+        size = picture.size  # before the masks: an unreadable picture is the first thing to name
         masks, ignore = class_masks(record, class_ids)
-        check_size(masks, image, mask_file(record), record["file_name"])
-        return record, image, masks, ignore
+        check_size(masks, size, mask_file(record), record["file_name"])
+        return record, picture, masks, ignore
 
-    def header(self, image_index, record, image):
+    def header(self, image_index, record, picture):
         """The fields of an episode that say which target it is."""
         return {
             "file_name": record["file_name"],
             "image_id": record.get("image_id", image_index),
-            "height": image.shape[0],
-            "width": image.shape[1],
+            "height": picture.size[0],
+            "width": picture.size[1],
         }
 
     def reference(self, record, view, soft, entity_ids):
-        """A reference from a view (h, w, 3) and its soft masks (n, h, w).
+        """A reference from ``Picture.view`` and its soft masks (n, h, w).
 
         Raises:
             ValueError: naming the file and the entity, if a mask is empty.
@@ -89,7 +99,7 @@ class EpisodeMapper:
                     f"dataset {self.dataset!r}: its mask in {mask_file(record)} is empty"
                 )
         return {
-            "image": to_tensor(view),
+            **view,
             "masks": soft,
             "entity_ids": list(entity_ids),
             "file_name": record["file_name"],
@@ -97,6 +107,7 @@ class EpisodeMapper:
 
     def plain_reference(self, image_index, class_id):
         """A reference of one class, the whole image with its longest side at the canvas."""
-        record, image, masks, _ = self.read_classes(image_index, [class_id])
-        view, transforms = draw_view(image, self.plain, 0)
+        record, picture, masks, _ = self.read_classes(image_index, [class_id])
+        transforms = picture.draw(self.plain, 0)
+        view = picture.view(transforms, recurs=True)
         return self.reference(record, view, apply_soft(transforms, masks), [class_id])

@@ -5,8 +5,7 @@ import torch
 from .augmentation import plain_augmentations
 from .episode_mapper import EPISODE_MAPPER_REGISTRY, EpisodeMapper
 from .episodes import derive_seed
-from .image_io import read_image
-from .views import draw_view, to_tensor
+from .picture import Picture
 
 
 @EPISODE_MAPPER_REGISTRY.register()
@@ -30,11 +29,10 @@ class OneShotMapper(EpisodeMapper):
 
     def __call__(self, plan):
         class_id = plan["class"]
-        record, image, masks, ignore = self.read_classes(plan["target"], [class_id])
-        view, _ = draw_view(image, self.plain, 0)
+        record, picture, masks, ignore = self.read_classes(plan["target"], [class_id])
         episode = {
-            **self.header(plan["target"], record, image),
-            "image": to_tensor(view),
+            **self.header(plan["target"], record, picture),
+            **picture.view(picture.draw(self.plain, 0), recurs=True),
             "task": "semantic",
             "seed": derive_seed(self.cfg.TEST.SEED, plan["episode"]),
             "episode": plan["episode"],
@@ -56,18 +54,20 @@ class TargetMapper:
         ValueError: naming the file and both sizes, if the record gives another size.
     """
 
+    cache = None  # as in EpisodeMapper
+
     def __init__(self, cfg, source=None):
         self.plain = plain_augmentations(cfg)
 
     def __call__(self, record):
-        image = read_image(record["file_name"])
-        height, width = image.shape[:2]
+        picture = Picture(record["file_name"], self.cache)
+        height, width = picture.size
         said = record.get("height", height), record.get("width", width)
         if said != (height, width):
             raise ValueError(
                 f"{record['file_name']} is {width}x{height} px as displayed, "
                 f"its record says {said[1]}x{said[0]} px"
             )
-        view, _ = draw_view(image, self.plain, 0)
+        view = picture.view(picture.draw(self.plain, 0), recurs=True)
         rest = {k: v for k, v in record.items() if k != "annotations"}
-        return {**rest, "image": to_tensor(view), "height": height, "width": width}
+        return {**rest, **view, "height": height, "width": width}

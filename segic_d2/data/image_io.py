@@ -5,13 +5,13 @@ import warnings
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path, decode=True):
     """A loaded Pillow image of any size; whatever fails becomes an error that names the file."""
     path = str(path)
     if not PathManager.isfile(path):
@@ -21,7 +21,8 @@ def _opened(path):
         with PathManager.open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about harmless broken metadata
             with Image.open(file) as image:
-                image.load()
+                if decode:
+                    image.load()
                 yield image
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, …
         raise ValueError(f"cannot read image {path}: {error}") from error
@@ -76,6 +77,20 @@ def read_image(path):
     """
     with _opened(path) as image:
         return np.array(to_rgb(upright(image)))
+
+
+def image_size(path):
+    """(H, W) in px of :func:`read_image`'s result, from the file's header alone.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_image``, as far as the header tells.
+    """
+    with _opened(path, decode=False) as image:
+        width, height = image.size
+        with contextlib.suppress(Exception):  # a broken EXIF block is no rotation, see `upright`
+            if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
+                width, height = height, width
+        return height, width
 
 
 def read_label_map(path):

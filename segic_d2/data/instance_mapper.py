@@ -3,10 +3,11 @@
 import torch
 
 from .augmentation import apply_soft, instance_augmentations
-from .episode_mapper import EPISODE_MAPPER_REGISTRY, REFERENCE, TARGET, EpisodeMapper
-from .episodes import derive_seed, draw_instance
+from .episode_mapper import EPISODE_MAPPER_REGISTRY, EpisodeMapper
+from .episodes import draw_instance
 from .masks import instance_masks, mask_file
-from .views import check_size, draw_view, to_tensor
+from .view_pool import ViewPool
+from .views import check_size
 
 
 @EPISODE_MAPPER_REGISTRY.register()
@@ -23,11 +24,19 @@ class InstanceMapper(EpisodeMapper):
     whole image serves twice.
 
     Raises:
-        ValueError: naming the dataset, if it has no annotations, or no object with a mask.
+        ValueError: naming the dataset, if it has no annotations, or no object with a mask; if
+            ``INPUT.VIEWS_POOL`` is 1, for both views would be the same.
     """
 
     def __init__(self, cfg, source):
         super().__init__(cfg, source)
+        self.pool = ViewPool(cfg)
+        self.recurs = self.pool.size > 0
+        if self.pool.size == 1:
+            raise ValueError(
+                "INPUT.VIEWS_POOL is 1; instance episodes show two different views of an image, so "
+                "it must be 0 (no pool) or at least 2"
+            )
         if source.counts is None or not source.counts.any():
             raise ValueError(
                 f"instance episodes need 'annotations' with a mask per object, which dataset "
@@ -41,23 +50,20 @@ class InstanceMapper(EpisodeMapper):
         return draw_instance(rng, self.counts, max_masks=options.MAX_MASKS, cap=options.CAP)
 
     def __call__(self, plan):
-        record, image = self.read(plan["target"])
-        objects = _Objects(record, image)
-        for attempt in range(self.cfg.INPUT.MAX_REDRAWS + 1):
-            target, reference = (
-                draw_view(image, self.augmentations, derive_seed(plan["seed"], view, attempt))
-                for view in (TARGET, REFERENCE)
-            )
-            shared = objects.shared(plan, target[1], reference[1], least=0.5)
+        record, picture = self.read(plan["target"])
+        objects = _Objects(record, picture.size)
+        for seeds in self.pool.pairs(plan["target"], plan["seed"]):
+            target, reference = (picture.draw(self.augmentations, seed) for seed in seeds)
+            shared = objects.shared(plan, target, reference, least=0.5)
             if shared:
                 break
         else:
-            target = reference = draw_view(image, self.plain, 0)
-            shared = objects.shared(plan, target[1], reference[1], least=0.0)
+            target = reference = picture.draw(self.plain, 0)
+            shared = objects.shared(plan, target, reference, least=0.0)
         categories, target_masks, reference_masks = zip(*shared, strict=True)
         return {
-            **self.header(plan["target"], record, image),
-            "image": to_tensor(target[0]),
+            **self.header(plan["target"], record, picture),
+            **picture.view(target, self.recurs),
             "masks": torch.cat(target_masks),
             "task": "instance",
             "seed": plan["seed"],
@@ -65,7 +71,12 @@ class InstanceMapper(EpisodeMapper):
                 {"id": i, "name": self.names[c], "category": c} for i, c in enumerate(categories)
             ],
             "references": [
-                self.reference(record, reference[0], torch.cat(reference_masks), range(len(shared)))
+                self.reference(
+                    record,
+                    picture.view(reference, self.recurs),
+                    torch.cat(reference_masks),
+                    range(len(shared)),
+                )
             ],
         }
 
@@ -73,13 +84,13 @@ class InstanceMapper(EpisodeMapper):
 class _Objects:
     """The objects of one image, decoded when first asked for: crowded images have hundreds."""
 
-    def __init__(self, record, image):
-        self.record, self.image, self.decoded = record, image, {}
+    def __init__(self, record, size):
+        self.record, self.size, self.decoded = record, size, {}
 
     def __getitem__(self, index):
         if index not in self.decoded:
             mask, (category,) = instance_masks(self.record, [index])
-            check_size(mask, self.image, mask_file(self.record), self.record["file_name"])
+            check_size(mask, self.size, mask_file(self.record), self.record["file_name"])
             self.decoded[index] = mask, category
         return self.decoded[index]
 

@@ -9,7 +9,7 @@ from .index import Source, background_ids, class_names, load_records
 logger = logging.getLogger(__name__)
 
 
-def load_references(cfg, dataset_names, target_dataset=None):
+def load_references(cfg, dataset_names, target_dataset=None, cache=None):
     """``TEST.SHOTS`` references of every class, drawn with ``TEST.SEED`` from the datasets' images.
 
     Classes are matched by name across datasets; ids are those of the target dataset. A class with
@@ -20,6 +20,7 @@ def load_references(cfg, dataset_names, target_dataset=None):
         cfg: config.
         dataset_names: registered datasets to draw from.
         target_dataset: the dataset to be segmented; default: the first of ``dataset_names``.
+        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
 
     Returns:
         references: list of dicts ``image`` (3, h, w), ``masks`` float32 (1, h, w),
@@ -50,6 +51,8 @@ def load_references(cfg, dataset_names, target_dataset=None):
         logger.warning("no references, so never predicted: %s", ", ".join(map(str, missing)))
 
     mappers = [OneShotMapper(cfg, source) for source in sources]
+    for mapper in mappers:
+        mapper.cache = cache
     references, names = [], {}
     for class_id, pool in pools.items():
         rng = generator(cfg.TEST.SEED, class_id)

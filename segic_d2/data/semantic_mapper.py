@@ -7,7 +7,8 @@ import torch
 from .augmentation import apply_labels, semantic_augmentations
 from .episode_mapper import EPISODE_MAPPER_REGISTRY, REFERENCE, TARGET, TEXT, EpisodeMapper
 from .episodes import derive_seed, draw_semantic, generator
-from .views import draw_showing, to_tensor
+from .view_pool import ViewPool
+from .views import draw_showing
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ class SemanticMapper(EpisodeMapper):
 
     def __init__(self, cfg, source):
         super().__init__(cfg, source)
+        self.pool = ViewPool(cfg)
+        low, high = cfg.INPUT.SEMANTIC.SCALE  # up to 1, nothing is cropped: but for flips, one view
+        self.recurs = self.pool.size > 0 or low == high <= 1
         self.index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
         self.absent_prob = self._absent_prob()
         self.augmentations = semantic_augmentations(cfg)
@@ -87,19 +91,18 @@ class SemanticMapper(EpisodeMapper):
         }
 
     def _target(self, image_index, classes, seed):
-        record, image, masks, ignore = self.read_classes(image_index, classes)
+        record, picture, masks, ignore = self.read_classes(image_index, classes)
         shown = torch.from_numpy(masks.any((1, 2)))  # all but an absent entity
-        view, soft, transforms = draw_showing(
-            image,
+        soft, transforms = draw_showing(
+            picture,
             masks,
             self.augmentations,
-            seed,
-            self.cfg.INPUT.MAX_REDRAWS,
+            self.pool.seeds(image_index, seed),
             visible=lambda soft: bool((soft[shown] >= 0.5).flatten(1).any(1).all()),
         )
         target = {
-            **self.header(image_index, record, image),
-            "image": to_tensor(view),
+            **self.header(image_index, record, picture),
+            **picture.view(transforms, self.recurs),
             "masks": soft >= 0.5,
         }
         if ignore is not None:
@@ -107,11 +110,12 @@ class SemanticMapper(EpisodeMapper):
         return target
 
     def _reference(self, image_index, class_id, seed):
-        record, image, masks, ignore = self.read_classes(image_index, [class_id])
-        redraws = self.cfg.INPUT.MAX_REDRAWS
-        view, soft, transforms = draw_showing(
-            image, masks, self.reference_augmentations, seed, redraws, fallback=self.plain
+        record, picture, masks, ignore = self.read_classes(image_index, [class_id])
+        seeds = self.pool.seeds(image_index, seed)
+        soft, transforms = draw_showing(
+            picture, masks, self.reference_augmentations, seeds, fallback=self.plain
         )
+        view = picture.view(transforms, self.recurs)
         reference = self.reference(record, view, soft, [class_id])
         if ignore is not None:
             reference["ignore"] = apply_labels(transforms, ignore)

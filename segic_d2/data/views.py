@@ -1,11 +1,10 @@
-"""One view of an image: pixels and masks augmented together, drawn again when the object left."""
+"""One view of an image: what augments pixels and masks alike, drawn again when the object left."""
 
 import numpy as np
 import torch
 from detectron2.data import transforms as T
 
 from .augmentation import apply_soft, seeded
-from .episodes import derive_seed
 
 
 def to_tensor(image):
@@ -13,12 +12,12 @@ def to_tensor(image):
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-def check_size(mask, image, mask_name, image_name):
-    """Raise a ValueError naming both files and sizes unless mask and image cover each other."""
-    if mask.shape[-2:] != image.shape[:2]:
+def check_size(mask, size, mask_name, image_name):
+    """Raise a ValueError naming both files and sizes unless a mask has its image's size (H, W)."""
+    if mask.shape[-2:] != tuple(size):
         raise ValueError(
             f"the mask of {image_name} ({mask_name}) is {mask.shape[-1]}x{mask.shape[-2]} px, "
-            f"the image as displayed is {image.shape[1]}x{image.shape[0]} px"
+            f"the image as displayed is {size[1]}x{size[0]} px"
         )
 
 
@@ -40,30 +39,28 @@ def draw_view(image, augmentations, seed):
     return view.image, transforms
 
 
-def draw_showing(image, masks, augmentations, seed, redraws, fallback=None, visible=None):
-    """Draw views until every mask is visible, at most 1 + ``redraws`` times.
+def draw_showing(picture, masks, augmentations, seeds, fallback=None, visible=None):
+    """Draw views until every mask is visible.
 
     Args:
-        image: uint8 array (H, W, 3).
+        picture: :class:`~segic_d2.data.picture.Picture`, of which only the size is needed.
         masks: bool array (N, H, W).
         augmentations: Detectron2 ``AugmentationList``.
-        seed: int ≥ 0; attempt a draws from (seed, a).
-        redraws: ``INPUT.MAX_REDRAWS``.
+        seeds: iterable of ints ≥ 0, of the views to try.
         fallback: augmentations that keep the whole image, used where all attempts failed; None
             keeps the last attempt.
         visible: function of soft masks (N, h, w) → bool; default: each has a positive sum.
 
     Returns:
-        array (h, w, 3) as from :func:`draw_view`; float32 soft masks (N, h, w); the
-        ``TransformList``.
+        float32 soft masks (N, h, w); the ``TransformList`` that moved them.
     """
     visible = visible or (lambda soft: bool((soft.sum((1, 2)) > 0).all()))
-    for attempt in range(redraws + 1):
-        view, transforms = draw_view(image, augmentations, derive_seed(seed, attempt))
+    for seed in seeds:
+        transforms = picture.draw(augmentations, seed)
         soft = apply_soft(transforms, masks)
         if visible(soft):
-            return view, soft, transforms
+            return soft, transforms
     if fallback is not None:
-        view, transforms = draw_view(image, fallback, seed)
+        transforms = picture.draw(fallback, 0)
         soft = apply_soft(transforms, masks)
-    return view, soft, transforms
+    return soft, transforms

@@ -1,4 +1,13 @@
 from .evaluation import EVALUATION_REGISTRY, FixedContext, evaluate
+from .feature_cache import FeatureCacheHook, open_feature_cache
 from .trainer import EpisodeTrainer, create_ddp_model
 
-__all__ = ["EVALUATION_REGISTRY", "EpisodeTrainer", "FixedContext", "create_ddp_model", "evaluate"]
+__all__ = [
+    "EVALUATION_REGISTRY",
+    "EpisodeTrainer",
+    "FeatureCacheHook",
+    "FixedContext",
+    "create_ddp_model",
+    "evaluate",
+    "open_feature_cache",
+]

@@ -14,6 +14,7 @@ from torch import nn
 from ..data import build_one_shot_loader, build_target_loader, load_references
 from ..data.index import background_ids
 from ..evaluation import OneShotEvaluator, build_coco_evaluator, build_sem_seg_evaluator
+from .feature_cache import open_feature_cache
 
 EVALUATION_REGISTRY = Registry("EVALUATION")
 EVALUATION_REGISTRY.__doc__ = """
@@ -55,7 +56,8 @@ class FixedContext(nn.Module):
 def _with_references(cfg, model, dataset_name, outputs, **sem_seg):
     model = getattr(model, "module", model)  # out of DDP
     sources = cfg.DATASETS.REFERENCE or cfg.DATASETS.TRAIN
-    references, names = load_references(cfg, sources, dataset_name)
+    cache = open_feature_cache(cfg, model)
+    references, names = load_references(cfg, sources, dataset_name, cache)
     was_training = model.training
     context = model.eval().encode_context(references, names)
     model.train(was_training)
@@ -73,7 +75,7 @@ def _needs(dataset_name, evaluator, what, key):
 @EVALUATION_REGISTRY.register()
 def one_shot(cfg, model, dataset_name, output_dir):
     """Episodes of one target and its references; pooled mIoU and FB-IoU."""
-    loader = build_one_shot_loader(cfg, dataset_name)
+    loader = build_one_shot_loader(cfg, dataset_name, open_feature_cache(cfg, model))
     return inference_on_dataset(model, loader, OneShotEvaluator(dataset_name, output_dir))
 
 
@@ -81,7 +83,8 @@ def one_shot(cfg, model, dataset_name, output_dir):
 def sem_seg(cfg, model, dataset_name, output_dir):
     """All classes competing in one label map, by Detectron2's own SemSegEvaluator."""
     meta = MetadataCatalog.get(dataset_name)
-    loader = build_target_loader(cfg, dataset_name)  # loading the dataset fills its metadata
+    cache = open_feature_cache(cfg, model)
+    loader = build_target_loader(cfg, dataset_name, cache)  # loading the dataset fills its metadata
     _needs(dataset_name, "sem_seg", "label maps of all classes (stuff_classes)", "stuff_classes")
     classes = list(meta.stuff_classes)
     background = min(background_ids(dataset_name, classes), default=None)
@@ -94,7 +97,7 @@ def sem_seg(cfg, model, dataset_name, output_dir):
 @EVALUATION_REGISTRY.register()
 def coco(cfg, model, dataset_name, output_dir):
     """One instance per entity found, by Detectron2's own COCOEvaluator."""
-    loader = build_target_loader(cfg, dataset_name)
+    loader = build_target_loader(cfg, dataset_name, open_feature_cache(cfg, model))
     _needs(dataset_name, "coco", "COCO instances (json_file)", "json_file")
     fixed = _with_references(cfg, model, dataset_name, ("instances",))
     return inference_on_dataset(fixed, loader, build_coco_evaluator(dataset_name, output_dir))

@@ -17,6 +17,7 @@ from ..data.build import build_train_loader, set_start
 from .clipping import clip_gradients
 from .diagnostics import Throughput
 from .evaluation import evaluate
+from .feature_cache import FeatureCacheHook
 from .precision import build_trainer, precision_of
 from .schedule import settle_schedule
 
@@ -61,7 +62,7 @@ class EpisodeTrainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
-        self.register_hooks(self.build_hooks())
+        self.register_hooks([FeatureCacheHook(), *self.build_hooks()])
 
     def resume_or_load(self, resume=True):
         """Resume from the last checkpoint or load ``MODEL.WEIGHTS``; then place the data stream."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from . import released
 from .correspondence import pool_mask, pool_prototypes
 from .precision import without_autocast
+from .stored_features import image_size
 
 
 @without_autocast
@@ -26,8 +27,8 @@ def pool_references(
 
     Args:
         maps: float (R, C, g, g), features of the references.
-        references: R dicts {"image" (3, h, w), "masks" (n, h, w) in [0, 1], "entity_ids" (n,)}; its
-            own "empty_mask" goes before the argument.
+        references: R dicts {"image" (3, h, w) or "features" and "image_size" (h, w), "masks"
+            (n, h, w) in [0, 1], "entity_ids" (n,)}; its own "empty_mask" goes before the argument.
         names: {entity id: name or None}, in the order of the result.
         canvas, mask_pooling: see ``pool_mask``.
         eps: see ``pool_prototypes``.
@@ -51,10 +52,10 @@ def pool_references(
     for feature, reference in zip(maps, references, strict=True):
         masks = reference["masks"].to(device, feature.dtype)
         file = reference.get("file_name", "")
-        if masks.shape[-2:] != reference["image"].shape[-2:]:
+        size = image_size(reference)
+        if masks.shape[-2:] != size:
             raise ValueError(
-                f"reference {file}: masks of {tuple(masks.shape[-2:])} px for an image of "
-                f"{tuple(reference['image'].shape[-2:])} px"
+                f"reference {file}: masks of {tuple(masks.shape[-2:])} px for an image of {size} px"
             )
         entities = [int(i) for i in reference["entity_ids"]]
         unknown = [i for i in entities if i not in row_of]

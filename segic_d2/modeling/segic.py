@@ -19,6 +19,7 @@ from .losses import EpisodeCriterion
 from .outputs import abstain, masks_in_image, resize_to_image, scores_of, to_instances, to_sem_seg
 from .reference import pool_references
 from .reversion import Reversion
+from .stored_features import brought_features, image_size, round_features
 from .text_encoder import build_text_encoder
 from .training import training_losses
 
@@ -109,6 +110,7 @@ class SegIC(nn.Module):
         self.criterion = criterion
         self.entity_chunk, self.image_chunk = entity_chunk, image_chunk
         self.memory = memory
+        self.feature_store = None  # see stored_features.py
         self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
         self.score, self.min_score = score, min_score
         self.vis_period = vis_period
@@ -241,7 +243,9 @@ class SegIC(nn.Module):
 
         Args:
             images: list of uint8 or float (3, h, w) RGB in 0–255; h, w ≤ S. Each is normalised and
-                then padded right and bottom to the canvas with zeros, the mean colour.
+                then padded right and bottom to the canvas with zeros, the mean colour. Or dicts
+                that hold one as "image", such as episodes and references; in place of it, a dict
+                may bring "features" (C, g, g) and "image_size" (h, w), and is not encoded.
 
         Returns:
             Features of the images.
@@ -249,16 +253,47 @@ class SegIC(nn.Module):
         Raises:
             ValueError: an image that is no (3, h, w) tensor or does not fit the canvas.
         """
-        sizes = []
-        for image in images:
+        images = [x if isinstance(x, dict) else {"image": x} for x in images]
+        for image in (x["image"] for x in images if "features" not in x):
             if image.dim() != 3 or image.shape[0] != 3 or max(image.shape[1:]) > self.canvas:
                 raise ValueError(
                     f"image of shape {tuple(image.shape)}: expected (3, h, w) with h, w at most "
                     f"INPUT.CANVAS {self.canvas}"
                 )
-            sizes.append(tuple(image.shape[1:]))
+        sizes = [image_size(x) for x in images]
+        maps = [self._stored(x) for x in images]
+        rest = [x["image"] for x, found in zip(images, maps, strict=True) if found is None]
+        if len(rest) == len(maps):
+            return Features(self._encode(rest), sizes)
+        encoded = iter(self._encode(rest) if rest else ())
+        maps = [next(encoded) if found is None else found for found in maps]
+        return Features(torch.stack(maps), sizes)
+
+    def _stored(self, image):
+        """Features (C, g, g) that an image brings along or that the store keeps; None: neither.
+
+        What the store lacks is encoded by itself, in full precision and rounded, so that features
+        depend neither on their batch nor on whether, when and by whom they were stored.
+        """
+        shape = self.backbone.output_shape()[self.in_feature]
+        cells = self.canvas // shape.stride
+        found = brought_features(image, (shape.channels, cells, cells))
+        if found is None:
+            store, key = self.feature_store, image.get("feature_key")
+            if store is None or key is None:
+                return None
+            found = store.get(key)  # this or another process may just have met the same view
+            if found is None:
+                with torch.autocast(self.device.type, enabled=False):
+                    (found,) = next(self._run_backbone([image["image"]]))
+                found = round_features(found, store.dtype, image.get("file_name", "an image"))
+                store.put(key, found)
+        return found.to(self.device).float()
+
+    def _encode(self, images):
+        """Feature maps (B, C, g, g) of images (3, h, w)."""
         if not self.memory.capacity:
-            return Features(torch.cat(list(self._run_backbone(images))), sizes)
+            return torch.cat(list(self._run_backbone(images)))
         half = torch.is_autocast_enabled(self.device.type)  # as of training, not of evaluation
         self.memory.use((*self._backbone_state(), half))
         keys = [self.memory.key(image) for image in images]
@@ -268,7 +303,7 @@ class SegIC(nn.Module):
         for key, one in zip(new, encoded, strict=True):
             maps[key] = one
             self.memory.put(key, one)
-        return Features(torch.stack([maps[key] for key in keys]), sizes)
+        return torch.stack([maps[key] for key in keys])
 
     def _run_backbone(self, images):
         """Feature maps (≤ IMAGE_CHUNK, C, g, g) of normalised, padded images, chunk by chunk."""
@@ -288,8 +323,8 @@ class SegIC(nn.Module):
         """Turn references into a context, once per set of references.
 
         Args:
-            references: list of {"image" (3, h, w) as above, "masks" float (n, h, w) in [0, 1],
-                "entity_ids" (n,)}.
+            references: list of {"image" (3, h, w) or "features" as above, "masks" float (n, h, w)
+                in [0, 1], "entity_ids" (n,)}.
             names: {entity id: name or None}; its order is the order of the entities.
             task: "semantic" or "instance"; it chooses the text.
 
@@ -299,7 +334,7 @@ class SegIC(nn.Module):
         """
         if not references:
             raise ValueError("no references: at least one image with a mask is needed")
-        features = self.encode_images([r["image"] for r in references])
+        features = self.encode_images(references)
         if names is None:
             ids = dict.fromkeys(int(i) for r in references for i in r["entity_ids"])
             names = dict.fromkeys(ids)
@@ -365,8 +400,8 @@ class SegIC(nn.Module):
         if not self.training:
             return self.inference(batched_inputs)
         references = [r for x in batched_inputs for r in x["references"]]
-        images = [x["image"] for x in batched_inputs] + [r["image"] for r in references]
-        features = self.encode_images(images)  # every image of the step exactly once
+        # every image of the step exactly once
+        features = self.encode_images([*batched_inputs, *references])
         contexts = self._episode_contexts(batched_inputs, features[len(batched_inputs) :].map)
         return training_losses(self, batched_inputs, features, contexts)
 
@@ -384,10 +419,10 @@ class SegIC(nn.Module):
             one dict per target, see ``forward``; entities in the order of the episode or context.
         """
         outputs = self.outputs if outputs is None else outputs
-        features = self.encode_images([x["image"] for x in batched_inputs])
+        features = self.encode_images(batched_inputs)
         if context is None:
             references = [r for x in batched_inputs for r in x["references"]]
-            reference_features = self.encode_images([r["image"] for r in references])
+            reference_features = self.encode_images(references)
             contexts = self._episode_contexts(batched_inputs, reference_features.map)
         else:
             contexts = [context] * len(batched_inputs)

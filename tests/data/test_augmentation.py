@@ -1,4 +1,5 @@
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from segic_d2.data.augmentation import (
     seeded,
     semantic_augmentations,
 )
+from segic_d2.data.episodes import derive_seed
 from segic_d2.data.views import draw_showing, draw_view
 
 from . import toy
@@ -141,15 +143,23 @@ def test_a_small_object_in_a_large_image_never_vanishes():
 
 
 def test_views_are_drawn_again_until_the_object_shows():
-    image = np.zeros((60, 80, 3), np.uint8)
+    image = SimpleNamespace(
+        draw=lambda augs, seed: draw_view(np.zeros((60, 80, 3), np.uint8), augs, seed)[1]
+    )
     mask = np.zeros((1, 60, 80), bool)
     mask[0, 45:55, 60:70] = True
+
+    def seeds(seed, redraws):
+        return [derive_seed(seed, attempt) for attempt in range(redraws + 1)]
+
     zoom = semantic_augmentations(toy.config(input__semantic__scale=(4.0, 4.0)))
-    once = [bool(draw_showing(image, mask, zoom, s, 0)[1].sum() > 0) for s in range(30)]
-    often = [bool(draw_showing(image, mask, zoom, s, 10)[1].sum() > 0) for s in range(30)]
+    once, often = (
+        [bool(draw_showing(image, mask, zoom, seeds(s, n))[0].sum() > 0) for s in range(30)]
+        for n in (0, 10)
+    )
     assert 0 < sum(once) < 10 and sum(often) > 15
     plain = plain_augmentations(toy.config())
     for seed in range(30):
-        view, soft, _ = draw_showing(image, mask, zoom, seed, redraws=0, fallback=plain)
+        soft, _ = draw_showing(image, mask, zoom, seeds(seed, 0), fallback=plain)
         assert soft.sum() > 0
-        assert view.shape == ((56, 56, 3) if once[seed] else (42, 56, 3))
+        assert soft.shape == ((1, 56, 56) if once[seed] else (1, 42, 56))
