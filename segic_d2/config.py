@@ -95,6 +95,7 @@ def add_segic_config(cfg):
     m.DECODER.MLP = 2048  # hidden width of the token MLP
     m.DECODER.ATTENTION_DOWNSAMPLE = 2  # cross-attention width is WIDTH over this
     m.DECODER.MASK_TOKENS = 4  # learned mask tokens (one is used); SAM's layout
+    m.DECODER.CHECKPOINT = False  # less memory: computed again for the backward pass
     m.DECODER.MASK_STRIDES = ()  # strides of the mask encoder's convolutions; (): by the stride
 
     m.LOSS = CN()

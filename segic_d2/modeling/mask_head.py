@@ -5,6 +5,7 @@ width, S canvas side (px), g grid side (cells), k points.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from detectron2.config import configurable
@@ -12,6 +13,7 @@ from detectron2.layers.batch_norm import LayerNorm
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from . import released
 from .correspondence import best_points, propagated_mask, valid_cells
@@ -19,6 +21,7 @@ from .mask_decoder import MaskDecoder
 from .prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
 from .shared_decoding import decode_shared, entities_at_once, share_image
 
+CHECKPOINTED = 8  # entities whose activations are computed again, and held, at once
 OTHER, OWN = 0, 1  # rows of the type embedding of visual tokens
 
 
@@ -81,6 +84,7 @@ class InContextMaskHead(nn.Module):
         tau=1.0,
         eps=1e-8,
         type_always=True,
+        checkpoint=False,
     ):
         super().__init__()
         if canvas % stride:
@@ -109,7 +113,7 @@ class InContextMaskHead(nn.Module):
         self.num_points, self.point_distance = num_points, point_distance
         self.points_on, self.points_in_padding = points_on, points_in_padding
         self.interpolate, self.tau, self.eps = interpolate, tau, eps
-        self.type_always = type_always
+        self.type_always, self.checkpoint = type_always, checkpoint
 
         self.neck = nn.Sequential(
             nn.Conv2d(channels, width, 1, bias=False),
@@ -158,6 +162,7 @@ class InContextMaskHead(nn.Module):
             "tau": m.SIMILARITY.TAU,
             "eps": m.SIMILARITY.EPS,
             "type_always": m.CROSS_ENTITY.TYPE_ALWAYS,
+            "checkpoint": m.DECODER.CHECKPOINT,
         }
 
     def forward(self, features, image_sizes, queries, *, crossing, boxes=None, chunk=0):
@@ -169,8 +174,8 @@ class InContextMaskHead(nn.Module):
             queries: ``Queries`` of M entities.
             crossing: bool (B,), whether an image's entities see each other's visual tokens.
             boxes: float (M, 4) xyxy, NaN where an entity has no box prompt; None: no boxes.
-            chunk: entities decoded at once; 0: all with autograd, else ``entities_at_once``. The
-                result does not depend on it, but for rounding.
+            chunk: entities decoded at once; 0: all with autograd, or a few that are checkpointed;
+                without, ``entities_at_once``. The result does not depend on it, but for rounding.
 
         Returns:
             HeadOutput of M rows.
@@ -181,7 +186,7 @@ class InContextMaskHead(nn.Module):
         decode = self.decoding(image)
         outputs = []
         if not chunk:
-            chunk = len(queries) if torch.is_grad_enabled() else entities_at_once(image)
+            chunk = self._entities_at_once(image, len(queries))
         for rows in torch.arange(len(queries), device=features.device).split(chunk):
             index = queries.image_index[rows]
             full = self.to_canvas(maps[rows])  # (M', S, S), only where it is needed
@@ -197,8 +202,16 @@ class InContextMaskHead(nn.Module):
         logits, quality = zip(*outputs, strict=True)
         return HeadOutput(torch.cat(logits), torch.cat(quality))
 
+    def _entities_at_once(self, image, count):
+        if not torch.is_grad_enabled():
+            return entities_at_once(image)
+        return min(count, CHECKPOINTED) if self.checkpoint else count
+
     def decoding(self, image):
         """How entities of these targets are decoded: with autograd plainly, without it shared.
+
+        With ``MODEL.SEGIC.DECODER.CHECKPOINT``, autograd keeps what goes in and computes the rest
+        again when it needs it: the same gradients, less memory, more time.
 
         Args:
             image: float (B, W, g, g), the neck's output.
@@ -215,7 +228,9 @@ class InContextMaskHead(nn.Module):
                 dense = encoder.encode_masks(masks) if self.dense else encoder.no_mask()
                 return decoder(image[index] + dense, pos, prompts, exists)
 
-            return plain
+            if not (self.checkpoint and torch.is_grad_enabled()):
+                return plain
+            return partial(checkpoint, plain, use_reentrant=False)
         *_, last = encoder.mask_downscaling
         if self.dense:
             shared = share_image(decoder, image, pos, last)

@@ -216,3 +216,27 @@ def test_pinned_output():
     logits = decode(head(), features(1), queries(2)).logits
     assert logits.mean().item() == pytest.approx(0.026559, abs=1e-5)
     assert logits.std().item() == pytest.approx(0.027010, abs=1e-5)
+
+
+def gradients(model, count):
+    q = Queries.from_contexts(queries(count))
+    out = model.train()(features(1), [(112, 112)], q, crossing=torch.tensor([True]))
+    (out.logits.square().mean() + out.quality.sum()).backward()
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return out.logits.detach(), found
+
+
+@pytest.mark.parametrize("count", [3, 19])
+def test_checkpointed_decoding_has_the_same_gradients(count):
+    logits, plain = gradients(head(), count)
+    decoded, model = [], head(checkpoint=True)
+    forward = model.mask_decoder.forward
+    model.mask_decoder.forward = lambda *a: decoded.append(len(a[0])) or forward(*a)
+    same_logits, again = gradients(model, count)
+    parts = [3] if count == 3 else [8, 8, 3]
+    assert decoded == parts + parts[::-1]  # once more, last first
+    assert plain.keys() == again.keys() and len(plain) > 50
+    if count == 3:  # in one part, to the bit
+        assert torch.equal(logits, same_logits)
+        assert all(torch.equal(plain[k], again[k]) for k in plain)
+    torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-5)

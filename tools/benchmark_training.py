@@ -1,0 +1,384 @@
+"""What a training step costs and where its time goes, and how fast the loader is.
+
+    python tools/benchmark_training.py --config segic_dinov2_S.yaml
+    python tools/benchmark_training.py --memory --config segic_dinov2_L.yaml --entities 1 10
+
+All on random weights and on photographs of COCO's size that come with scikit-image, in one run:
+
+- loader: our mappers beside Detectron2's own DatasetMapper with the same augmentations on the same
+  images, in one process on one thread as in a worker. "ratio" is our episodes per second over its
+  images per second; an episode has two views.
+- steps: without the feature cache, filling it, and reading from it, in turns; samples/s as a
+  multiple of the first, and the share of a step that is waiting for data (``--workers``), backbone,
+  the rest of the forward pass, backward and optimizer.
+- ``--memory``: what a step holds, counted tensor by tensor (``live_memory.py``): on the CPU, where
+  a step with 2 and 4 entities per image gives greater numbers by a straight line, and for the
+  backbone without computing anything. On a GPU measured.
+
+Times are medians; the text encoder is left out, for training reads its vectors from a table.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+from detectron2.data import DatasetCatalog, DatasetMapper
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone, build_model
+from detectron2.utils.logger import setup_logger
+
+from segic_d2.config import load_config
+from segic_d2.data import build_train_loader, set_cache
+from segic_d2.data.augmentation import instance_augmentations, semantic_augmentations
+from segic_d2.data.build import EpisodeStream
+from segic_d2.data.episode_mapper import EPISODE_MAPPER_REGISTRY
+from segic_d2.data.index import Source
+from segic_d2.engine import EpisodeTrainer, open_feature_cache
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from benchmark import hardware, synchronize  # noqa: E402
+from live_memory import FusedAttention, LiveMemory, tensor_bytes  # noqa: E402
+from photographs import register_photographs  # noqa: E402
+
+DATASET = "benchmark_photographs"
+AUGMENTATIONS = {"semantic": semantic_augmentations, "instance": instance_augmentations}
+COUNTED = 2, 4  # entities per image of the steps from which others are extrapolated
+STAGES = ("data", "backbone", "forward", "backward", "optimizer")
+
+
+def main():
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    cfg = configure(args)
+    with tempfile.TemporaryDirectory() as folder:
+        if args.memory:
+            figures = {"memory": memory(cfg, args.entities)}
+            text = memory_table(figures["memory"])
+        else:
+            register_photographs(DATASET, folder, args.images, args.size)
+            cfg.INPUT.FEATURE_CACHE.DIR = str(Path(folder) / "cache")
+            figures = {"loader": loader(cfg, args.episodes, args.repeats)}
+            figures["steps"] = steps(cfg, args.steps, args.repeats)
+            text = f"{loader_table(figures['loader'])}\n\n{step_table(figures['steps'])}"
+    figures["hardware"] = hardware(args.device)
+    print(f"\n{figures['hardware']}, {args.config}, canvas {cfg.INPUT.CANVAS}\n\n{text}")
+    if args.output:
+        Path(args.output).write_text(json.dumps(figures))
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", default="segic_dinov2_L.yaml", help="shipped name or YAML file")
+    parser.add_argument("--memory", action="store_true", help="what a step holds, instead of times")
+    parser.add_argument("--entities", nargs="+", type=int, default=(1, 10), help="with --memory")
+    parser.add_argument("--batch", type=int, default=4, help="targets per step")
+    parser.add_argument("--images", type=int, default=16, help="photographs")
+    parser.add_argument("--size", nargs=2, type=int, default=(480, 640), help="height, width, px")
+    parser.add_argument("--views", type=int, default=2, help="INPUT.VIEWS_POOL of the steps")
+    parser.add_argument("--episodes", type=int, default=32, help="per repeat, of the loader")
+    parser.add_argument("--steps", type=int, default=4, help="per repeat")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--workers", type=int, default=0, help="of the steps' loader; 0: no process"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
+    parser.add_argument("--output", default="", help="JSON file for the figures")
+    parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the config")
+    return parser.parse_args()
+
+
+def configure(args):
+    setup_logger(name="segic_d2").setLevel("ERROR")
+    cfg = load_config(args.config, ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.SEGIC.META", False])
+    cfg.merge_from_list(args.opts)
+    cfg.MODEL.DEVICE = args.device
+    cfg.SOLVER.IMS_PER_BATCH = args.batch
+    cfg.DATALOADER.NUM_WORKERS = args.workers
+    cfg.DATASETS.TRAIN = (DATASET, DATASET)
+    cfg.DATASETS.EPISODE_MAPPERS = tuple(AUGMENTATIONS)
+    cfg.INPUT.VIEWS_POOL = args.views
+    return cfg
+
+
+# ---- loader ------------------------------------------------------------------------------------
+
+
+def loader(cfg, episodes, repeats):
+    """Per mapper: episodes per second, DatasetMapper's images per second, and their ratio."""
+    cfg = cfg.clone()
+    cfg.INPUT.VIEWS_POOL = 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker has
+    rows, source, records = [], Source(DATASET), DatasetCatalog.get(DATASET)
+    for name, augmentations in AUGMENTATIONS.items():
+        ours = EPISODE_MAPPER_REGISTRY.get(name)(cfg, source)
+        plans = [EpisodeStream([ours], seed=0)[i] for i in range(episodes)]
+        theirs = DatasetMapper(
+            is_train=True,
+            augmentations=augmentations(cfg).augs,
+            image_format="RGB",
+            use_instance_mask=True,
+            instance_mask_format="bitmask",
+        )
+        targets = [records[plan["target"]] for plan in plans]
+        seconds = {"ours": [], "detectron2": []}
+        for _ in range(repeats):
+            for key, function, items in (
+                ("ours", ours, plans),
+                ("detectron2", theirs, targets),
+            ):
+                start = time.perf_counter()
+                for item in items:
+                    function(item)
+                seconds[key].append((time.perf_counter() - start) / episodes)
+        ratios = [b / a for a, b in zip(seconds["ours"], seconds["detectron2"], strict=True)]
+        rows.append(
+            {
+                "mapper": name,
+                "episodes_per_s": 1 / statistics.median(seconds["ours"]),
+                "images_per_s": 1 / statistics.median(seconds["detectron2"]),
+                "ratio": statistics.median(ratios),
+            }
+        )
+    torch.set_num_threads(threads)
+    return rows
+
+
+def loader_table(rows):
+    lines = [["mapper", "episodes/s", "DatasetMapper images/s", "ratio"]]
+    for r in rows:
+        figures = f"{r['episodes_per_s']:.1f}", f"{r['images_per_s']:.1f}", f"{r['ratio']:.2f}"
+        lines.append([r["mapper"], *figures])
+    return markdown(lines)
+
+
+# ---- steps -------------------------------------------------------------------------------------
+
+
+def steps(cfg, count, repeats):
+    """Samples per second and shares of a step, per way to use the feature cache."""
+    torch.manual_seed(0)
+    model = EpisodeTrainer.build_model(cfg).train()
+    optimizer = EpisodeTrainer.build_optimizer(cfg, model)
+    cache = open_feature_cache(cfg, model)
+    timed_steps(cfg, model, optimizer, 1, None)  # the warm-up
+    runs = {"no cache": [], "cold cache": [timed_steps(cfg, model, optimizer, count, cache)]}
+    runs["warm cache"] = []
+    for _ in range(repeats):
+        runs["no cache"].append(timed_steps(cfg, model, optimizer, count, None))
+        runs["warm cache"].append(timed_steps(cfg, model, optimizer, count, cache))
+    rows, plain = [], None
+    for name, all_seconds in runs.items():
+        seconds = {s: statistics.median(x[s] for x in all_seconds) for s in STAGES}
+        whole = sum(seconds.values())
+        plain = plain or whole
+        rows.append(
+            {
+                "path": name,
+                "samples_per_s": cfg.SOLVER.IMS_PER_BATCH / whole,
+                "ratio": plain / whole,
+                "shares": {s: seconds[s] / whole for s in STAGES},
+                "backbone_images": all_seconds[-1]["images"],
+            }
+        )
+    return rows
+
+
+def timed_steps(cfg, model, optimizer, count, cache):
+    """Mean seconds of each stage over the first ``count`` steps, and images the backbone saw."""
+    data = build_train_loader(cfg)
+    set_cache(data, cache)
+    model.feature_store = cache
+    seconds = dict.fromkeys((*STAGES, "images"), 0.0)
+    encode, backbone = model.encode_images, model.backbone.forward
+    clock = Clock(cfg.MODEL.DEVICE)
+
+    def timed_encode(images):
+        clock.lap(seconds, "forward")
+        features = encode(images)
+        clock.lap(seconds, "backbone")
+        return features
+
+    def counted(images):
+        seconds["images"] += len(images)
+        return backbone(images)
+
+    model.encode_images, model.backbone.forward = timed_encode, counted
+    batches = islice(data, count)
+    clock.start()
+    try:
+        for batch in batches:
+            clock.lap(seconds, "data")
+            with torch.autocast(model.device.type, torch.bfloat16, cfg.SOLVER.AMP.ENABLED):
+                loss = sum(model(batch).values())
+            clock.lap(seconds, "forward")
+            optimizer.zero_grad()
+            loss.backward()
+            clock.lap(seconds, "backward")
+            optimizer.step()
+            clock.lap(seconds, "optimizer")
+    finally:
+        del model.encode_images, model.backbone.forward  # the methods again
+    return {k: v if k == "images" else v / count for k, v in seconds.items()}
+
+
+class Clock:
+    """Laps: what passed since the last one is added to a stage."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def start(self):
+        synchronize(self.device)
+        self.last = time.perf_counter()
+
+    def lap(self, seconds, stage):
+        before = self.last
+        self.start()
+        seconds[stage] += self.last - before
+
+
+def step_table(rows):
+    lines = [["path", "samples/s", "ratio", *STAGES]]
+    for r in rows:
+        shares = (f"{r['shares'][s]:.0%}" for s in STAGES)
+        lines.append([r["path"], f"{r['samples_per_s']:.3g}", f"{r['ratio']:.2f}", *shares])
+    return markdown(lines)
+
+
+# ---- memory ------------------------------------------------------------------------------------
+
+
+class Stub(Backbone):
+    """Stands for a frozen backbone in a step: features of its shape, at no cost."""
+
+    def __init__(self, name, shape):
+        super().__init__()
+        self.name, self.shape = name, shape
+        self.pixel_mean, self.pixel_std = [0.0] * 3, [1.0] * 3
+
+    def forward(self, images):
+        side = images.shape[-1] // self.shape.stride
+        generator = torch.Generator().manual_seed(0)
+        features = torch.randn(len(images), self.shape.channels, side, side, generator=generator)
+        return {self.name: features.to(images.device)}
+
+    def output_shape(self):
+        return {self.name: self.shape}
+
+
+@BACKBONE_REGISTRY.register()
+def build_benchmark_stub(cfg, input_shape):
+    return Stub(*cfg.BENCHMARK_STUB)
+
+
+def memory(cfg, entities):
+    """GB (10⁹ bytes) that a step holds: parameters, and the most of activations and temporaries."""
+    with torch.device("meta"):
+        backbone = build_backbone(cfg).eval()
+        count = min(cfg.MODEL.SEGIC.IMAGE_CHUNK, 2 * cfg.SOLVER.IMS_PER_BATCH)
+        images = torch.zeros(count, 3, cfg.INPUT.CANVAS, cfg.INPUT.CANVAS)
+        with torch.no_grad(), FusedAttention(), LiveMemory() as live:
+            backbone(images)
+    fixed = {
+        "backbone_parameters": tensor_bytes(backbone.parameters()) / 1e9,
+        "backbone_activations": (live.peak + tensor_bytes([images])) / 1e9,
+    }
+    name = cfg.MODEL.SEGIC.IN_FEATURE
+    stub = cfg.clone()
+    if cfg.MODEL.DEVICE == "cpu":
+        stub.MODEL.BACKBONE.NAME = "build_benchmark_stub"
+        stub.BENCHMARK_STUB = (name, backbone.output_shape()[name])
+    model = build_model(stub).train()
+    optimizer = EpisodeTrainer.build_optimizer(cfg, model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    fixed["trained_parameters"] = 4 * tensor_bytes(trained) / 1e9  # gradient, Adam's two moments
+    if cfg.MODEL.DEVICE == "cpu":
+        counted = {n: counted_step(model, cfg, n) for n in {*COUNTED, *entities} if n <= COUNTED[1]}
+        (few, low), (many, high) = ((n, counted[n]) for n in COUNTED)
+        line = {n: low + (n - few) * (high - low) / (many - few) for n in entities}
+        held = {**line, **counted}
+    else:
+        held = {n: measured_step(model, optimizer, cfg, n) for n in entities}
+    rows = []
+    for n in entities:
+        row = {"entities": n, **fixed, "step_activations": held[n]}
+        parameters = fixed["backbone_parameters"] + fixed["trained_parameters"]
+        if cfg.MODEL.DEVICE == "cpu":
+            row["total"] = parameters + max(held[n], fixed["backbone_activations"])
+        else:
+            row["total"] = held[n]
+            row["step_activations"] = held[n] - parameters
+        rows.append(row)
+    return rows
+
+
+def counted_step(model, cfg, entities):
+    """GB alive at once in forward and backward of a step, on top of the parameters."""
+    with LiveMemory() as live:
+        one_step(model, synthetic_episodes(cfg, entities), cfg)
+    for p in model.parameters():
+        p.grad = None  # a step begins without
+    return live.peak / 1e9
+
+
+def measured_step(model, optimizer, cfg, entities):
+    """GB allocated on the GPU at most, in the second of two steps."""
+    episodes = synthetic_episodes(cfg, entities)
+    for _ in range(2):
+        torch.cuda.reset_peak_memory_stats()
+        optimizer.zero_grad()
+        one_step(model, episodes, cfg)
+        optimizer.step()
+    return torch.cuda.max_memory_allocated() / 1e9
+
+
+def one_step(model, episodes, cfg):
+    with torch.autocast(model.device.type, torch.bfloat16, cfg.SOLVER.AMP.ENABLED):
+        loss = sum(model(episodes).values())
+    loss.backward()
+
+
+def synthetic_episodes(cfg, entities):
+    """Targets and references that fill the canvas, every entity in both."""
+    side, generator = cfg.INPUT.CANVAS, torch.Generator().manual_seed(0)
+    episodes = []
+    for seed in range(cfg.SOLVER.IMS_PER_BATCH):
+        views = []
+        for _ in range(2):
+            masks = torch.zeros(entities, side, side)
+            for mask in masks:
+                y, x = torch.randint(0, side // 2, (2,), generator=generator)
+                mask[y : y + side // 3, x : x + side // 3] = 1
+            image = torch.randint(0, 256, (3, side, side), generator=generator, dtype=torch.uint8)
+            views.append({"image": image, "masks": masks})
+        target, reference = views
+        target["masks"] = target["masks"] > 0.5
+        reference["entity_ids"] = list(range(entities))
+        named = [{"id": i, "name": None, "category": i} for i in range(entities)]
+        rest = {"task": "instance", "seed": seed, "height": side, "width": side, "image_id": seed}
+        episodes.append({**target, **rest, "entities": named, "references": [reference]})
+    return episodes
+
+
+def memory_table(rows):
+    names = [k for k in rows[0] if k != "entities"]
+    lines = [["entities per image", *(f"{n.replace('_', ' ')} (GB)" for n in names)]]
+    lines += [[str(r["entities"]), *(f"{r[n]:.2f}" for n in names)] for r in rows]
+    return markdown(lines)
+
+
+def markdown(lines):
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
