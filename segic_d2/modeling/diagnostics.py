@@ -3,6 +3,7 @@
 Shape shorthand: B targets, n masks of one image, r side of the logits, S canvas side (px).
 """
 
+import numpy as np
 import torch
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
@@ -63,9 +64,9 @@ def draw_episode(episode, maps, logits, canvas, image_size, threshold=0.0):
     pictures = []
     for reference in episode["references"][:REFERENCES]:
         ids = [colour[int(i)] for i in reference["entity_ids"]]
-        picture = overlay(_picture(reference["image"]), reference["masks"].cpu() > 0.5, ids)
+        picture = overlay(_picture(reference), reference["masks"].cpu() > 0.5, ids)
         pictures.append(("reference", picture))
-    target, ids = _picture(episode["image"]), list(colour.values())
+    target, ids = _picture(episode), list(colour.values())
     pictures.append(("target", target))
     frame = canvas, image_size, *image_size
     shown = resize_to_image(maps[:ENTITIES].float(), *frame).cpu()
@@ -78,6 +79,8 @@ def draw_episode(episode, maps, logits, canvas, image_size, threshold=0.0):
     return panel(pictures)
 
 
-def _picture(image):
-    """Image (3, h, w) in 0–255 → uint8 (h, w, 3)."""
-    return image.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+def _picture(view):
+    """The image of an episode or reference as uint8 (h, w, 3); grey where it came as features."""
+    if "image" not in view:
+        return np.full((*view["image_size"], 3), 128, np.uint8)
+    return view["image"].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()

@@ -98,3 +98,14 @@ def test_a_panel_shows_the_whole_episode(monkeypatch):
     ]
     assert np.abs(own[1] - first).max() < 25 and np.abs(own[0] - second).max() < 25
     assert np.abs(first - second).max() > 40
+
+
+def test_what_came_as_features_is_grey():
+    episode = tiny_episode(0, entities=1, size=(84, 112), training=True)
+    for view in (episode, *episode["references"]):
+        view["image_size"] = tuple(view.pop("image").shape[1:])
+    sheet = diagnostics.draw_episode(
+        episode, torch.zeros(1, 8, 8), -torch.ones(1, 32, 32), 112, (84, 112)
+    )
+    assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
+    assert (sheet == 128).all(-1).mean() > 0.2
