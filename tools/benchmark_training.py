@@ -103,6 +103,7 @@ def configure(args):
     cfg.DATALOADER.NUM_WORKERS = args.workers
     cfg.DATASETS.TRAIN = (DATASET, DATASET)
     cfg.DATASETS.EPISODE_MAPPERS = tuple(AUGMENTATIONS)
+    cfg.DATASETS.DRAW = ()
     cfg.INPUT.VIEWS_POOL = args.views
     return cfg
 

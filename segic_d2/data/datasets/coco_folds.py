@@ -44,8 +44,9 @@ def register_fold(name, base, side, fold):
 
 
 def _load(name, base, keep):
-    records = DatasetCatalog.get(base)
     names = MetadataCatalog.get(name).thing_classes
+    if not MetadataCatalog.get(base).get("thing_classes"):  # known when it was loaded
+        DatasetCatalog.get(base)
     if MetadataCatalog.get(base).get("thing_classes") != names:
         raise ValueError(
             f"dataset {name!r}: the classes of {base!r} are not COCO's {CLASSES}, which the folds "
@@ -53,6 +54,6 @@ def _load(name, base, keep):
         )
     kept = (
         {**r, "annotations": [a for a in r["annotations"] if a["category_id"] in keep]}
-        for r in records
+        for r in DatasetCatalog.get(base)
     )
     return [r for r in kept if r["annotations"]]
