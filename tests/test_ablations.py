@@ -3,10 +3,9 @@
 import re
 
 import pytest
-from detectron2.config import CfgNode
 
 from segic_d2.config import get_config_file, load_config
-from tests.test_configs import ROOT, on_meta
+from tests.test_configs import ROOT, flat, on_meta
 
 FOLDER = ROOT / "ablations"
 NAMES = sorted(p.stem for p in FOLDER.glob("*.yaml"))
@@ -16,17 +15,6 @@ IMAGENET_STD, CLIP_STD = (58.395, 57.12, 57.375), (68.5005327, 66.6321579, 70.32
 
 def load(name):
     return load_config(f"ablations/{name}.yaml")
-
-
-def flat(node, prefix=""):
-    """{"A.B": value} of a config."""
-    found = {}
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
 
 
 def changed(name, base="Base-ablation"):
