@@ -43,10 +43,6 @@ class Features:
         return Features(self.map[part], [self.image_sizes[row] for row in part])
 
 
-def _generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 @META_ARCH_REGISTRY.register()
 class SegIC(nn.Module):
     """Segments in a target what references show.
