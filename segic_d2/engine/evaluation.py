@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.registry import Registry
 from torch import nn
@@ -15,6 +15,7 @@ from ..data import build_one_shot_loader, build_target_loader, load_references
 from ..data.index import background_ids
 from ..evaluation import OneShotEvaluator, build_coco_evaluator, build_sem_seg_evaluator
 from .feature_cache import open_feature_cache
+from .inference import run_inference
 
 EVALUATION_REGISTRY = Registry("EVALUATION")
 EVALUATION_REGISTRY.__doc__ = """
@@ -76,7 +77,7 @@ def _needs(dataset_name, evaluator, what, key):
 def one_shot(cfg, model, dataset_name, output_dir):
     """Episodes of one target and its references; pooled mIoU and FB-IoU."""
     loader = build_one_shot_loader(cfg, dataset_name, open_feature_cache(cfg, model))
-    return inference_on_dataset(model, loader, OneShotEvaluator(dataset_name, output_dir))
+    return run_inference(cfg, model, loader, OneShotEvaluator(dataset_name, output_dir), output_dir)
 
 
 @EVALUATION_REGISTRY.register()
@@ -91,7 +92,9 @@ def sem_seg(cfg, model, dataset_name, output_dir):
     fixed = _with_references(
         cfg, model, dataset_name, ("sem_seg",), num_classes=len(classes), background=background
     )
-    return inference_on_dataset(fixed, loader, build_sem_seg_evaluator(dataset_name, output_dir))
+    return run_inference(
+        cfg, fixed, loader, build_sem_seg_evaluator(dataset_name, output_dir), output_dir
+    )
 
 
 @EVALUATION_REGISTRY.register()
@@ -100,4 +103,6 @@ def coco(cfg, model, dataset_name, output_dir):
     loader = build_target_loader(cfg, dataset_name, open_feature_cache(cfg, model))
     _needs(dataset_name, "coco", "COCO instances (json_file)", "json_file")
     fixed = _with_references(cfg, model, dataset_name, ("instances",))
-    return inference_on_dataset(fixed, loader, build_coco_evaluator(dataset_name, output_dir))
+    return run_inference(
+        cfg, fixed, loader, build_coco_evaluator(dataset_name, output_dir), output_dir
+    )
