@@ -25,7 +25,7 @@ def live_memory():
 
 
 def run(*arguments):
-    command = [sys.executable, TOOLS / "benchmark_training.py", *SMALL, *arguments, *OPTS]
+    command = [sys.executable, TOOLS / "benchmark.py", "--training", *SMALL, *arguments, *OPTS]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]

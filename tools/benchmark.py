@@ -2,6 +2,8 @@
 
     python tools/benchmark.py
     python tools/benchmark.py --configs official/segic_dinov2_B.yaml --entities 80 --profile
+    python tools/benchmark.py --training [--memory] …    what a training step costs, and the loader:
+                                                         benchmark_training.py and its options
 
 All in one run, on random weights and one target: the backbone alone (the yardstick), our path split
 into stages, and the released route written out plainly (``released_route.py``). Times are medians
@@ -37,8 +39,13 @@ CONFIGS = ("official/segic_dinov2_B.yaml", "official/segic_dinov2_L.yaml")
 STAGES = ("neck", "similarity", "prompts", "decoder", "masks")
 
 
-def main():
-    args = parse_args()
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["--training"]:
+        import benchmark_training  # which imports this module
+
+        return benchmark_training.main(argv[1:])
+    args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     rows = [row for config in args.configs for row in benchmark(config, args)]
@@ -48,8 +55,9 @@ def main():
         Path(args.output).write_text(json.dumps({"hardware": hardware(args.device), "rows": rows}))
 
 
-def parse_args():
+def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--training", action="store_true", help="first: of training, see above")
     parser.add_argument("--configs", nargs="+", default=CONFIGS, help="shipped name or YAML file")
     parser.add_argument("--entities", nargs="+", type=int, default=(1, 20, 80))
     parser.add_argument("--repeats", type=int, default=5)
@@ -59,7 +67,10 @@ def parse_args():
     parser.add_argument("--profile", action="store_true", help="also where our time goes, by kind")
     parser.add_argument("--output", default="", help="JSON file for the figures")
     parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the configs")
-    return parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.training:
+        parser.error("--training comes first")
+    return args
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """What a training step costs and where its time goes, and how fast the loader is.
 
-    python tools/benchmark_training.py --config segic_dinov2_S.yaml
-    python tools/benchmark_training.py --memory --config segic_dinov2_L.yaml --entities 1 10
+    python tools/benchmark.py --training --config segic_dinov2_S.yaml
+    python tools/benchmark.py --training --memory --config segic_dinov2_L.yaml --entities 1 10
 
 All on random weights and on photographs of COCO's size that come with scikit-image, in one run:
 
@@ -51,8 +51,8 @@ COUNTED = 2, 4  # entities per image of the steps from which others are extrapol
 STAGES = ("data", "backbone", "forward", "backward", "optimizer")
 
 
-def main():
-    args = parse_args()
+def main(argv=None):
+    args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     cfg = configure(args)
@@ -64,6 +64,7 @@ def main():
             register_photographs(DATASET, folder, args.images, args.size)
             cfg.INPUT.FEATURE_CACHE.DIR = str(Path(folder) / "cache")
             figures = {"loader": loader(cfg, args.episodes, args.repeats)}
+            print(json.dumps(figures), flush=True)  # the steps may take long
             figures["steps"] = steps(cfg, args.steps, args.repeats)
             text = f"{loader_table(figures['loader'])}\n\n{step_table(figures['steps'])}"
     figures["hardware"] = hardware(args.device)
@@ -72,7 +73,7 @@ def main():
         Path(args.output).write_text(json.dumps(figures))
 
 
-def parse_args():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", default="segic_dinov2_L.yaml", help="shipped name or YAML file")
     parser.add_argument("--memory", action="store_true", help="what a step holds, instead of times")
@@ -91,7 +92,7 @@ def parse_args():
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     parser.add_argument("--output", default="", help="JSON file for the figures")
     parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the config")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def configure(args):

@@ -16,9 +16,9 @@ OPTIONS = (
 )
 
 
-def build():
+def build(*options):
     torch.manual_seed(0)
-    return build_model(tiny_config(*OPTIONS)).train()
+    return build_model(tiny_config(*OPTIONS, *options)).train()
 
 
 def batch(counts):
@@ -47,7 +47,7 @@ def in_a_process(folder):
     """What each of two processes does in every case; both write what they have."""
     rank, found = comm.get_rank(), {}
     for case, (counts, *parts) in CASES.items():
-        model = build()
+        model = build("MODEL.SEGIC.DECODER.CHECKPOINT", True)  # under DDP as well
         with torch.no_grad():  # DDP hands the first process's weights and buffers to all
             for tensor in (*model.sem_seg_head.parameters(), *model.sem_seg_head.buffers()):
                 tensor.add_(rank)

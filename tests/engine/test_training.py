@@ -16,6 +16,8 @@ from PIL import Image
 
 from segic_d2.config import load_config
 from segic_d2.engine import EpisodeTrainer
+from segic_d2.modeling.text_encoder import save_text_table
+from segic_d2.text_table import texts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -49,16 +51,38 @@ def run(output, *flags, **changes):
     return done.stdout
 
 
+def every_feature(folder):
+    """Changes that switch on whatever training can do, and the files that they need."""
+    table, datasets = folder / "text.safetensors", ("shapes_train_coco", "shapes_train_coco")
+    texts = texts_of(load_config(), datasets[:1])
+    save_text_table(table, texts, torch.randn(len(texts), 16, generator=torch.manual_seed(0)))
+    return {
+        **{"MODEL__SEGIC__META": True, "MODEL__SEGIC__TEXT__NAME": "table"},
+        **{"MODEL__SEGIC__TEXT__TABLE": str(table), "MODEL__SEGIC__TEXT__DIM": 16},
+        **{"DATASETS__TRAIN": datasets, "DATASETS__EPISODE_MAPPERS": ("semantic", "instance")},
+        **{"DATASETS__WEIGHTS": (0.7, 0.3), "DATASETS__DRAW": ("class", "image")},
+        **{"INPUT__SEMANTIC__MAX_ENTITIES": 3, "INPUT__SEMANTIC__MAX_SHOTS": 2},
+        **{"INPUT__ABSENT_PROB": 0.3, "INPUT__TEXT_KEEP_PROB": 0.5, "INPUT__VIEWS_POOL": 2},
+        **{"INPUT__FEATURE_CACHE__DIR": str(folder / "cache"), "VIS_PERIOD": 3},
+        **{"MODEL__SEGIC__REVERSION__PROB": 0.7, "MODEL__SEGIC__REVERSION__CONTEXT": "join"},
+        **{"MODEL__SEGIC__CROSS_ENTITY__TRAIN_PROB": 0.5, "MODEL__SEGIC__BOX_PROMPT_PROB": 0.5},
+        **{"MODEL__SEGIC__LOSS__QUALITY_WEIGHT": 1.0, "MODEL__SEGIC__DECODER__CHECKPOINT": True},
+        **{"MODEL__SEGIC__POINTS__NUM": 2, "SOLVER__AMP__ENABLED": True},
+        **{"SOLVER__CLIP_GRADIENTS__ENABLED": True, "SOLVER__CLIP_GRADIENTS__CLIP_TYPE": "norm"},
+    }
+
+
 class Losses(HookBase):
-    """The plain losses of every iteration."""
+    """The losses of every iteration, by name, and the learning rate."""
 
     def __init__(self):
         self.values = {}
 
     def after_step(self):
         latest = self.trainer.storage.latest()
+        losses = {k: v for k, (v, when) in latest.items() if "loss" in k}
         rate = self.trainer._trainer.optimizer.param_groups[0]["lr"]
-        self.values[self.trainer.iter] = latest["loss_mask"][0], latest["loss_dice"][0], rate
+        self.values[self.trainer.iter] = {**losses, "lr": rate}
 
 
 def train_here(output, resume, **changes):
@@ -75,11 +99,14 @@ def train_here(output, resume, **changes):
     return losses.values, torch.load(Path(output) / "model_final.pth", weights_only=True)["model"]
 
 
-def test_a_killed_run_resumes_exactly(tmp_path):
+@pytest.mark.parametrize("features", ["the defaults", "every feature"])
+def test_a_killed_run_resumes_exactly(tmp_path, features):
     """Kill -9 between two checkpoints, with two workers; the rest equals an uninterrupted run, also
     past the step of the learning rate."""
-    whole, weights = train_here(tmp_path / "whole", False, SOLVER__MAX_ITER=10)
-    lasting = {"SOLVER__MAX_ITER": 10_000, "SOLVER__CHECKPOINT_PERIOD": 4}
+    changes = every_feature(tmp_path) if features == "every feature" else {}
+    short = {**changes, "SOLVER__MAX_ITER": 10}
+    whole, weights = train_here(tmp_path / "whole", False, **short)
+    lasting = {**changes, "SOLVER__MAX_ITER": 10_000, "SOLVER__CHECKPOINT_PERIOD": 4}
     log = (tmp_path / "log").open("w")
     process = subprocess.Popen(
         command(tmp_path / "killed", **lasting), cwd=ROOT, stdout=log, stderr=log
@@ -96,10 +123,12 @@ def test_a_killed_run_resumes_exactly(tmp_path):
         process.wait()
     # it may have come further than the first checkpoint; the test needs an early one
     checkpoint.write_text("model_0000003.pth")
-    rest, resumed = train_here(tmp_path / "killed", True, SOLVER__MAX_ITER=10)
+    rest, resumed = train_here(tmp_path / "killed", True, **short)
     assert sorted(rest) == list(range(4, 10))
     assert rest == {i: whole[i] for i in rest}
-    assert whole[9][2] == pytest.approx(whole[0][2] / 10)
+    assert whole[9]["lr"] == pytest.approx(whole[0]["lr"] / 10)
+    parts = {"loss_mask", "loss_dice", "loss_quality"}
+    assert parts | {f"{part}_reversed" for part in parts} <= whole[9].keys()
     assert weights.keys() == resumed.keys()
     assert all(torch.equal(weights[k], resumed[k]) for k in weights)
 
