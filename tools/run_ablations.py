@@ -150,7 +150,7 @@ def run(cfg, shared=None):
     seed_all_rng(cfg.SEED)
     trainer = EpisodeTrainer(cfg)
     model = getattr(trainer.model, "module", trainer.model)
-    if shared is not None:
+    if shared is not None and cfg.MODEL.BACKBONE.WEIGHTS:  # random ones differ from seed to seed
         model.backbone, model.memory = shared
     trainer.train()
     found = {
