@@ -157,11 +157,14 @@ def add_segic_config(cfg):
     cfg.SOLVER.WARMUP_SAMPLES = 0  # samples of the warm-up; 0: SOLVER.WARMUP_ITERS
     cfg.SOLVER.CHECKPOINT_SAMPLES = 0  # samples between checkpoints; 0: SOLVER.CHECKPOINT_PERIOD
     cfg.SOLVER.AMP.DTYPE = "bf16"  # of SOLVER.AMP.ENABLED: "bf16", or "fp16" on a GPU; paper: fp32
-    cfg.TEST.EVALUATORS = ("one_shot",)  # any of one_shot, sem_seg, coco; per DATASETS.TEST entry
+    cfg.TEST.EVALUATORS = ("one_shot",)  # any of one_shot, few_shot, sem_seg, coco
     cfg.TEST.EPISODES = 1000  # one-shot episodes per dataset
     cfg.TEST.SHOTS = 1  # references per entity at test
     cfg.TEST.SEED = 0  # test episodes depend on it alone
     cfg.TEST.BATCH_SIZE = 1  # targets per process
+    cfg.TEST.MASK_SIZE = "original"  # few_shot scores the target's own pixels, or the "network"'s
+    cfg.TEST.FIRST_EPISODES = 0  # few_shot: only the first so many of each benchmark; 0: all
+    cfg.TEST.SEEN = "auto"  # test classes of training: "auto", or "seen", "unseen", "mixed"
 
 
 def get_config_file(name):

@@ -2,6 +2,7 @@
 
 from . import datasets, evaluation_mapper, instance_mapper, semantic_mapper  # noqa: F401
 from .build import (
+    build_few_shot_loader,
     build_one_shot_loader,
     build_target_loader,
     build_train_loader,
@@ -17,6 +18,7 @@ from .references import load_references
 
 __all__ = [
     "EPISODE_MAPPER_REGISTRY",
+    "build_few_shot_loader",
     "build_one_shot_loader",
     "build_target_loader",
     "build_train_loader",

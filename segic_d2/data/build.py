@@ -7,6 +7,7 @@ Training is an endless stream of positions 0, 1, 2, …; what stands at a positi
 
 import itertools
 import logging
+from dataclasses import asdict
 
 import numpy as np
 from detectron2.data import (
@@ -18,6 +19,7 @@ from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset
 
+from .benchmarks.mapper import FewShotMapper
 from .episode_mapper import EPISODE_MAPPER_REGISTRY
 from .episodes import generator, one_shot_episodes
 from .index import Source, load_records
@@ -173,6 +175,38 @@ def build_one_shot_loader(cfg, dataset_name, cache=None):
     mapper = EPISODE_MAPPER_REGISTRY.get("one_shot")(cfg, source)
     mapper.cache = cache
     return _test_loader(cfg, DatasetFromList(plans, copy=False), mapper)
+
+
+def build_few_shot_loader(cfg, episodes, reader, cache=None):
+    """The episodes of a benchmark, in whole batches: which process gets a batch changes nothing.
+
+    Args:
+        episodes: :class:`~segic_d2.data.benchmarks.EpisodeList`.
+        reader: of the same benchmark, see ``READER_REGISTRY``.
+        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
+
+    Returns:
+        Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` episodes.
+    """
+    mapper = FewShotMapper(cfg, episodes.classes, reader)
+    mapper.cache = cache
+    items = [{"episode": i, **asdict(plan)} for i, plan in enumerate(episodes.episodes)]
+    loader = _test_loader(cfg, DatasetFromList(items, copy=False), mapper)
+    loader.sampler._local_indices = _whole_batches(len(items), cfg.TEST.BATCH_SIZE)
+    return loader
+
+
+def _whole_batches(number, size):
+    """This process's part of ``number`` items, cut where batches of ``size`` end: a range.
+
+    Detectron2 cuts anywhere, so that batches would be others with another number of processes, and
+    features depend on their batch in the last bit.
+    """
+    batches, world, rank = -(-number // size), comm.get_world_size(), comm.get_rank()
+    share, more = divmod(batches, world)
+    start = rank * share + min(rank, more)
+    stop = start + share + (rank < more)
+    return range(start * size, min(stop * size, number))
 
 
 def build_target_loader(cfg, dataset_name, cache=None):

@@ -5,6 +5,7 @@ import os
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .benchmarks import missing_files
 from .datasets import register_by_name
 
 FIXED_REFERENCES = {"sem_seg", "coco"}  # evaluations that read DATASETS.REFERENCE
@@ -49,6 +50,8 @@ def _missing(name, key):
         hint = f"; similar: {', '.join(near)}" if near else ""
         raise ValueError(f"{key} names {name!r}, which is no registered dataset{hint}")
     metadata = MetadataCatalog.get(name)
+    if metadata.get("benchmark"):
+        return missing_files(metadata.benchmark, metadata.fold)
     if metadata.get("base"):  # a part of another dataset
         return _missing(metadata.base, key)
     file = metadata.get("json_file")

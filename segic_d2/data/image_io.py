@@ -119,6 +119,19 @@ def read_label_map(path):
         return ids.astype(np.int32)
 
 
+def read_grey(path):
+    """Read the luminance of a mask that is drawn in grey, colour or a palette.
+
+    Returns:
+        uint8 array (H, W).
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_label_map`.
+    """
+    with _opened(path) as image:
+        return np.asarray(image.convert("L"))
+
+
 def read_binary_mask(path):
     """Read a foreground mask: > 0 in palette maps and in maps of {0, 1} or {0, 255}, else ≥ 128.
 

@@ -1,3 +1,4 @@
+from .evaluate_few_shot import mean_over_folds
 from .evaluation import EVALUATION_REGISTRY, FixedContext, evaluate
 from .feature_cache import FeatureCacheHook, open_feature_cache
 from .trainer import EpisodeTrainer, create_ddp_model
@@ -9,5 +10,6 @@ __all__ = [
     "FixedContext",
     "create_ddp_model",
     "evaluate",
+    "mean_over_folds",
     "open_feature_cache",
 ]

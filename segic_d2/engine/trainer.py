@@ -16,6 +16,7 @@ from ..checkpoint import SegICCheckpointer
 from ..data.build import build_train_loader, set_start
 from .clipping import clip_gradients
 from .diagnostics import Throughput
+from .evaluate_few_shot import mean_over_folds
 from .evaluation import evaluate
 from .feature_cache import FeatureCacheHook
 from .precision import build_trainer, precision_of
@@ -147,7 +148,9 @@ class EpisodeTrainer(DefaultTrainer):
 
         Returns:
             OrderedDict {dataset: {task: {metric: value}}}, or the inner dict for a single dataset,
-            as DefaultTrainer does.
+            as DefaultTrainer does; and the mean over the folds of a benchmark that are all there.
         """
         results = OrderedDict((name, evaluate(cfg, model, name)) for name in cfg.DATASETS.TEST)
+        if comm.is_main_process():
+            results.update(mean_over_folds(cfg))
         return next(iter(results.values())) if len(results) == 1 else results

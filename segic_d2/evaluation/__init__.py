@@ -1,11 +1,13 @@
 """Evaluators that Detectron2 lacks, and its stock ones set up for episodes."""
 
+from .few_shot import FewShotEvaluator
 from .one_shot import OneShotEvaluator
 from .stock import build_coco_evaluator, build_sem_seg_evaluator
 from .threshold import BestThresholdEvaluator
 
 __all__ = [
     "BestThresholdEvaluator",
+    "FewShotEvaluator",
     "OneShotEvaluator",
     "build_coco_evaluator",
     "build_sem_seg_evaluator",

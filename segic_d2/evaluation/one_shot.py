@@ -32,6 +32,15 @@ class OneShotEvaluator(EpisodeCounts):
         totals = self.gather()
         if totals is None:
             return None
+        result = self.metrics(totals)
+        if self.output_dir:
+            PathManager.mkdirs(self.output_dir)
+            with PathManager.open(os.path.join(self.output_dir, "one_shot.json"), "w") as f:
+                json.dump(result, f, indent=1)
+        return OrderedDict(one_shot=result)
+
+    def metrics(self, totals):
+        """What :meth:`evaluate` reports, of the summed counts {class id: int64 (4,)}."""
         counts = np.stack(list(totals.values()))
         iou = counts[:, 0] / np.maximum(counts[:, 1], 1)
         pooled = counts.sum(0)
@@ -44,8 +53,4 @@ class OneShotEvaluator(EpisodeCounts):
         table = create_small_table({k: f"{v:.1f}" for k, v in list(per_class.items())[:12]})
         logging.getLogger(__name__).info(f"IoU of the first classes:\n{table}")
         result.update({f"IoU-{name}": value for name, value in per_class.items()})
-        if self.output_dir:
-            PathManager.mkdirs(self.output_dir)
-            with PathManager.open(os.path.join(self.output_dir, "one_shot.json"), "w") as f:
-                json.dump(result, f, indent=1)
-        return OrderedDict(one_shot=result)
+        return result

@@ -407,7 +407,8 @@ class SegIC(nn.Module):
 
         Args:
             batched_inputs: episodes, or targets without references where ``context`` is given.
-            context: one Context for all targets; None: each episode's own references.
+            context: one Context for all targets, or a list of one each; None: each episode's own
+                references.
             outputs: any of "masks", "sem_seg", "instances", "propagated_mask"; None: as configured.
             sem_seg: ``num_classes`` and ``background`` of ``to_sem_seg``.
 
@@ -421,7 +422,7 @@ class SegIC(nn.Module):
             reference_features = self.encode_images(references)
             contexts = self._episode_contexts(batched_inputs, reference_features.map)
         else:
-            contexts = [context] * len(batched_inputs)
+            contexts = context if isinstance(context, list) else [context] * len(batched_inputs)
         maps = [None] * len(batched_inputs)
         if "propagated_mask" in outputs:
             maps = self.propagated_mask(features, contexts)

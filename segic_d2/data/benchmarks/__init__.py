@@ -1,5 +1,6 @@
 """Few-shot benchmarks; importing registers them."""
 
+from . import coco20i, coco20i_masks, fss1000, pascal5i  # noqa: F401
 from .base import (
     BENCHMARK_REGISTRY,
     READER_REGISTRY,
@@ -7,8 +8,13 @@ from .base import (
     FewShotEpisode,
     Sample,
     list_episodes,
+    missing_files,
     register_benchmark,
+    register_reader,
 )
+from .registered import dataset_name, find_fold, register_folds
+
+register_folds()
 
 __all__ = [
     "BENCHMARK_REGISTRY",
@@ -16,6 +22,11 @@ __all__ = [
     "EpisodeList",
     "FewShotEpisode",
     "Sample",
+    "dataset_name",
+    "find_fold",
     "list_episodes",
+    "missing_files",
     "register_benchmark",
+    "register_folds",
+    "register_reader",
 ]

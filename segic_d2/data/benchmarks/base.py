@@ -4,6 +4,8 @@ An episode list is made from lists and annotations alone, so that it can be prin
 without an image. Pixels are the reader's matter.
 """
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,7 @@ BENCHMARK_REGISTRY = Registry("BENCHMARK")
 BENCHMARK_REGISTRY.__doc__ = """
 Few-shot benchmarks by name: functions (fold: int, shots: int, lists: str | None) → EpisodeList.
 ``lists`` is the folder that holds the lists or annotations; None: the benchmark's place under
-``$DETECTRON2_DATASETS``. Each function has the attribute ``folds``, the number of its folds (1
-where there is a single split), set by :func:`register_benchmark`.
+``$DETECTRON2_DATASETS``. What :func:`register_benchmark` was told stands in their attributes.
 """
 
 READER_REGISTRY = Registry("BENCHMARK_READER")
@@ -87,15 +88,50 @@ class Sample(NamedTuple):
     box: tuple | None = None
 
 
-def register_benchmark(name, folds):
-    """Decorator: register a function in ``BENCHMARK_REGISTRY`` with its number of folds."""
+def register_benchmark(name, folds, *, classes=None, folders=(), one_of=None):
+    """Decorator: register a function in ``BENCHMARK_REGISTRY``, with what is known beforehand.
+
+    Args:
+        name: of the benchmark.
+        folds: how many; 1 where there is a single split.
+        classes: names of the classes by id, where they are known without files: for texts.
+        folders: where the images are, relative to ``$DETECTRON2_DATASETS``.
+        one_of: function fold → relative paths of which at least one must be a file.
+    """
 
     def register(function):
-        function.folds = folds
+        function.folds, function.classes = folds, classes
+        function.folders, function.one_of = tuple(folders), one_of
         BENCHMARK_REGISTRY._do_register(name, function)
         return function
 
     return register
+
+
+def register_reader(name):
+    """Decorator: register a class in ``READER_REGISTRY`` under its benchmark's name."""
+
+    def register(reader):
+        READER_REGISTRY._do_register(name, reader)
+        return reader
+
+    return register
+
+
+def missing_files(benchmark, fold):
+    """The first thing that a benchmark lacks under ``$DETECTRON2_DATASETS``; "": nothing."""
+    function, root = BENCHMARK_REGISTRY.get(benchmark), datasets_root()
+    for folder in function.folders:
+        if not (root / folder).is_dir():
+            return f"no folder {root / folder}"
+        if not any(os.scandir(root / folder)):
+            return f"nothing in the folder {root / folder}"
+    files = function.one_of(fold) if function.one_of else ()
+    if files and find_list(root, files) is None:
+        return f"no file {root / files[0]}" + (
+            f", nor any of {', '.join(files[1:])}" if len(files) > 1 else ""
+        )
+    return ""
 
 
 def list_episodes(benchmark, fold=0, shots=1, lists=None):
@@ -124,6 +160,16 @@ def datasets_root():
 def find_list(folder, candidates):
     """The first of several relative names that is a file in a folder, as a Path, or None."""
     return next((p for p in (Path(folder) / name for name in candidates) if p.is_file()), None)
+
+
+def is_published(entries, digest):
+    """Whether a list is the published one: its entries, in order, have this digest.
+
+    Args:
+        entries: nested lists of str and int.
+        digest: the first 16 hexadecimal digits of the SHA-256 of their JSON.
+    """
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16] == digest
 
 
 def choose(rng, values):

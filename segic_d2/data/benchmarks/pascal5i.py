@@ -1,0 +1,128 @@
+"""PASCAL-5i as HSNet defined it: four folds of five classes, 1,000 episodes each.
+
+Fold f tests the classes 5f … 5f+4 of VOC's twenty. Episode n has entry n (modulo the list's
+length) as its target, so that only the references are drawn: numpy's legacy generator, seed 0.
+Masks are SegmentationClassAug, whose boundaries (255) are not scored.
+"""
+
+import re
+from itertools import cycle, islice
+
+import numpy as np
+
+from ..image_io import read_label_map
+from .base import (
+    EpisodeList,
+    FewShotEpisode,
+    Sample,
+    datasets_root,
+    draw_references,
+    find_list,
+    is_published,
+    register_benchmark,
+    register_reader,
+    without_single,
+)
+
+FOLDS, CLASSES_PER_FOLD, EPISODES, BOUNDARY = 4, 5, 1000, 255
+FOLDER = "VOC2012"
+PUBLISHED = "039747fc847ff351", "6fa79fa0dfb7d98d", "b53e0942b6f42e38", "44b84a999055cbd7"
+NAMES = [
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+]
+
+
+def list_names(fold):
+    """Where the list of a fold may stand in a folder of lists, first choice first."""
+    names = [f"{folder}val/fold{fold}.txt" for folder in ("", "pascal/", "splits/pascal/")]
+    return [*names, f"splits/val/fold{fold}.txt", f"pascal5i_val_fold{fold}.txt"]
+
+
+@register_benchmark(
+    "pascal5i",
+    FOLDS,
+    classes=NAMES,
+    folders=(f"{FOLDER}/JPEGImages", f"{FOLDER}/SegmentationClassAug"),
+    one_of=lambda fold: [f"{FOLDER}/{name}" for name in list_names(fold)],
+)
+def pascal5i(fold, shots, lists=None):
+    """The 1,000 episodes of a fold, from the list under ``lists`` or
+    ``$DETECTRON2_DATASETS/VOC2012`` (``splits/pascal/val/fold0.txt``, as HSNet has it).
+
+    Raises:
+        FileNotFoundError: the list is not there.
+        ValueError: naming the line that does not fit.
+    """
+    folder = lists or datasets_root() / FOLDER
+    file = find_list(folder, list_names(fold))
+    if file is None:
+        raise FileNotFoundError(
+            f"PASCAL-5i fold {fold}: none of {', '.join(list_names(fold))} in {folder}"
+        )
+    entries = read_list(file, fold)
+    published = is_published(entries, PUBLISHED[fold])
+    images = {c: [] for c in range(CLASSES_PER_FOLD * fold, CLASSES_PER_FOLD * (fold + 1))}
+    for name, class_id in entries:
+        images[class_id].append(name)
+    usable, skipped = without_single(images, NAMES)
+    entries = [(name, class_id) for name, class_id in entries if class_id in usable]
+    if not entries:
+        raise ValueError(f"{file}: no class has two images")
+    rng = np.random.RandomState(0)
+    episodes = [
+        FewShotEpisode(class_id, name, draw_references(rng, usable[class_id], name, shots))
+        for name, class_id in islice(cycle(entries), EPISODES)
+    ]
+    return EpisodeList(
+        benchmark="pascal5i",
+        fold=fold,
+        shots=shots,
+        classes={c: NAMES[c] for c in usable},
+        episodes=episodes,
+        standard=published,
+        note="" if published else f"{file} is not the published list",
+        skipped=skipped,
+    )
+
+
+def read_list(file, fold):
+    """The lines ``2007_000033__01`` (image, class from 01) as (name, class id from 0)."""
+    entries = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        found = re.fullmatch(r"(?P<name>.+)__(?P<number>\d\d)", line.strip())
+        class_id = int(found["number"]) - 1 if found else -1
+        if class_id // CLASSES_PER_FOLD != fold:
+            raise ValueError(
+                f"{file}, line {number}: expected an image name, __ and a class of fold {fold} "
+                f"({CLASSES_PER_FOLD * fold + 1:02} to {CLASSES_PER_FOLD * (fold + 1):02}), "
+                f"found {line!r}"
+            )
+        entries.append((found["name"], class_id))
+    return entries
+
+
+@register_reader("pascal5i")
+class Pascal5iReader:
+    """Masks of SegmentationClassAug: value = class id + 1, 0 background, 255 not scored."""
+
+    note = ""
+
+    def __init__(self, episodes, lists=None):
+        self.root = str(datasets_root() / FOLDER)
+
+    def read(self, file_name, class_id, object=None):
+        """See ``READER_REGISTRY``."""
+        file = f"{self.root}/SegmentationClassAug/{file_name}.png"
+        labels = read_label_map(file)
+        unknown = np.setdiff1d(labels, [*range(len(NAMES) + 1), BOUNDARY])
+        if len(unknown):
+            raise ValueError(
+                f"{file} has the value {unknown[0]}; expected 0 to {len(NAMES)} and {BOUNDARY}"
+            )
+        boundary = labels == BOUNDARY
+        image = f"{self.root}/JPEGImages/{file_name}.jpg"
+        return Sample(image, labels == class_id + 1, boundary if boundary.any() else None)
