@@ -33,6 +33,8 @@ TEXT_NEEDS = ["open_clip_torch>=2.24"]
 
 DIFFUSION_NEEDS = ["diffusers>=0.30", "transformers>=4.44"]
 
+TEST_NEEDS = ["torchmetrics>=1.0"]  # an independent IoU to compare ours with
+
 README = Path(__file__).with_name("README.md")
 
 setup(
@@ -62,7 +64,7 @@ setup(
         "text": TEXT_NEEDS,
         "diffusion": [*DIFFUSION_NEEDS, "accelerate>=0.33"],
         "demo": EMBEDDED_NEEDS,
-        "dev": [*TEXT_NEEDS, *DIFFUSION_NEEDS, "pytest>=8", "ruff>=0.9"],
+        "dev": [*TEXT_NEEDS, *DIFFUSION_NEEDS, "pytest>=8", "ruff>=0.9", *TEST_NEEDS],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -41,6 +41,10 @@ def register_folds():
 
 
 def _records(benchmark, fold):
+    episodes = list_episodes(benchmark, fold)
+    metadata = MetadataCatalog.get(dataset_name(benchmark, fold))
+    if metadata.get("thing_classes") is None:  # in the order of the ids, for their texts
+        metadata.set(thing_classes=list(episodes.classes.values()))
     return [
         {
             "episode": number,
@@ -48,5 +52,5 @@ def _records(benchmark, fold):
             "target": episode.target,
             "references": list(episode.references),
         }
-        for number, episode in enumerate(list_episodes(benchmark, fold).episodes)
+        for number, episode in enumerate(episodes.episodes)
     ]
