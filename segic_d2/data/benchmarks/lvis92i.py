@@ -1,0 +1,132 @@
+"""LVIS-92i: 92 classes in each of 10 folds, on COCO 2017's images (Matcher's protocol).
+
+Classes of LVIS v1's validation set with more than ``shots`` images, n of them; fold f tests
+``classes[f + 10v]``, v = 0 … n // 10 - 1, in 2,300 episodes, of which number i asks for class
+i mod (n // 10). The mask is the union of the class's instances. With more shots fewer classes
+qualify, so the folds hold other classes.
+
+Class ids are LVIS's category ids. Read from ``$DETECTRON2_DATASETS/lvis``: ``lvis_val.pkl`` as
+published with Matcher, or LVIS's own ``lvis_v1_val.json``; images from
+``$DETECTRON2_DATASETS/coco/{train,val}2017``.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
+
+from ..masks import has_mask
+from .annotated import Annotated, AnnotatedReader, CocoFile, Shown, draw_episodes, stamp
+from .base import EpisodeList, datasets_root, find_list, register_benchmark, register_reader
+from .coco2017 import coco2017_image
+from .safe_pickle import read_plain_pickle
+
+FOLDS, EPISODES = 10, 2300
+FOLDER, PUBLISHED, OFFICIAL = "lvis", "lvis_val.pkl", "lvis_v1_val.json"
+
+
+@register_benchmark(
+    "lvis92i",
+    FOLDS,
+    folders=("coco/val2017", "coco/train2017"),
+    one_of=lambda fold: [f"{FOLDER}/{name}" for name in (PUBLISHED, OFFICIAL)],
+)
+def lvis92i(fold, shots, lists=None):
+    """The 2,300 episodes of a fold; see the module.
+
+    Raises:
+        FileNotFoundError: naming both files, where neither is there.
+        ValueError: naming the file, if it is of another form or has too few classes.
+    """
+    file = _file(lists)
+    annotated = _annotations(file)
+    usable, skipped = annotated.enough_images(annotated.names, shots + 1)
+    size = len(usable) // FOLDS
+    if not size:
+        raise ValueError(
+            f"{file}: {len(usable)} classes have more than {shots} images; "
+            f"the {FOLDS} folds of LVIS-92i need at least {FOLDS}"
+        )
+    classes = [usable[fold + FOLDS * v] for v in range(size)]
+    return EpisodeList(
+        benchmark="lvis92i",
+        fold=fold,
+        shots=shots,
+        classes={c: annotated.names[c] for c in classes},
+        episodes=draw_episodes(annotated, classes, EPISODES, shots),
+        standard=False,
+        note=annotated.note,
+        skipped=skipped,
+    )
+
+
+@register_reader("lvis92i")
+class Lvis92iReader(AnnotatedReader):
+    """The union of a class's instances, from the file that the episodes come from."""
+
+    def __init__(self, episodes, lists=None):
+        super().__init__(
+            _annotations(_file(lists)), episodes, datasets_root() / "coco", coco2017_image
+        )
+
+
+def _file(lists):
+    folder = Path(lists or datasets_root() / FOLDER)
+    file = find_list(folder, (PUBLISHED, OFFICIAL))
+    if file is None:
+        raise FileNotFoundError(
+            f"LVIS-92i: {folder} has neither {PUBLISHED}, published with Matcher, nor LVIS's own "
+            f"{OFFICIAL}"
+        )
+    return file
+
+
+def _annotations(file):
+    return (_published if file.name == PUBLISHED else _official)(file, stamp(file))
+
+
+@lru_cache(maxsize=1)
+def _published(file, written):
+    """Matcher's dict category id → {image: {"annotations": [{"segmentation": …}]}}."""
+    content, shown = read_plain_pickle(file), {}
+    try:
+        for category, images in content.items():
+            shown[int(category)] = {
+                name: [Shown(None, tuple(a["segmentation"] for a in image["annotations"]))]
+                for name, image in images.items()
+            }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file} is no dict of category id → image → annotations: {error!r}"
+        ) from error
+    names = {c["id"]: c["synonyms"][0] for c in LVIS_CATEGORIES}
+    return Annotated(
+        names={c: names.get(c, str(c)) for c in shown},
+        shown=shown,
+        note="classes and images are the published ones, but it is not verified that targets and "
+        "references are drawn in the published order",
+    )
+
+
+@lru_cache(maxsize=1)
+def _official(file, written):
+    """LVIS's JSON: classes by id, images in the order of their first annotation."""
+    data = CocoFile(file)
+    shown = {c: {} for c in sorted(data.categories)}
+    for a in data.annotations:
+        if has_mask(a):
+            image = data.images[a["image_id"]]
+            name = image.get("file_name") or "/".join(image["coco_url"].split("/")[-2:])
+            shown[a["category_id"]].setdefault(name, []).append(a["segmentation"])
+    return Annotated(
+        names={
+            c: (data.categories[c].get("synonyms") or [data.categories[c]["name"]])[0]
+            for c in shown
+        },
+        shown={
+            c: {name: [Shown(None, tuple(found))] for name, found in images.items()}
+            for c, images in shown.items()
+        },
+        note=f"{PUBLISHED} was not found: episodes are drawn by the protocol's rule from "
+        f"{OFFICIAL}, in the order of its annotations",
+    )
