@@ -128,7 +128,8 @@ def _read(masks, published=None, written=()):
             if lost:
                 raise ValueError(
                     f"{masks} has no mask of {name} in {len(lost)} of the {len(images)} images "
-                    f"that {published} lists, such as {lost[0]}"
+                    f"that {published} lists, such as {lost[0]}; without this list, episodes are "
+                    "drawn from the annotations"
                 )
             shown[ids[name]] = {i: there[i] for i in (there if images is None else images)}
     folds = [[ids[name] for name in fold] for fold in wanted]
