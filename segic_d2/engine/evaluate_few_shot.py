@@ -126,7 +126,7 @@ def _mean(folds):
         standard=all(fold["standard"] for fold in folds),
         note="; ".join(dict.fromkeys(fold["note"] for fold in folds if fold["note"])),
         episodes=sum(fold["episodes"] for fold in folds),
-        skipped=[what for fold in folds for what in fold["skipped"]],
+        skipped=list(dict.fromkeys(what for fold in folds for what in fold["skipped"])),
         **{k: any(fold[k] for fold in folds) for k in ("own_episodes", "own_masks")},
     )
     metrics = OrderedDict()

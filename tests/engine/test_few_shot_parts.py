@@ -16,7 +16,7 @@ from segic_d2.data.benchmarks import READER_REGISTRY, dataset_name, list_episode
 from segic_d2.data.check import check_data
 from segic_d2.data.masks import soft_resize
 from segic_d2.data.picture import Picture
-from segic_d2.engine import evaluate
+from segic_d2.engine import evaluate, mean_over_folds
 from tests.data.benchmarks.test_pascal_part import prepare
 from tests.miniatures import lvis92i, paco_part, pascal_part
 from tests.tiny import tiny_config
@@ -120,3 +120,17 @@ def test_pictures_and_truth_are_cropped_to_the_object_before_the_resize(benchmar
         if number == 20:
             break
     assert number >= 3
+
+
+def test_the_mean_over_ten_folds_names_what_was_skipped_once(datasets, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets / "lvis92i"))
+    names = [dataset_name("lvis92i", fold) for fold in range(10)]
+    cfg = config(tmp_path, *names, test__first_episodes=2)
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    folds = [next(iter(evaluate(cfg, model, name).values()))["mIoU"] for name in names]
+    ((task, metrics),) = mean_over_folds(cfg)["lvis92i_mean"].items()
+    assert task == "few_shot-lvis92i_mean-1shot-unseen-no_text-own_episodes"
+    assert metrics["mIoU"] == pytest.approx(np.mean(folds), abs=1e-9)
+    file = tmp_path / "inference/lvis92i_mean/few_shot/results.json"
+    assert len(json.loads(file.read_text())["skipped"]) == 2
