@@ -116,6 +116,13 @@ def add_segic_config(cfg):
     m.TEST.MIN_SCORE = 0.0  # an entity with a lower score gets an empty mask; 0: never
     m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances
 
+    m.INSTANCES = CN()  # one-shot instances: peaks of the propagated mask as prompts
+    m.INSTANCES.PER_CLASS = 10  # prompts per class and target, at most
+    m.INSTANCES.PER_IMAGE = 1000  # prompts per target, the most similar; bounds memory; 0: all
+    m.INSTANCES.MIN_DISTANCE = 2.0  # grid cells between the centres of two peaks of a class
+    m.INSTANCES.MIN_SIMILARITY = 0.0  # of a peak: mean cosine to the reference's features, over TAU
+    m.INSTANCES.NMS_IOU = 0.5  # of two masks of a class, above which the worse one is dropped
+
     # ---- data ----------------------------------------------------------------------------
     cfg.DATASETS.EPISODE_MAPPERS = ()  # one name per DATASETS.TRAIN; (): all "semantic"
     cfg.DATASETS.DRAW = ()  # "class" or "image" per DATASETS.TRAIN; (): INPUT.SEMANTIC.DRAW for all

@@ -165,7 +165,9 @@ class InContextMaskHead(nn.Module):
             "checkpoint": m.DECODER.CHECKPOINT,
         }
 
-    def forward(self, features, image_sizes, queries, *, crossing, boxes=None, chunk=0):
+    def forward(
+        self, features, image_sizes, queries, *, crossing, boxes=None, points=None, chunk=0
+    ):
         """Decode every entity of every target.
 
         Args:
@@ -174,6 +176,8 @@ class InContextMaskHead(nn.Module):
             queries: ``Queries`` of M entities.
             crossing: bool (B,), whether an image's entities see each other's visual tokens.
             boxes: float (M, 4) xyxy, NaN where an entity has no box prompt; None: no boxes.
+            points: float (M, k, 2), pixel coordinates on the canvas of the points of each entity;
+                None: the best points of its propagated mask.
             chunk: entities decoded at once; 0: all with autograd, or a few that are checkpointed;
                 without, ``entities_at_once``. The result does not depend on it, but for rounding.
 
@@ -195,7 +199,8 @@ class InContextMaskHead(nn.Module):
                 on = maps[rows] if self.points_on == "grid" else full
                 valid = self.valid_positions(image_sizes, on)[index]
                 box = None if boxes is None else boxes[rows]
-                token, exists = self.point_tokens(on, valid, box)
+                given = None if points is None else points[rows]
+                token, exists = self.point_tokens(on, valid, box, given)
                 prompts.insert(0, token)
                 mask.insert(0, exists)
             outputs.append(decode(index, full[:, None], torch.cat(prompts, 1), torch.cat(mask, 1)))
@@ -268,14 +273,20 @@ class InContextMaskHead(nn.Module):
             image_sizes = released.whole_canvas(image_sizes, self.canvas)
         return valid_cells(image_sizes, maps.shape[-1], self.canvas, maps.device)
 
-    def point_tokens(self, maps, valid, boxes):
+    def point_tokens(self, maps, valid, boxes, points=None):
         """Tokens of the points, then of the box or the padding point that stands for none.
+
+        Args:
+            points: float (M, k, 2), see ``forward``; None: the best points of the maps.
 
         Returns:
             float (M, k+1, W) and bool (M, k+1), or k+2 tokens where the batch has boxes.
         """
-        distance = self.point_distance * self.stride
-        xy, found = best_points(maps, valid, self.num_points, distance, self.canvas, self.stride)
+        if points is None:
+            number, distance = self.num_points, self.point_distance * self.stride
+            xy, found = best_points(maps, valid, number, distance, self.canvas, self.stride)
+        else:
+            xy, found = points, points.new_ones(points.shape[:2], dtype=torch.bool)
         labels = torch.where(found, POSITIVE, NOT_A_POINT)
         tokens = [self.prompt_encoder.encode_points(xy, labels)]
         count = len(maps)

@@ -15,6 +15,7 @@ from torch import nn
 from .backbone.weights import load_backbone_weights
 from .context import Context, Queries
 from .feature_memory import FeatureMemory
+from .instances import best_instances, check_options, decode_instances
 from .losses import EpisodeCriterion
 from .outputs import abstain, masks_in_image, resize_to_image, scores_of, to_instances, to_sem_seg
 from .reference import pool_references
@@ -86,6 +87,7 @@ class SegIC(nn.Module):
         min_score,
         outputs,
         num_classes,
+        instances=None,
         vis_period=0,
     ):
         super().__init__()
@@ -109,7 +111,7 @@ class SegIC(nn.Module):
         self.feature_store = None  # see stored_features.py
         self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
         self.score, self.min_score = score, min_score
-        self.vis_period = vis_period
+        self.instances, self.vis_period = instances, vis_period
         shape = (1, 3, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).reshape(shape), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).reshape(shape), False)
@@ -141,6 +143,7 @@ class SegIC(nn.Module):
             raise ValueError(
                 f"MODEL.SEGIC.TEST.MIN_SCORE is {m.TEST.MIN_SCORE}; it must be in [0, 1]"
             )
+        check_options(m.INSTANCES)
         backbone = build_backbone(cfg)
         if not any(p.is_meta for p in backbone.parameters()):
             load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
@@ -190,6 +193,7 @@ class SegIC(nn.Module):
             "min_score": m.TEST.MIN_SCORE,
             "outputs": m.TEST.OUTPUTS,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "instances": m.INSTANCES,
             "vis_period": cfg.VIS_PERIOD,
         }
 
@@ -454,6 +458,45 @@ class SegIC(nn.Module):
                 result["propagated_mask"] = resize_to_image(similarity, self.canvas, size, *own)
             results.append(result)
         return results
+
+    @torch.no_grad()
+    def find_instances(self, batched_inputs, context, limit=100):
+        """One-shot instance segmentation: the objects of every class of a context.
+
+        Every peak of a class's propagated mask is an instance prompt (``MODEL.SEGIC.INSTANCES``);
+        all prompts of a target are decoded in one batch, see ``decode_instances``.
+
+        Args:
+            batched_inputs: targets, as of ``inference``.
+            context: one Context of any number of classes; its task should be "instance".
+            limit: instances per target, at most.
+
+        Returns:
+            one dict per target, {"instances": Instances at its own size, best first}.
+        """
+        features, found = self.encode_images(batched_inputs), []
+        for i, x in enumerate(batched_inputs):  # the logits of one target at a time
+            one = features[i : i + 1]
+            size, own = one.image_sizes[0], (x["height"], x["width"])
+            queries = self._queries(one, context)
+            peaks, out = decode_instances(
+                self.sem_seg_head, one.map, [size], queries, self.instances, self.entity_chunk
+            )
+            scores, logits = self.scored(out.logits, size, out.quality)
+            classes = torch.tensor(context.ids, device=self.device)[peaks.entity]
+            content = [max(1, round(n * logits.shape[-1] / self.canvas)) for n in size]
+            rows = best_instances(
+                logits,
+                scores,
+                classes,
+                content,
+                threshold=self.threshold,
+                iou=self.instances.NMS_IOU,
+                limit=limit,
+            )
+            masks = masks_in_image(logits[rows], self.canvas, size, *own, self.threshold)
+            found.append({"instances": to_instances(masks, scores[rows], classes[rows])})
+        return found
 
     # ---- inside ----------------------------------------------------------------------------
 
