@@ -2,13 +2,16 @@
 
 from .few_shot import FewShotEvaluator
 from .one_shot import OneShotEvaluator
-from .stock import build_coco_evaluator, build_sem_seg_evaluator
+from .pck import PCKEvaluator
+from .stock import build_coco_evaluator, build_lvis_evaluator, build_sem_seg_evaluator
 from .threshold import BestThresholdEvaluator
 
 __all__ = [
     "BestThresholdEvaluator",
     "FewShotEvaluator",
     "OneShotEvaluator",
+    "PCKEvaluator",
     "build_coco_evaluator",
+    "build_lvis_evaluator",
     "build_sem_seg_evaluator",
 ]

@@ -1,7 +1,9 @@
 """Detectron2's own evaluators, set up to run on numpy 2 and without compiled operators."""
 
+import contextlib
+
 import numpy as np
-from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
+from detectron2.evaluation import COCOEvaluator, LVISEvaluator, SemSegEvaluator
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
@@ -20,3 +22,39 @@ def build_sem_seg_evaluator(dataset_name, output_dir=None):
 def build_coco_evaluator(dataset_name, output_dir=None):
     """The stock COCOEvaluator of a registered COCO dataset, masks only, by the official API."""
     return COCOEvaluator(dataset_name, tasks=("segm",), output_dir=output_dir, use_fast_impl=False)
+
+
+@contextlib.contextmanager
+def numpy_float():
+    """``numpy.float``, which lvis 0.5.3 still calls and numpy removed in 1.24, for a while."""
+    if hasattr(np, "float"):
+        yield
+        return
+    np.float = float
+    try:
+        yield
+    finally:
+        del np.float
+
+
+class OldNumpyLVISEvaluator(LVISEvaluator):
+    """The stock LVISEvaluator, whose package runs with numpy as it is today."""
+
+    def evaluate(self):
+        with numpy_float():
+            return super().evaluate()
+
+
+def build_lvis_evaluator(dataset_name, output_dir=None):
+    """The stock LVISEvaluator of a registered LVIS dataset, masks only.
+
+    Raises:
+        ImportError: the package ``lvis``, which is optional, is missing.
+    """
+    try:
+        return OldNumpyLVISEvaluator(dataset_name, tasks=("segm",), output_dir=output_dir)
+    except ImportError as error:
+        raise ImportError(
+            f"evaluating {dataset_name!r} needs the package lvis (pip install 'segic_d2[lvis]'): "
+            f"{error}"
+        ) from error

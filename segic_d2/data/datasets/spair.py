@@ -1,0 +1,83 @@
+"""SPair-71k: pairs of images of one category with the same key points marked in both.
+
+``spair71k_{trn,val,test}`` are registered with ``$DETECTRON2_DATASETS/SPair-71k`` (default
+``./datasets/SPair-71k``) as published::
+
+    SPair-71k/JPEGImages/<category>/<image>.jpg
+    SPair-71k/Layout/large/{trn,val,test}.txt          names of the pairs, one per line
+    SPair-71k/PairAnnotation/{trn,val,test}/<name>.json
+
+Of an annotation ``src_imname``, ``trg_imname``, ``category``, ``src_kps`` and ``trg_kps`` (as many
+[x, y] each, px), ``src_bndbox`` and ``trg_bndbox`` ([x0, y0, x1, y1], px) are read.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+SPLITS = ("trn", "val", "test")
+NEEDED = ("src_imname", "trg_imname", "category", "src_kps", "trg_kps", "trg_bndbox")
+
+
+def register_spair(name, root, split):
+    """Register a split of SPair-71k, which is read when it is first loaded."""
+    DatasetCatalog.register(name, lambda: load_spair(name, root, split))
+    MetadataCatalog.get(name).set(root=str(root), evaluator_type="pck")
+
+
+def register_all_spair(root):
+    """Register ``spair71k_{trn,val,test}`` below a folder of datasets."""
+    for split in SPLITS:
+        register_spair(f"spair71k_{split}", os.path.join(root, "SPair-71k"), split)
+
+
+def load_spair(name, root, split):
+    """The pairs of a split, by category and then in the order of its list.
+
+    Returns:
+        list of dict ``pair`` (its name), ``category``, ``source_file_name``, ``file_name`` (of the
+        target), ``source_keypoints`` and ``keypoints`` (k × [x, y], px), ``box`` of the target.
+
+    Raises:
+        FileNotFoundError: naming the list or the annotation that is missing.
+        ValueError: naming the list without pairs, or the annotation that lacks a key, is no JSON,
+            or whose two images have different numbers of key points.
+    """
+    root = Path(root)
+    layout = root / "Layout" / "large" / f"{split}.txt"
+    if not layout.is_file():
+        raise FileNotFoundError(f"dataset {name!r}: no file {layout}, the list of its pairs")
+    names = layout.read_text(encoding="utf-8").split()
+    if not names:
+        raise ValueError(f"dataset {name!r}: {layout} lists no pair")
+    pairs = [_pair(root, root / "PairAnnotation" / split / f"{n}.json", n) for n in names]
+    return sorted(pairs, key=lambda pair: pair["category"])  # an image's pairs come close together
+
+
+def _pair(root, file, name):
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}, the annotation of a pair")
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}") from error
+    missing = [key for key in NEEDED if key not in about]
+    if missing:
+        raise ValueError(f"{file} lacks {', '.join(missing)}")
+    source, target = about["src_kps"], about["trg_kps"]
+    if len(source) != len(target) or not source:
+        raise ValueError(
+            f"{file}: {len(source)} key points in the source and {len(target)} in the target"
+        )
+    folder = root / "JPEGImages" / about["category"]
+    return {
+        "pair": name,
+        "category": about["category"],
+        "source_file_name": str(folder / about["src_imname"]),
+        "file_name": str(folder / about["trg_imname"]),
+        "source_keypoints": source,
+        "keypoints": target,
+        "box": about["trg_bndbox"],
+    }

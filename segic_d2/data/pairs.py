@@ -1,0 +1,64 @@
+"""Pairs of images with corresponding key points (SPair-71k), as test items."""
+
+import torch
+from detectron2.data import DatasetFromList
+
+from .augmentation import plain_augmentations
+from .build import _test_loader
+from .index import load_records
+from .picture import Picture
+
+
+class PairMapper:
+    """A record of :func:`~segic_d2.data.datasets.spair.load_spair` → a test item.
+
+    Key points are indices of pixels: (0, 0) is the centre of the first one. An item is a dict:
+
+    - ``pair`` (its number), ``category``, ``file_name`` of the target, ``image_id`` (the number);
+    - ``source``, ``target``: dicts ``image`` (3, h, w), or what stands for it (see
+      ``episode_mapper``), ``height``, ``width`` of the file as displayed, ``file_name``;
+    - ``source_keypoints``, ``target_keypoints``: float64 (k, 2), x and y in px of the files;
+    - ``box``: float64 (4,), xyxy of the object in the target, px of the file.
+    """
+
+    cache = None  # as in EpisodeMapper
+
+    def __init__(self, cfg):
+        self.plain = plain_augmentations(cfg)
+
+    def __call__(self, item):
+        number, record = item
+        return {
+            "pair": number,
+            "image_id": number,
+            "category": record["category"],
+            "file_name": record["file_name"],
+            "source": self._view(record["source_file_name"]),
+            "target": self._view(record["file_name"]),
+            "source_keypoints": torch.tensor(record["source_keypoints"], dtype=torch.float64),
+            "target_keypoints": torch.tensor(record["keypoints"], dtype=torch.float64),
+            "box": torch.tensor(record["box"], dtype=torch.float64),
+        }
+
+    def _view(self, file_name):
+        picture = Picture(file_name, self.cache)
+        height, width = picture.size
+        view = picture.view(picture.draw(self.plain, 0), recurs=True)
+        return {**view, "height": height, "width": width, "file_name": file_name}
+
+
+def build_pair_loader(cfg, dataset_name, cache=None):
+    """All pairs of a registered dataset, split over the processes.
+
+    Raises:
+        ValueError: naming the dataset, if it has no pairs.
+    """
+    records = load_records(dataset_name)
+    if not all("source_keypoints" in r for r in records):
+        raise ValueError(
+            f"TEST.EVALUATORS has 'pck', which needs pairs with key points (spair71k_test); the "
+            f"dataset {dataset_name!r} has none"
+        )
+    mapper = PairMapper(cfg)
+    mapper.cache = cache
+    return _test_loader(cfg, DatasetFromList(list(enumerate(records)), copy=False), mapper)
