@@ -164,7 +164,8 @@ def add_segic_config(cfg):
     cfg.SOLVER.WARMUP_SAMPLES = 0  # samples of the warm-up; 0: SOLVER.WARMUP_ITERS
     cfg.SOLVER.CHECKPOINT_SAMPLES = 0  # samples between checkpoints; 0: SOLVER.CHECKPOINT_PERIOD
     cfg.SOLVER.AMP.DTYPE = "bf16"  # of SOLVER.AMP.ENABLED: "bf16", or "fp16" on a GPU; paper: fp32
-    cfg.TEST.EVALUATORS = ("one_shot",)  # any of one_shot, few_shot, sem_seg, coco
+    # any of one_shot, few_shot, sem_seg, coco, coco_instances, lvis_instances, pck
+    cfg.TEST.EVALUATORS = ("one_shot",)
     cfg.TEST.EPISODES = 1000  # one-shot episodes per dataset
     cfg.TEST.SHOTS = 1  # references per entity at test
     cfg.TEST.SEED = 0  # test episodes depend on it alone

@@ -8,7 +8,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from .benchmarks import missing_files
 from .datasets import register_by_name
 
-FIXED_REFERENCES = {"sem_seg", "coco"}  # evaluations that read DATASETS.REFERENCE
+# evaluations that read DATASETS.REFERENCE
+FIXED_REFERENCES = {"sem_seg", "coco", "coco_instances", "lvis_instances"}
 
 
 def check_data(cfg, training=True):

@@ -46,6 +46,30 @@ class Context:
         moved = {k: v.to(device) for k, v in self._tensors().items()}
         return replace(self, **moved)
 
+    @classmethod
+    def joined(cls, contexts):
+        """One context of all entities of several, in their order; shots padded to the largest K.
+
+        Args:
+            contexts: of one model and one task, all with text vectors or all without.
+        """
+        most = max(c.shots.shape[1] for c in contexts)
+
+        def all_of(name):
+            parts = [c._tensors()[name] for c in contexts]
+            if name != "meta":
+                missing = [(*x.shape[:1], most - x.shape[1], *x.shape[2:]) for x in parts]
+                pairs = zip(parts, missing, strict=True)
+                parts = [torch.cat([x, x.new_zeros(shape)], 1) for x, shape in pairs]
+            return torch.cat(parts)
+
+        return replace(
+            contexts[0],
+            ids=[i for c in contexts for i in c.ids],
+            names=[n for c in contexts for n in c.names],
+            **{name: all_of(name) for name in contexts[0]._tensors()},
+        )
+
     def mean_unit(self, released=False, eps=1e-8):
         """One vector per entity for the propagated mask, (N, C): the mean over its shots.
 

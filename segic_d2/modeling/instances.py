@@ -1,8 +1,8 @@
 """One-shot instances: every peak of a propagated mask asks for one object of its class.
 
-A class of the context lights up wherever the target shows it. Each local maximum becomes an instance
-prompt: the point of the peak, with the class's visual token, text and propagated mask. Peaks on one
-object yield the same mask twice, which mask NMS removes.
+A class of the context lights up wherever the target shows it. Each local maximum becomes a prompt
+for an instance: the point of the peak, with the class's visual token, text and propagated mask.
+Peaks on one object yield the same mask twice, which mask NMS removes.
 
 Shape shorthand: B targets, M entities (classes) over all of them, P prompts, r side of a map or of
 the low-resolution logits, S canvas side (px), g grid side (cells).

@@ -53,7 +53,9 @@ def test_peaks_against_a_plain_loop(count, distance, least, at_once, monkeypatch
         for m in range(4)
         for p in slow_peaks(maps[m], valid[m], 112, count, distance, least)
     ]
-    got = list(zip(peaks.entity.tolist(), *peaks.xy.T.tolist(), peaks.similarity.tolist()))
+    got = list(
+        zip(peaks.entity.tolist(), *peaks.xy.T.tolist(), peaks.similarity.tolist(), strict=True)
+    )
     assert len(got) == len(expected) > 4
     assert torch.tensor(got) == pytest.approx(torch.tensor(expected), abs=1e-5)
 
