@@ -31,6 +31,8 @@ EMBEDDED_NEEDS = [
 
 TEXT_NEEDS = ["open_clip_torch>=2.24"]
 
+LVIS_NEEDS = ["lvis>=0.5.3"]  # LVIS's own average precision
+
 DIFFUSION_NEEDS = ["diffusers>=0.30", "transformers>=4.44"]
 
 TEST_NEEDS = ["torchmetrics>=1.0"]  # an independent IoU to compare ours with
@@ -63,6 +65,7 @@ setup(
     extras_require={
         "text": TEXT_NEEDS,
         "diffusion": [*DIFFUSION_NEEDS, "accelerate>=0.33"],
+        "lvis": LVIS_NEEDS,
         "demo": EMBEDDED_NEEDS,
         "dev": [*TEXT_NEEDS, *DIFFUSION_NEEDS, "pytest>=8", "ruff>=0.9", *TEST_NEEDS],
     },

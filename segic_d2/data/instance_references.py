@@ -62,8 +62,8 @@ class InstanceReferences:
         self.missing = missing = [wanted[i] for i, pool in pools.items() if not pool]
         if len(missing) == len(pools):
             raise ValueError(
-                f"{tuple(dataset_names)} show no class of dataset {target_dataset!r} in images that "
-                "are not its own; name other DATASETS.REFERENCE"
+                f"{tuple(dataset_names)} show no class of dataset {target_dataset!r} in images "
+                "that are not its own; name other DATASETS.REFERENCE"
             )
         if missing:
             logger.warning("no references, so never predicted: %s", ", ".join(map(str, missing)))

@@ -1,5 +1,6 @@
 """One-shot instance segmentation by Detectron2's own COCO and LVIS evaluators."""
 
+import math
 from collections import OrderedDict
 
 from detectron2.data import MetadataCatalog
@@ -8,12 +9,12 @@ from torch import nn
 from ..data import build_target_loader
 from ..data.instance_references import InstanceReferences
 from ..evaluation import build_coco_evaluator, build_lvis_evaluator
+from ..evaluation.few_shot import write_results
 from ..modeling import Context
 from .evaluation import EVALUATION_REGISTRY
 from .feature_cache import open_feature_cache
 from .inference import run_inference
 from .result_names import conditions
-from .results_file import write_results
 
 CLASSES_AT_ONCE = 16  # whose references are in memory together
 
@@ -70,19 +71,20 @@ def _evaluate(cfg, model, dataset_name, output_dir, build_evaluator, benchmark):
     found = run_inference(cfg, finder, loader, evaluator, output_dir)
     if not found:
         return {}
-    write_results(
-        output_dir,
-        benchmark=benchmark,
-        dataset=dataset_name,
-        shots=cfg.TEST.SHOTS,
-        seen=seen,
-        text=text,
-        images=len(loader.dataset),
-        standard=False,  # nobody publishes which objects are the references
-        metrics=found["segm"],
-        skipped=references.missing,
-        references={references.names[c]: files for c, files in references.files.items()},
-    )
+    content = {
+        "benchmark": benchmark,
+        "dataset": dataset_name,
+        "shots": cfg.TEST.SHOTS,
+        "seen": seen,
+        "text": text,
+        "images": len(loader.dataset),
+        "standard": False,  # nobody publishes which objects are the references
+        # a class without objects has no AP, and JSON no NaN
+        "metrics": {k: None if math.isnan(v) else v for k, v in found["segm"].items()},
+        "skipped": references.missing,
+        "references": {references.names[c]: files for c, files in references.files.items()},
+    }
+    write_results(output_dir, content)
     task = f"instances-{dataset_name}-{cfg.TEST.SHOTS}shot-{seen}-{text}"
     return OrderedDict({task: found["segm"]})
 

@@ -6,11 +6,11 @@ from torch import nn
 
 from ..data.pairs import build_pair_loader
 from ..evaluation import PCKEvaluator
+from ..evaluation.few_shot import write_results
 from ..modeling.matching import nearest_points
 from .evaluation import EVALUATION_REGISTRY
 from .feature_cache import open_feature_cache
 from .inference import run_inference
-from .results_file import write_results
 
 
 class PairMatcher(nn.Module):
@@ -51,14 +51,14 @@ def pck(cfg, model, dataset_name, output_dir):
     if not found:
         return {}
     metrics = found["pck"]
-    write_results(
-        output_dir,
-        benchmark="pck",
-        dataset=dataset_name,
-        pairs=metrics["pairs"],
-        standard=True,
-        backbone=model.fingerprint["backbone"],
-        metrics=metrics,
-        skipped=[],
-    )
+    content = {
+        "benchmark": "pck",
+        "dataset": dataset_name,
+        "pairs": metrics["pairs"],
+        "standard": True,
+        "backbone": model.fingerprint["backbone"],
+        "metrics": metrics,
+        "skipped": [],
+    }
+    write_results(output_dir, content)
     return OrderedDict({f"pck-{dataset_name}": metrics})

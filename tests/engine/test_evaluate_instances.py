@@ -70,7 +70,8 @@ def test_from_references_to_average_precision(benchmark, tmp_path):
     assert not hasattr(np, "float")  # the alias that lvis needs is gone
     folder = tmp_path / "inference" / val / benchmark
     written = json.loads((folder / "results.json").read_text())
-    assert written["metrics"] == pytest.approx(result[task], nan_ok=True)
+    known = {k: v for k, v in result[task].items() if v == v}
+    assert known == {k: v for k, v in written["metrics"].items() if v is not None}
     assert (written["benchmark"], written["images"], written["shots"]) == (benchmark, images, 1)
     assert len(written["references"]) == len(classes) and written["seen"] == "unseen"
     assert len(written["skipped"]) == (80 if "coco" in benchmark else 1203) - len(classes)
