@@ -25,7 +25,7 @@ def write(folder, **content):
 
 
 def backbone(root, pck, mious, shots=1):
-    metrics = {"PCK@0.1-image": pck, "PCK@0.1-point": pck + 1}
+    metrics = {"PCK@0.1_image": pck, "PCK@0.1_point": pck + 1}
     write(root / "inference/spair71k_test/pck", benchmark="pck", metrics=metrics)
     for fold, miou in enumerate(mious):
         write(
@@ -52,7 +52,7 @@ def test_a_table_and_a_plot_from_files(tool, tmp_path, capsys):
         0.817, abs=1e-3
     )
     lines = (tmp_path / "out/correspondence.csv").read_text().splitlines()
-    assert lines[:2] == ["backbone,PCK@0.1-image,coco20i mIoU,folds", "A,50.00,50.00,0 1"]
+    assert lines[:2] == ["backbone,PCK@0.1_image,coco20i mIoU,folds", "A,50.00,50.00,0 1"]
     assert (tmp_path / "out/correspondence.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "out/correspondence.svg").read_text()
     assert "A,50.00,50.00,0 1" in capsys.readouterr().out
@@ -64,8 +64,8 @@ def test_what_is_missing_is_named(tool, tmp_path):
     backbone(tmp_path / "a", 50.0, [40])
     out = ["--output", str(tmp_path / "out")]
     for args, message in (
-        ([f"A={tmp_path / 'a'}", "--shots", "5"], "A: 1 results with 'PCK@0.1-image' and 0 of"),
-        ([f"A={tmp_path / 'a'}", "--alpha", "0.05"], "A: 0 results with 'PCK@0.05-image'"),
+        ([f"A={tmp_path / 'a'}", "--shots", "5"], "A: 1 results with 'PCK@0.1_image' and 0 of"),
+        ([f"A={tmp_path / 'a'}", "--alpha", "0.05"], "A: 0 results with 'PCK@0.05_image'"),
         ([f"A={tmp_path}/a", f"A={tmp_path}/a"], "the label 'A' is given twice"),
         ([str(tmp_path / "a")], "expected LABEL=PLACE"),
         ([f"A={tmp_path / 'a'}", "--weights", "B=x"], "--weights names B, which is no label"),

@@ -166,7 +166,7 @@ def main(argv=None):
             backbones[label] = output / label
             os.makedirs(backbones[label], exist_ok=True)
             run(config, backbones[label], weights.get(label), args)
-    key = f"PCK@{args.alpha}-{args.per}"
+    key = f"PCK@{args.alpha}_{args.per}"
     points = [
         point(label, read_results(folder), key, args.benchmark, args.shots)
         for label, folder in backbones.items()

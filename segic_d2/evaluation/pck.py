@@ -69,8 +69,9 @@ class PCKEvaluator(DatasetEvaluator):
         self._pairs = {int(pair): (category, counts) for pair, category, counts in state["pairs"]}
 
     def evaluate(self):
-        """Percentages {"pck": {"PCK@0.1-image", "PCK@0.1-point", …, "pairs", "points", and each
-        of the former per category as "PCK@0.1-image-cat"}}; None on all but the main process.
+        """Percentages {"pck": {"PCK@0.1_image", "PCK@0.1_point", …, "pairs", "points", and each
+        of the former per category as "PCK@0.1_image-cat", which Detectron2's printed table leaves
+        out}}; None on all but the main process.
 
         Raises:
             ValueError: no pair was evaluated.
@@ -97,6 +98,6 @@ class PCKEvaluator(DatasetEvaluator):
         per_image, per_point = (right / points).mean(0), right.sum(0) / points.sum()
         result = OrderedDict()
         for i, alpha in enumerate(self.alphas):
-            result[f"PCK@{alpha:g}-image"] = 100 * float(per_image[i])
-            result[f"PCK@{alpha:g}-point"] = 100 * float(per_point[i])
+            result[f"PCK@{alpha:g}_image"] = 100 * float(per_image[i])
+            result[f"PCK@{alpha:g}_point"] = 100 * float(per_point[i])
         return result

@@ -39,9 +39,9 @@ def test_pck_of_all_pairs_each_image_encoded_once(data, tmp_path):
     result, encoded = run(tmp_path / "a")
     metrics = result["pck-spair71k_test"]
     assert metrics["pairs"] == 12 and metrics["points"] == 48 and encoded == 6
-    assert 0 < metrics["PCK@0.15-image"] <= 100
+    assert 0 < metrics["PCK@0.15_image"] <= 100
     assert {k for k in metrics if k.endswith("aeroplane")} == {
-        f"PCK@{a}-{kind}-aeroplane" for a in (0.05, 0.1, 0.15) for kind in ("image", "point")
+        f"PCK@{a}_{kind}-aeroplane" for a in (0.05, 0.1, 0.15) for kind in ("image", "point")
     }
     again, _ = run(tmp_path / "b", "TEST.BATCH_SIZE", 5, "DATALOADER.NUM_WORKERS", 2)
     assert again == result
