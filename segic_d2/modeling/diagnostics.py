@@ -1,4 +1,5 @@
-"""What a training step looks like, in Detectron2's storage: a mean IoU, and now and then a picture.
+"""What a training step looks like, in Detectron2's storage: a mean IoU, the losses of each task,
+and now and then a picture.
 
 Shape shorthand: B targets, n masks of one image, r side of the logits, S canvas side (px).
 """
@@ -45,6 +46,28 @@ def report_step(model, episodes, features, contexts, logits):
             episodes[0], maps, logits[0], model.canvas, features.image_sizes[0], model.threshold
         )
         storage.put_image("episode", sheet.transpose(2, 0, 1))
+
+
+@torch.no_grad()
+def report_tasks(episodes, terms, suffix=""):
+    """Put the losses of each task apart: "semantic/mask", "instance/dice", and so on.
+
+    They are means over the masks of the task in this process, unweighted and not optimised: those
+    are the entries that begin with "loss". Without a storage nothing happens.
+
+    Args:
+        episodes: B episodes; terms: their B dicts of ``EpisodeCriterion.per_mask``.
+        suffix: behind each name.
+    """
+    if not has_event_storage():
+        return
+    means = {}
+    for task in sorted({episode["task"] for episode in episodes}):
+        own = [x for episode, x in zip(episodes, terms, strict=True) if episode["task"] == task]
+        for name in own[0]:
+            means[f"{task}/{name}{suffix}"] = torch.cat([x[name] for x in own]).mean()
+    values = torch.stack(list(means.values())).tolist()  # one transfer from the GPU
+    get_event_storage().put_scalars(**dict(zip(means, values, strict=True)))
 
 
 def draw_episode(episode, maps, logits, canvas, image_size, threshold=0.0):

@@ -102,22 +102,25 @@ class EpisodeCriterion:
                 "it must be 'world' or 'process'"
             )
 
-    @without_autocast
     def __call__(
         self, logits, targets, ignores, seeds, qualities=None, sizes=None, weights=None, count=None
     ):
-        """Losses of a batch.
+        """Losses of a batch: ``total`` of ``per_mask``, which explain the arguments."""
+        terms = self.per_mask(logits, targets, ignores, seeds, qualities, sizes)
+        return self.total(terms, weights, count)
+
+    @without_autocast
+    def per_mask(self, logits, targets, ignores, seeds, qualities=None, sizes=None):
+        """Losses of each mask.
 
         Args:
             logits: B float (n, r, r); targets: B bool (n, S, S); ignores: B bool (S, S) or None;
             seeds: B ints, from which each image's points are drawn.
             qualities: B float (n,), and sizes: B (h, w) in pixels, the content of each canvas;
                 needed where ``quality_weight`` is above 0.
-            weights: B floats, by which each image's losses are multiplied; None: 1.
-            count: what the sums are divided by, see ``num_masks``; None: the number of masks.
 
         Returns:
-            {"loss_mask", "loss_dice"}, and "loss_quality" where ``quality_weight`` is above 0.
+            B dicts {"mask", "dice"}, and "quality" where ``quality_weight`` is above 0, of (n,).
         """
         terms = []
         samples = zip(logits, targets, ignores, seeds, strict=True)
@@ -126,12 +129,30 @@ class EpisodeCriterion:
                 points = sample_points(
                     low, self.num_points, self.oversample_ratio, self.importance_ratio
                 )
-            rows = [*mask_losses(low, target.to(low.dtype), points, ignore)]
+            bce, dice = mask_losses(low, target.to(low.dtype), points, ignore)
+            terms.append({"mask": bce, "dice": dice})
             if self.quality_weight:
                 iou = mask_iou(low, target, sizes[i], ignore, self.threshold)
-                rows.append(quality_losses(qualities[i], iou))
-            terms.append(rows if weights is None else [weights[i] * x for x in rows])
-        bce, dice, *quality = (torch.cat(x) for x in zip(*terms, strict=True))
+                terms[-1]["quality"] = quality_losses(qualities[i], iou)
+        return terms
+
+    def total(self, terms, weights=None, count=None):
+        """The losses of a batch from those of its masks.
+
+        Args:
+            terms: B dicts of ``per_mask``.
+            weights: B floats, by which each image's losses are multiplied; None: 1.
+            count: what the sums are divided by, see ``num_masks``; None: the number of masks.
+
+        Returns:
+            {"loss_mask", "loss_dice"}, and "loss_quality" where ``quality_weight`` is above 0.
+        """
+        weights = [1.0] * len(terms) if weights is None else weights
+        joined = {
+            name: torch.cat([w * x[name] for w, x in zip(weights, terms, strict=True)])
+            for name in terms[0]
+        }
+        bce, dice = joined["mask"], joined["dice"]
         if count is None:
             count = self.num_masks(len(bce), bce.device)
         if self.average_over == "process":
@@ -139,8 +160,8 @@ class EpisodeCriterion:
         else:
             bce, dice = bce.sum() / count, dice.sum() / count
         losses = {"loss_mask": self.bce_weight * bce, "loss_dice": self.dice_weight * dice}
-        for x in quality:  # one term or none
-            losses["loss_quality"] = self.quality_weight * x.sum() / count
+        if "quality" in joined:
+            losses["loss_quality"] = self.quality_weight * joined["quality"].sum() / count
         return losses
 
     def num_masks(self, count, device):

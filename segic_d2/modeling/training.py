@@ -14,7 +14,7 @@ from torchvision.ops import masks_to_boxes
 
 from .context import Queries
 from .correspondence import pool_mask
-from .diagnostics import report_step
+from .diagnostics import report_step, report_tasks
 from .outputs import on_canvas
 
 
@@ -64,15 +64,15 @@ def reversed_losses(model, episodes, drawn, features, logits):
     targets = features[[x.image for x in found]]
     contexts = [model.episode_context(x.episode, maps[x.sources]) for x in found]
     turned, weights = [x.episode for x in found], [0.5] * len(found)
-    return episode_losses(model, turned, targets, contexts, weights, count)[0]
+    return episode_losses(model, turned, targets, contexts, weights, count, "_reversed")[0]
 
 
-def episode_losses(model, episodes, features, contexts, weights, count=None):
+def episode_losses(model, episodes, features, contexts, weights, count=None, suffix=""):
     """Losses of B episodes in one decoding pass, and their mask logits, B float (N, 4g, 4g).
 
     Args:
         features: Features of the B targets; contexts: B Contexts.
-        weights, count: see ``EpisodeCriterion``.
+        weights, count: see ``EpisodeCriterion``; suffix: of what is reported per task.
     """
     queries = Queries.from_contexts(contexts, model.released_prototype, model.eps)
     seeds = [x["seed"] for x in episodes]
@@ -89,17 +89,16 @@ def episode_losses(model, episodes, features, contexts, weights, count=None):
         boxes=box_prompts(targets, draws[:, 1] < model.box_prompt_prob),
     )
     logits = out.logits.float().split(queries.counts)
-    losses = model.criterion(
+    terms = model.criterion.per_mask(
         logits,
         targets,
         [None if i is None else on_canvas(i, model.canvas).to(model.device) for i in ignores],
         seeds,
         qualities=out.quality.float().split(queries.counts),
         sizes=features.image_sizes,
-        weights=weights,
-        count=count,
     )
-    return losses, logits
+    report_tasks(episodes, terms, suffix)
+    return model.criterion.total(terms, weights, count), logits
 
 
 def box_prompts(targets, boxed):

@@ -22,7 +22,8 @@ def test_a_step_reports_the_mean_iou_of_all_masks():
     with EventStorage() as storage:
         losses = model(episodes)
         (value, _) = storage.latest()["mask_iou"]
-    assert set(storage.latest()) == {"mask_iou"} and not storage._vis_data
+    tasks = {"semantic/mask", "semantic/dice"}
+    assert set(storage.latest()) == {"mask_iou"} | tasks and not storage._vis_data
     plain = model(episodes)  # without a storage: the same losses, and no complaint
     assert all(torch.equal(losses[k], plain[k]) for k in losses)
     features = model.encode_images([e["image"] for e in episodes])
@@ -38,6 +39,35 @@ def test_a_step_reports_the_mean_iou_of_all_masks():
         truth = on_canvas(e["masks"], model.canvas)
         ious += mask_iou(out.logits, truth, features.image_sizes[i])
     assert value == pytest.approx(np.mean(ious), abs=1e-3)
+
+
+def test_the_losses_of_each_task_are_reported():
+    """Means over the masks of a task, forward and reversed, whatever weight the episodes have."""
+    options = ("MODEL.SEGIC.LOSS.QUALITY_WEIGHT", 2.0, "MODEL.SEGIC.REVERSION.PROB", 1.0)
+    model = build(*options)
+    batch = [
+        tiny_episode(i, 1 + i, training=True, task="instance" if i == 1 else "semantic")
+        for i in range(3)
+    ]
+
+    def reported(episodes):
+        with EventStorage() as storage:
+            losses = model(episodes)
+            return losses, {k: v for k, (v, _) in storage.latest().items() if "/" in k}
+
+    losses, found = reported(batch)
+    names = [f"{kind}{way}" for kind in ("mask", "dice", "quality") for way in ("", "_reversed")]
+    tasks = "semantic", "instance"
+    assert set(found) == {f"{task}/{name}" for task in tasks for name in names}
+    masks = {"semantic": 1 + 3, "instance": 2}
+    for name in names:
+        whole = sum(found[f"{task}/{name}"] * masks[task] for task in tasks) / 6
+        weight = 2.0 if "quality" in name else 1.0
+        assert losses[f"loss_{name}"].item() == pytest.approx(weight * whole / 2, rel=1e-5)
+    _, alone = reported(batch[1:2])
+    for key, value in alone.items():
+        assert key.startswith("instance/") and value == pytest.approx(found[key], rel=1e-4)
+    assert all(torch.equal(losses[k], v) for k, v in model(batch).items())  # without a storage
 
 
 def test_pictures_come_at_their_period(monkeypatch):
