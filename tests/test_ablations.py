@@ -24,6 +24,19 @@ def changed(name, base="Base-ablation"):
     return {key: a[key] for key in a if a[key] != b[key]}
 
 
+CROSS = "MODEL.SEGIC.CROSS_ENTITY.ENABLED"
+
+
+def only_single(name):
+    """Whether all training episodes have one entity; then nothing may tell others apart."""
+    cfg = load(name)
+    single = set(cfg.DATASETS.EPISODE_MAPPERS) == {"semantic"}
+    single &= cfg.INPUT.SEMANTIC.MAX_ENTITIES == 1
+    if single:
+        assert not cfg.MODEL.SEGIC.CROSS_ENTITY.ENABLED
+    return single
+
+
 def test_they_are_short_and_found_by_name():
     assert len(NAMES) >= 29
     for name in NAMES:
@@ -131,7 +144,9 @@ def test_data(name, train, mappers, draw):
     }
     assert list(datasets.TRAIN) == [short[t] for t in train]
     assert list(datasets.EPISODE_MAPPERS) == mappers and list(datasets.DRAW) == draw
-    assert changed(f"data_{name}").keys() <= {
+    off = only_single(f"data_{name}")
+    assert off == ("instance" not in mappers)
+    assert changed(f"data_{name}").keys() <= {CROSS} | {
         f"DATASETS.{k}" for k in ("TRAIN", "EPISODE_MAPPERS", "DRAW")
     }
 
@@ -145,6 +160,7 @@ def test_folds(fold, plus):
     assert datasets.TRAIN == (f"coco_2014_train@fold{fold}", *more)
     assert datasets.EPISODE_MAPPERS == ("semantic",) * (3 if plus else 1) + ("instance",) * plus
     assert datasets.TEST == (f"coco_2014_val@novel{fold}",)
-    assert changed(name, "coco20i_fold0").keys() <= {
+    assert only_single(name) == (not plus)
+    assert changed(name, "coco20i_fold0").keys() <= {CROSS} | {
         f"DATASETS.{k}" for k in ("TRAIN", "EPISODE_MAPPERS", "DRAW", "TEST")
     }

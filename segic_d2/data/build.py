@@ -152,6 +152,12 @@ def set_cache(loader, cache):
             )
 
 
+def most_entities(loader):
+    """Entities of an episode of a training loader, at most; None: not known."""
+    each = [getattr(mapper, "most_entities", None) for mapper in loader.dataset.mappers]
+    return None if None in each else max(each)
+
+
 def set_start(loader, position):
     """Let a loader of :func:`build_train_loader` begin at a position; before it is iterated."""
     loader.dataset.sampler.start = position

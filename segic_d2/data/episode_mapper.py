@@ -49,9 +49,10 @@ class EpisodeMapper:
         cache: :class:`~segic_d2.data.feature_cache.FeatureCache` where views that recur are looked
             up, or None.
         recurs: whether training asks for the same view of an image again.
+        most_entities: entities of a training episode, at most; None: not known.
     """
 
-    cache, recurs = None, False
+    cache, recurs, most_entities = None, False, None
 
     def __init__(self, cfg, source):
         self.cfg = cfg

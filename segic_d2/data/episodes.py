@@ -36,6 +36,7 @@ class ClassIndex:
     Attributes:
         classes: int64 array of the usable class ids, ascending.
         images: int64 array of the indices of images that show any of them, ascending.
+        most_classes: of the usable classes, how many an image shows at most.
 
     Raises:
         ValueError: if a class has one image and that is an error, or if no class remains.
@@ -75,6 +76,7 @@ class ClassIndex:
         by_image = pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
         self.images, starts = np.unique(by_image[:, 1], return_index=True)
         self._image_starts, self._classes = (np.append(starts, len(pairs)), by_image[:, 0].copy())
+        self.most_classes = int(np.diff(self._image_starts).max())
 
     def images_of(self, class_id):
         """Ascending indices of the images that show a class: int64 array."""

@@ -43,6 +43,7 @@ class InstanceMapper(EpisodeMapper):
                 f"{source.name!r} lacks; give it another mapper in DATASETS.EPISODE_MAPPERS"
             )
         self.counts = source.counts
+        self.most_entities = min(cfg.INPUT.INSTANCE.MAX_MASKS, int(source.counts.max()))
         self.augmentations = instance_augmentations(cfg)
 
     def draw(self, rng):

@@ -40,6 +40,8 @@ class SemanticMapper(EpisodeMapper):
         self.recurs = self.pool.size > 0 or low == high <= 1
         self.index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
         self.absent_prob = self._absent_prob()
+        found = self.index.most_classes + (self.absent_prob > 0)  # an absent one is one more
+        self.most_entities = min(cfg.INPUT.SEMANTIC.MAX_ENTITIES, found)
         self.augmentations = semantic_augmentations(cfg)
         square = cfg.INPUT.SEMANTIC.SQUARE_REFERENCE
         self.reference_augmentations = semantic_augmentations(cfg, square)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from ..checkpoint import SegICCheckpointer
-from ..data.build import build_train_loader, set_start
+from ..data.build import build_train_loader, most_entities, set_start
 from .clipping import clip_gradients
 from .diagnostics import Throughput
 from .evaluate_few_shot import mean_over_folds
@@ -56,6 +56,13 @@ class EpisodeTrainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
+        if model.cross_entity and most_entities(loader) == 1:
+            logging.getLogger(__name__).warning(
+                "MODEL.SEGIC.CROSS_ENTITY is on, but no training episode has several entities "
+                "(INPUT.SEMANTIC.MAX_ENTITIES, INPUT.INSTANCE.MAX_MASKS, classes per image): "
+                "inference with several would use an embedding that is never trained. "
+                "Set MODEL.SEGIC.CROSS_ENTITY.ENABLED to False"
+            )
         model = create_ddp_model(model)
         self._trainer = build_trainer(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)

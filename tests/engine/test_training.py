@@ -1,6 +1,7 @@
 """train_net.py as people run it: resumed after a kill, in two processes, and evaluated."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from segic_d2.config import load_config
 from segic_d2.engine import EpisodeTrainer
 from segic_d2.modeling.text_encoder import save_text_table
 from segic_d2.text_table import texts_of
+from tests.engine.short_runs import short_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -258,3 +260,29 @@ def test_an_evaluator_that_does_not_fit_the_data_says_so(tmp_path, evaluator):
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(ValueError, match="SOLVER.OPTIMIZER is 'LION'"):
         EpisodeTrainer.build_optimizer(load_config(opts=["SOLVER.OPTIMIZER", "LION"]), None)
+
+
+@pytest.mark.parametrize(
+    "changes, warned",
+    [
+        ({}, True),  # one entity per episode
+        ({"INPUT.SEMANTIC.MAX_ENTITIES": 2}, False),
+        ({"MODEL.SEGIC.CROSS_ENTITY.ENABLED": False}, False),
+        ({"DATASETS.EPISODE_MAPPERS": ("instance",)}, False),
+        ({"DATASETS.EPISODE_MAPPERS": ("instance",), "INPUT.INSTANCE.MAX_MASKS": 1}, True),
+        # a folder per class: whatever is asked, a picture shows one
+        ({"INPUT.SEMANTIC.MAX_ENTITIES": 3, "DATASETS.TRAIN": ("folder:{}",)}, True),
+    ],
+)
+def test_a_run_that_cannot_train_negatives_says_so(tmp_path, caplog, changes, warned):
+    if "folder:{}" in changes.get("DATASETS.TRAIN", ()):
+        for name in ("coin/1", "coin/2", "key/1", "key/2"):
+            file = tmp_path / "data" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32)).save(f"{file}.jpg")
+            Image.new("L", (32, 32), 255).save(f"{file}.png")
+        changes = {**changes, "DATASETS.TRAIN": (f"folder:{tmp_path / 'data'}",)}
+    cfg = short_config(tmp_path, *(x for pair in changes.items() for x in pair))
+    with caplog.at_level(logging.WARNING, "segic_d2"):
+        EpisodeTrainer(cfg)
+    assert ("an embedding that is never trained" in caplog.text) == warned
