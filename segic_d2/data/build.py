@@ -19,6 +19,7 @@ from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset
 
+from ..ranges import check_ranges
 from .benchmarks.mapper import FewShotMapper
 from .episode_mapper import EPISODE_MAPPER_REGISTRY
 from .episodes import generator, one_shot_episodes
@@ -85,6 +86,7 @@ class MixedMapper:
 
 
 def _training_mappers(cfg):
+    check_ranges(cfg, "INPUT")
     datasets = cfg.DATASETS.TRAIN
     names = cfg.DATASETS.EPISODE_MAPPERS or ("semantic",) * len(datasets)
     draws = cfg.DATASETS.DRAW or (cfg.INPUT.SEMANTIC.DRAW,) * len(datasets)

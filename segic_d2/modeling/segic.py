@@ -12,6 +12,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
 from torch import nn
 
+from ..ranges import check_ranges
 from .backbone.weights import load_backbone_weights
 from .context import Context, Queries
 from .feature_memory import FeatureMemory
@@ -120,6 +121,7 @@ class SegIC(nn.Module):
     @classmethod
     def from_config(cls, cfg):
         m = cfg.MODEL.SEGIC
+        check_ranges(cfg, "MODEL")
         checks = (
             ("MODEL.SEGIC.MASK_POOLING", m.MASK_POOLING, ("area", "center")),
             ("MODEL.SEGIC.EMPTY_MASK", m.EMPTY_MASK, ("no_shot", "zero")),
