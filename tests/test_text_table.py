@@ -154,6 +154,16 @@ def test_the_tool_fails_in_one_line(tool, tmp_path, capsys):
     assert "'table', which computes nothing" in capsys.readouterr().err
 
 
+def test_a_tower_whose_weights_cannot_be_had_is_one_line_too(tool, tmp_path, capsys):
+    pytest.importorskip("open_clip")
+    path, missing = tmp_path / "t.safetensors", str(tmp_path / "tower.pt")
+    args = ["--config-file", "segic_demo.yaml", "--output", str(path), "--opts"]
+    assert tool.main([*args, "MODEL.SEGIC.TEXT.WEIGHTS", missing]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: MODEL.SEGIC.TEXT.WEIGHTS {missing!r}: could not load ViT-L-14")
+    assert "place the file on this machine" in error and not path.exists()
+
+
 def test_training_with_a_table_loads_no_tower(tool, tmp_path, asked):
     """Steps on both tasks, of equal losses with the encoder and with its table; and the error."""
     name, path = toy.coco(tmp_path), str(tmp_path / "t.safetensors")

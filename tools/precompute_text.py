@@ -38,7 +38,8 @@ def precompute(args):
 
     Raises:
         ValueError: no place for the table, a config without an encoder that computes, or a dataset
-            or table that cannot be used; ImportError: open_clip is missing.
+            or table that cannot be used; ImportError: open_clip is missing; RuntimeError: its
+            weights are.
     """
     cfg = load_config(args.config_file, args.opts)
     output = args.output or cfg.MODEL.SEGIC.TEXT.TABLE
@@ -69,7 +70,7 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     try:
         precompute(args)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

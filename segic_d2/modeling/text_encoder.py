@@ -103,6 +103,9 @@ class OpenClipTextEncoder:
         model: open_clip model name.
         weights: pretrained tag or a local file; "" leaves the tower random (tests only).
         dim: expected length of a vector.
+
+    Encoding raises ImportError without open_clip, ValueError for a model that is none or has
+    another ``dim``, and RuntimeError, naming the key, where its weights cannot be had.
     """
 
     def __init__(self, model, weights, dim):
@@ -121,7 +124,15 @@ class OpenClipTextEncoder:
             ) from e
         if self.model_name not in open_clip.list_models():
             raise ValueError(f"MODEL.SEGIC.TEXT.MODEL {self.model_name!r} is no open_clip model")
-        model = open_clip.create_model(self.model_name, pretrained=self.weights or None)
+        try:
+            model = open_clip.create_model(self.model_name, pretrained=self.weights or None)
+        except Exception as error:  # no network, no access, not cached, a file that is none
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise RuntimeError(
+                f"MODEL.SEGIC.TEXT.WEIGHTS {self.weights!r}: could not load {self.model_name} "
+                f"({type(error).__name__}: {reason}); place the file on this machine and set the "
+                "key to its path, or use a 'table' of precomputed vectors made elsewhere"
+            ) from error
         if not hasattr(model, "ln_final"):
             raise ValueError(f"MODEL.SEGIC.TEXT.MODEL {self.model_name!r} has no CLIP text tower")
         width = model.ln_final.normalized_shape[0]
