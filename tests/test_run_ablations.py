@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from segic_d2.config import load_config
+from segic_d2.modeling.text_encoder import read_text_table, save_text_table
 
 FILE = Path(__file__).resolve().parents[1] / "tools/run_ablations.py"
 SMALL = [
@@ -67,6 +68,16 @@ def test_the_table_goes_on_and_shares_what_the_backbone_saw(tool, tmp_path, monk
     calls.clear()
     tool.main([*arguments, *opts, "SEED", "1", "SOLVER.BASE_LR", "0.002"])
     assert len(calls) == 4
+    # so are another tower's vectors, wherever they lie
+    calls.clear()
+    other = tmp_path / "other.safetensors"
+    texts, vectors, _ = read_text_table(tmp_path / "words.safetensors")
+    save_text_table(other, texts, vectors.flip(0))
+    tool.main([*arguments, "--text-table", str(other), *opts])
+    assert len(calls) == 4
+    calls.clear()
+    tool.main([*arguments, "--text-table", str(other.rename(tmp_path / "moved")), *opts])
+    assert not calls
     for seed, seen in enumerate((40.0, 44.0)):
         file = tmp_path / f"strategies_none-seed{seed}/results.json"
         file.write_text(json.dumps({"seen": seen, "novel": 10.0}))

@@ -32,6 +32,7 @@ from segic_d2.modeling.text_encoder import save_text_table
 from segic_d2.text_table import texts_of
 
 TEST = {"seen": "shapes_seen_coco", "novel": "shapes_novel_coco"}
+WORDS = "words.safetensors"  # in the output folder: vectors of random words
 REVERSION, NEGATIVES = "MODEL.SEGIC.REVERSION.PROB", "MODEL.SEGIC.CROSS_ENTITY.ENABLED"
 DENSE, POINT, VISUAL, META = (f"MODEL.SEGIC.{key}" for key in ("DENSE", "POINT", "VISUAL", "META"))
 
@@ -95,7 +96,7 @@ def configure(args, folder):
     cfg = load_config(args.config_file, [*opts, *args.opts])
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.SEGIC.TEXT.TABLE = args.text_table or str(folder / "words.safetensors")
+    cfg.MODEL.SEGIC.TEXT.TABLE = args.text_table or str(folder / WORDS)
     if not args.text_table:
         texts = texts_of(cfg, [*cfg.DATASETS.TRAIN, *TEST.values()])
         save_text_table(
@@ -129,9 +130,12 @@ def result_file(folder, row, seed):
 
 
 def digest(cfg):
-    """Tells configs apart; where they write does not count."""
+    """Tells configs apart; where they write does not count, and of a text table what it holds."""
     cfg = cfg.clone()
-    cfg.OUTPUT_DIR = cfg.MODEL.SEGIC.TEXT.TABLE = ""
+    table = Path(cfg.MODEL.SEGIC.TEXT.TABLE)
+    own = table == Path(cfg.OUTPUT_DIR).parent / WORDS  # which follows from the rest
+    cfg.MODEL.SEGIC.TEXT.TABLE = "" if own else hashlib.sha256(table.read_bytes()).hexdigest()
+    cfg.OUTPUT_DIR = ""
     return hashlib.sha256(cfg.dump().encode()).hexdigest()[:16]
 
 
