@@ -71,7 +71,7 @@ def add_segic_config(cfg):
     m.CROSS_ENTITY.ENABLED = True  # visual tokens of the other entities as negatives
     m.CROSS_ENTITY.TRAIN_PROB = 0.5  # probability per training image; above 0 on at inference
     m.CROSS_ENTITY.TYPE_ALWAYS = True  # own-type embedding also without crossing; released: False
-    m.BOX_PROMPT_PROB = 0.0  # probability of the ground-truth box in training; released: 0.5
+    m.BOX_PROMPT_PROB = 0.0  # probability < 1 of the true box in training; released: 0.5
 
     m.REVERSION = CN()  # context reversion: the prediction as reference, the references as targets
     m.REVERSION.PROB = 1.0  # probability per training episode
@@ -114,7 +114,7 @@ def add_segic_config(cfg):
     m.TEST.THRESHOLD = 0.0  # a pixel is foreground where its logit is above this
     m.TEST.SCORE = "mask"  # mean foreground probability, or "quality": the estimated IoU (trained)
     m.TEST.MIN_SCORE = 0.0  # an entity with a lower score gets an empty mask; 0: never
-    m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances
+    m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances, propagated_mask
 
     m.INSTANCES = CN()  # one-shot instances: peaks of the propagated mask as prompts
     m.INSTANCES.PER_CLASS = 10  # prompts per class and target, at most
