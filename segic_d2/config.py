@@ -173,6 +173,9 @@ def add_segic_config(cfg):
     cfg.TEST.MASK_SIZE = "original"  # few_shot scores the target's own pixels, or the "network"'s
     cfg.TEST.FIRST_EPISODES = 0  # few_shot: only the first so many of each benchmark; 0: all
     cfg.TEST.SEEN = "auto"  # test classes of training: "auto", or "seen", "unseen", "mixed"
+    cfg.TEST.SAVE_PERIOD = 300.0  # s between saves of an evaluation's progress; 0: never
+    cfg.TEST.DAMAGED = "error"  # damaged data are named before the run; "skip": left out, counted
+    cfg.TEST.VERIFY = "full"  # before the run: read all its files; "exists": look for them; "none"
 
 
 def get_config_file(name):

@@ -21,9 +21,11 @@ from torch.utils.data import Dataset
 
 from ..ranges import check_ranges
 from .benchmarks.mapper import FewShotMapper
+from .damaged import SkipDamaged
 from .episode_mapper import EPISODE_MAPPER_REGISTRY
 from .episodes import generator, one_shot_episodes
 from .index import Source, load_records
+from .verify import known_labels, label_check, report_gaps
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +180,7 @@ def build_one_shot_loader(cfg, dataset_name, cache=None):
         ValueError: if a class has one image and ``DATASETS.SINGLE_IMAGE_CLASSES`` is "error".
     """
     source = Source(dataset_name)
+    report_gaps(dataset_name, source.records)
     index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
     plans = one_shot_episodes(index, cfg.TEST.EPISODES, cfg.TEST.SHOTS, cfg.TEST.SEED)
     mapper = EPISODE_MAPPER_REGISTRY.get("one_shot")(cfg, source)
@@ -228,16 +231,34 @@ def build_target_loader(cfg, dataset_name, cache=None):
         ``image`` (3, H, W), ``height``, ``width`` and the records' own fields.
     """
     records = load_records(dataset_name)
+    report_gaps(dataset_name, records)
     mapper = EPISODE_MAPPER_REGISTRY.get("target")(cfg, None)
     mapper.cache = cache
+    mapper.labels = known_labels(dataset_name)
     return _test_loader(cfg, DatasetFromList(records, copy=False), mapper)
 
 
+class ResumableSampler(InferenceSampler):
+    """Detectron2's: each process its own part, no item twice; from the ``start``-th of it on."""
+
+    start = 0
+
+    def __iter__(self):
+        yield from self._local_indices[self.start :]
+
+    def __len__(self):
+        return max(len(self._local_indices) - self.start, 0)
+
+
 def _test_loader(cfg, dataset, mapper):
-    return build_detection_test_loader(
+    """A test loader that can start anywhere (``sampler.start``) and knows ``items``, ``mapper``."""
+    skip = cfg.TEST.DAMAGED == "skip"
+    loader = build_detection_test_loader(
         dataset,
-        mapper=mapper,
-        sampler=InferenceSampler(len(dataset)),
+        mapper=SkipDamaged(mapper, label_check(mapper)) if skip else mapper,
+        sampler=ResumableSampler(len(dataset)),
         batch_size=cfg.TEST.BATCH_SIZE,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
+    loader.items, loader.mapper = dataset, mapper
+    return loader

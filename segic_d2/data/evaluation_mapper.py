@@ -6,6 +6,7 @@ from .augmentation import plain_augmentations
 from .episode_mapper import EPISODE_MAPPER_REGISTRY, EpisodeMapper
 from .episodes import derive_seed
 from .picture import Picture
+from .verify import record_files
 
 
 @EPISODE_MAPPER_REGISTRY.register()
@@ -44,6 +45,11 @@ class OneShotMapper(EpisodeMapper):
             episode["gt_ignore"] = torch.from_numpy(ignore)
         return episode
 
+    def files(self, plan):
+        """The files behind an episode, see ``verify.py``."""
+        for image in (plan["target"], *plan["references"]):
+            yield from record_files(self.records[image])
+
 
 class TargetMapper:
     """A dataset dict → the same dict with its picture, for Detectron2's stock evaluators.
@@ -55,6 +61,7 @@ class TargetMapper:
     """
 
     cache = None  # as in EpisodeMapper
+    labels = None  # values that label maps may hold, which the evaluator reads; None: any
 
     def __init__(self, cfg, source=None):
         self.plain = plain_augmentations(cfg)
@@ -71,3 +78,7 @@ class TargetMapper:
         view = picture.view(picture.draw(self.plain, 0), recurs=True)
         rest = {k: v for k, v in record.items() if k != "annotations"}
         return {**rest, **view, "height": height, "width": width}
+
+    def files(self, record):
+        """The files of a target and of its ground truth, see ``verify.py``."""
+        return record_files(record, self.labels)

@@ -3,6 +3,7 @@
 import numpy as np
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
+from .damaged import Damaged, one_line, report
 from .datasets import load_lvis, register_by_name
 from .episodes import ClassIndex
 from .label_cache import label_values
@@ -94,7 +95,7 @@ class Source:
         maps = [r["sem_seg_file_name"] for r in records if record_form(r) == "sem_seg"]
         values = dict(zip(maps, label_values(maps), strict=True)) if maps else {}
         hidden = background_ids(self.name, self.names)
-        presence = []
+        presence, faults = [], {}
         for record in records:
             form = record_form(record)
             if form == "coco":
@@ -102,15 +103,18 @@ class Source:
             elif form == "folder":
                 classes = {record["category_id"]}
             else:
-                classes = set(values[record["sem_seg_file_name"]]) - {ignored}
+                classes = set(values[record["sem_seg_file_name"]] or ()) - {ignored}
             classes = sorted(classes - hidden)
             if classes and not 0 <= classes[0] <= classes[-1] < len(self.names):
                 file = record.get("sem_seg_file_name") or record["file_name"]
-                raise ValueError(
+                faults[file] = ValueError(
                     f"dataset {self.name!r}: {file} shows the ids {classes}, but the dataset has "
                     f"{len(self.names)} classes (0 to {len(self.names) - 1}) and ignores {ignored}"
                 )
+                classes = []  # where damaged data are left out: never drawn
             presence.append(classes)
+        damaged = [Damaged(str(file), one_line(error)) for file, error in faults.items()]
+        report(damaged, list(faults.values()))
         return presence
 
     def class_index(self, single_image="error"):

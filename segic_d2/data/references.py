@@ -1,7 +1,9 @@
 """References of all classes of a dataset, for evaluation with one fixed context."""
 
 import logging
+from itertools import islice
 
+from .damaged import ERRORS, Damaged, one_line, report
 from .episodes import generator
 from .evaluation_mapper import OneShotMapper
 from .index import Source, background_ids, class_names, load_records
@@ -56,9 +58,21 @@ def load_references(cfg, dataset_names, target_dataset=None, cache=None):
     references, names = [], {}
     for class_id, pool in pools.items():
         rng = generator(cfg.TEST.SEED, class_id)
-        for pick in rng.permutation(len(pool))[: cfg.TEST.SHOTS]:
-            number, image, own_id = pool[pick]
-            reference = mappers[number].plain_reference(image, own_id)
+        order = iter(rng.permutation(len(pool)))
+        for reference in islice(_readable(mappers, pool, order), cfg.TEST.SHOTS):
             references.append({**reference, "entity_ids": [class_id]})
             names[class_id] = target_names[class_id]
     return references, names
+
+
+def _readable(mappers, pool, order):
+    """References of a class in an order; a damaged one is reported (``damaged.py``)."""
+    for pick in order:
+        number, image, own_id = pool[pick]
+        try:
+            reference = mappers[number].plain_reference(image, own_id)
+        except ERRORS as error:
+            file = mappers[number].records[image]["file_name"]
+            report([Damaged(file, one_line(error))], [error])
+        else:
+            yield reference

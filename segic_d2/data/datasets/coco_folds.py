@@ -40,7 +40,9 @@ def register_fold(name, base, side, fold):
     keep = novel if side == "novel" else set(range(CLASSES)) - novel
     DatasetCatalog.register(name, lambda: _load(name, base, keep))
     names = MetadataCatalog.get("coco_2017_train").thing_classes
-    MetadataCatalog.get(name).set(base=base, thing_classes=names, evaluator_type="one_shot")
+    metadata = MetadataCatalog.get(name)
+    metadata.set(base=base, thing_classes=names, evaluator_type="one_shot")
+    metadata.set(kept_classes=sorted(keep))
 
 
 def _load(name, base, keep):

@@ -16,6 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
+from ..damaged import Damaged, one_line, report
 from ..image_io import IMAGE_SUFFIXES
 from ..label_cache import label_values
 from .coco_folds import NAME as FOLD_NAME
@@ -129,15 +130,22 @@ def pair_files(folder):
             raise ValueError(f"{[str(f) for f in images]} are images for one mask {mask}")
         masks.add(mask)
         pairs.append((images[0], mask))
-    alone = sorted(set(files) - masks - {image for image, _ in pairs})
-    if alone:
-        stem = alone[0].stem.removesuffix("_mask")
-        what = "mask without an image" if alone[0].stem != stem else "image without a mask"
-        raise FileNotFoundError(
-            f"{what}: {alone[0]}; expected an image {stem}.jpg (or another format) and its mask "
+    errors = {}
+    for file in sorted(set(files) - masks - {image for image, _ in pairs}):
+        stem = file.stem.removesuffix("_mask")
+        what = "mask without an image" if file.stem != stem else "image without a mask"
+        errors[file] = FileNotFoundError(
+            f"{what}: {file}; expected an image {stem}.jpg (or another format) and its mask "
             f"{stem}.png or {stem}_mask.png in one folder"
         )
+    _report(errors)
     return sorted(pairs)
+
+
+def _report(errors):
+    """Raise what is wrong with files, or leave them out (``damaged.py``): dict file → error."""
+    damaged = [Damaged(str(file), one_line(error)) for file, error in errors.items()]
+    report(damaged, list(errors.values()))
 
 
 def load_classes(name, folders):
@@ -146,7 +154,8 @@ def load_classes(name, folders):
     for class_id, folder in enumerate(folders):
         pairs = pair_files(folder)
         if not pairs:
-            raise ValueError(f"dataset {name!r}: no images in class folder {folder}")
+            error = ValueError(f"dataset {name!r}: no images in class folder {folder}")
+            _report({folder: error})
         for image, mask in pairs:
             records.append(
                 {
@@ -166,18 +175,23 @@ def _load_label_maps(name, root):
     masks = {f.stem: f for f in _images(root / "masks")}
     if not images:
         raise ValueError(f"dataset {name!r}: no images in {root / 'images'}")
+    errors = {}
     for stem in sorted(images.keys() ^ masks.keys()):
         if stem in images:
-            raise FileNotFoundError(
-                f"image without a mask: {images[stem]}; expected {root / 'masks' / stem}.png"
+            file = images.pop(stem)
+            errors[file] = FileNotFoundError(
+                f"image without a mask: {file}; expected {root / 'masks' / stem}.png"
             )
-        raise FileNotFoundError(f"mask without an image: {masks[stem]}")
+        else:
+            file = masks.pop(stem)
+            errors[file] = FileNotFoundError(f"mask without an image: {file}")
+    _report(errors)
     named = _read_classes(root / "classes.txt")
     if named is None:
-        values = {v for vs in label_values([masks[s] for s in sorted(masks)]) for v in vs}
+        values = {v for vs in label_values([masks[s] for s in sorted(masks)]) for v in vs or ()}
         named = {v: f"class {v}" for v in values - {BACKGROUND, IGNORED}}
     else:
-        _check_named(masks, named, root)
+        images = {s: images[s] for s in _check_named(masks, named, root)}
     named[BACKGROUND] = "background"
     classes = [named.get(i, f"class {i}") for i in range(max(named) + 1)]
     _set_default(
@@ -194,13 +208,20 @@ def _load_label_maps(name, root):
 
 
 def _check_named(masks, named, root):
-    files = [masks[s] for s in sorted(masks)]
-    for file, values in zip(files, label_values(files), strict=True):
-        unknown = set(values) - set(named) - {BACKGROUND, IGNORED}
+    """Stems of the maps whose ids ``classes.txt`` names; the others are reported."""
+    stems, errors = sorted(masks), {}
+    good = []
+    for stem, values in zip(stems, label_values([masks[s] for s in stems]), strict=True):
+        unknown = set(values or ()) - set(named) - {BACKGROUND, IGNORED}
         if unknown:
-            raise ValueError(
-                f"{file} shows the id {min(unknown)}, which {root / 'classes.txt'} does not name"
+            errors[masks[stem]] = ValueError(
+                f"{masks[stem]} shows the id {min(unknown)}, which {root / 'classes.txt'} does not "
+                "name"
             )
+        elif values is not None:
+            good.append(stem)
+    _report(errors)
+    return good
 
 
 def _read_classes(file):
