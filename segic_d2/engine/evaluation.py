@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections import OrderedDict
+from functools import partial
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import print_csv_format
@@ -16,6 +17,7 @@ from ..data.index import background_ids
 from ..evaluation import OneShotEvaluator, build_coco_evaluator, build_sem_seg_evaluator
 from .feature_cache import open_feature_cache
 from .inference import run_inference
+from .skipped import evaluate_without_damaged
 
 EVALUATION_REGISTRY = Registry("EVALUATION")
 EVALUATION_REGISTRY.__doc__ = """
@@ -35,7 +37,8 @@ def evaluate(cfg, model, dataset_name):
         # the name may hold a path ("folder:/data/x"): no part of it may lead out of the folder
         safe = re.sub(r"[^\w-]+", "_", dataset_name).strip("_")
         folder = os.path.join(cfg.OUTPUT_DIR, "inference", safe, name)
-        found = EVALUATION_REGISTRY.get(name)(cfg, model, dataset_name, folder)
+        run = partial(EVALUATION_REGISTRY.get(name), cfg, model, dataset_name, folder)
+        found = evaluate_without_damaged(cfg, dataset_name, folder, run)
         if comm.is_main_process():
             logging.getLogger(__name__).info(f"{name} on {dataset_name}:")
             print_csv_format(found)

@@ -6,6 +6,7 @@ the episodes were split over processes.
 
 import itertools
 
+import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -54,6 +55,24 @@ class EpisodeCounts(DatasetEvaluator):
                 (int(e["id"]), self.count(m.cpu()[known], t.cpu()[known]))
                 for e, m, t in zip(x["entities"], maps, truth, strict=True)
             ]
+
+    def state_dict(self):
+        """All counts so far, as arrays."""
+        rows = [(n, c, v) for n, entities in self._counts.items() for c, v in entities]
+        episodes, classes, counts = zip(*rows, strict=True) if rows else ((), (), ())
+        return {
+            "all_episodes": np.array(list(self._counts)),  # also those without entities
+            "episodes": np.array(episodes),
+            "classes": np.array(classes, dtype=np.int64),
+            "counts": np.array(counts),
+        }
+
+    def load_state_dict(self, state):
+        """Go on from the counts of :meth:`state_dict`."""
+        self._counts = {n: [] for n in state["all_episodes"].tolist()}
+        rows = state["episodes"].tolist(), state["classes"].tolist(), state["counts"]
+        for episode, class_id, counts in zip(*rows, strict=True):
+            self._counts[episode].append((class_id, counts))
 
     def gather(self):
         """{class id: summed counts} over all processes; None on all but the main one."""
