@@ -31,9 +31,6 @@ class Damaged:
     reason: str
     image_id: object = None
 
-    def as_dict(self):
-        return {"item": self.item, "reason": self.reason}
-
 
 @contextlib.contextmanager
 def leaving_out():

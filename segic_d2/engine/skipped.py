@@ -15,8 +15,8 @@ def evaluate_without_damaged(cfg, dataset_name, folder, evaluation):
     """Run an evaluation under the policy of ``TEST.DAMAGED``.
 
     With "skip" what was left out is counted as the metric ``skipped`` of each task, where there is
-    any, and stands in ``<folder>/results.json`` under "skipped"; an evaluation that writes no such
-    file gets one.
+    any, and stands in ``<folder>/results.json`` under "skipped", one text per item; an evaluation
+    that writes no such file gets one.
 
     Args:
         cfg: config.
@@ -43,13 +43,13 @@ def evaluate_without_damaged(cfg, dataset_name, folder, evaluation):
             if found and cfg.TEST.DAMAGED == "error":
                 raise DamagedDataError(message(list(found.values()))) from error
             raise
-    skipped = [damage.as_dict() for damage in found.values()]
+    skipped = [f"{damage.item}: {damage.reason}" for damage in found.values()]
     if skipped and cfg.TEST.DAMAGED == "error":
         raise DamagedDataError(message(list(found.values())))
     if not comm.is_main_process():
         return results
     if skipped:
-        named = "; ".join(f"{s['item']} ({s['reason']})" for s in skipped[:NAMED])
+        named = "; ".join(skipped[:NAMED])
         more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
         logger.warning("left out %d damaged items: %s%s", len(skipped), named, more)
         for metrics in results.values():
