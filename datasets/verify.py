@@ -1,0 +1,41 @@
+#!/usr/bin/env python
+"""Is a data set whole and where it belongs? Says exactly what is missing.
+
+python datasets/verify.py coco20i [ade20k150 …] [--root DIR] [--full]
+
+Exit status: 0 all there, 1 something is missing, 2 no such data set.
+"""
+
+import argparse
+import os
+import sys
+
+from segic_d2.data.verify_trees import known_sets, verify_tree
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description="Says what a data set lacks.", epilog=f"data sets: {', '.join(known_sets())}"
+    )
+    parser.add_argument("names", nargs="+", metavar="DATASET", help="or: all")
+    root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+    parser.add_argument("--root", default=root, help="default: $DETECTRON2_DATASETS or ./datasets")
+    parser.add_argument("--full", action="store_true", help="also read every file; takes long")
+    args = parser.parse_args(arguments)
+    names = known_sets() if "all" in args.names else args.names
+    for name in set(names) - set(known_sets()):
+        parser.error(f"no data set {name!r}; there are: {', '.join(known_sets())}")
+    incomplete = False
+    for name in names:
+        missing, fine = verify_tree(name, args.root, args.full)
+        incomplete |= bool(missing)
+        print(f"{name}: {f'{len(missing)} things missing' if missing else 'complete'}")
+        for line in missing:
+            print(f"  missing: {line}")
+        for line in fine:
+            print(f"  ok: {line}" if not line.startswith("optional") else f"  {line}")
+    return int(incomplete)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
