@@ -260,5 +260,6 @@ def _test_loader(cfg, dataset, mapper):
         batch_size=cfg.TEST.BATCH_SIZE,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
+    loader.sampler._local_indices = _whole_batches(len(dataset), cfg.TEST.BATCH_SIZE)
     loader.items, loader.mapper = dataset, mapper
     return loader
