@@ -38,8 +38,9 @@ class Part:
         return (self.path,) if isinstance(self.path, str) else tuple(self.path)
 
 
-def _under(folder, names):
-    return tuple(f"{folder}/{name}" for name in names)
+def _under(folder, first, names):
+    """All places of a list below a folder, the one that datasets/README.md shows first."""
+    return tuple(f"{folder}/{name}" for name in dict.fromkeys((first, *names)))
 
 
 def _coco_images(split, count):
@@ -48,7 +49,9 @@ def _coco_images(split, count):
 
 VAL2014, TRAIN2014 = _coco_images("val2014", 40504), _coco_images("train2014", 82783)
 VAL2017, TRAIN2017 = _coco_images("val2017", 5000), _coco_images("train2017", 118287)
-FSS_CLASSES = Part(_under("FSS-1000", FSS_LISTS), entries=240, why="HSNet's data/splits/fss")
+FSS_CLASSES = Part(
+    _under("FSS-1000", "splits/test.txt", FSS_LISTS), entries=240, why="HSNet's data/splits/fss"
+)
 COCO_LISTS = (26052, 15305, 13138, 12640)  # distinct validation images per fold
 PASCAL_LISTS = (346, 451, 725, 346)  # lines per fold
 VOC2010 = "VOCdevkit/VOC2010"
@@ -88,7 +91,11 @@ TREES = {
     "coco20i": [
         VAL2014,
         *(
-            Part(_under("coco", coco20i_lists(f)), entries=n, why="HSNet's data/splits/coco")
+            Part(
+                _under("coco", f"splits/coco/val/fold{f}.pkl", coco20i_lists(f)),
+                entries=n,
+                why="HSNet's data/splits/coco",
+            )
             for f, n in enumerate(COCO_LISTS)
         ),
         Part("coco/annotations/val2014", "*.png", why="label maps, linked from HSNet's page"),
@@ -97,7 +104,11 @@ TREES = {
         Part("VOC2012/JPEGImages", "*.jpg"),
         Part("VOC2012/SegmentationClassAug", "*.png", why="linked from HSNet's page"),
         *(
-            Part(_under("VOC2012", pascal5i_lists(f)), entries=n, why="HSNet's data/splits/pascal")
+            Part(
+                _under("VOC2012", f"splits/pascal/val/fold{f}.txt", pascal5i_lists(f)),
+                entries=n,
+                why="HSNet's data/splits/pascal",
+            )
             for f, n in enumerate(PASCAL_LISTS)
         ),
     ],

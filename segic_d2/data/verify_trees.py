@@ -41,15 +41,14 @@ def verify_tree(name, root, full=False):
         target = fine if part.optional else missing
         target += [f"{'optional: ' * part.optional}{text}{why}" for text in faults]
         fine += [] if faults else there
-    return missing, fine
+    return list(dict.fromkeys(missing)), list(dict.fromkeys(fine))
 
 
 def _verify_part(part, root, full):
     path = _first(root, part.paths, part.pattern)
     if path is None:
         what = "folder" if part.pattern else "file"
-        others = ", ".join(str(root / p) for p in part.paths[1:])
-        return [f"no {what} {root / part.paths[0]}" + (f", nor {others}" if others else "")], []
+        return [f"no {what} {root / part.paths[0]}{_others(root, part.paths[1:])}"], []
     if not part.pattern:
         return _verify_file(part, path, full)
     if part.lists:
@@ -57,6 +56,12 @@ def _verify_part(part, root, full):
     files = sorted(path.glob(part.pattern))
     faults = _wrong_count(f"{path}/{part.pattern}", len(files), part.count)
     return faults + (_read(files) if full else []), [f"{path}/{part.pattern}: {len(files)}"]
+
+
+def _others(root, paths):
+    if len(paths) > 2:
+        return f", nor one of the {len(paths)} other places that are searched"
+    return "".join(f", nor {root / path}" for path in paths)
 
 
 def _first(root, paths, folder):

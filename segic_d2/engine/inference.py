@@ -60,9 +60,8 @@ def run_inference(cfg, model, loader, evaluator, output_dir):
     if run.path:
         comm.synchronize()  # the others' files are needed until the main process has its results
         run.path.unlink(missing_ok=True)
-        if comm.is_main_process():  # and those of a run with more processes
-            for file in run.path.parent.glob("progress-*.npz*"):
-                file.unlink(missing_ok=True)
+        if comm.is_main_process():  # and those of an earlier run with more processes
+            progress.remove_others(run.path)
     return results
 
 

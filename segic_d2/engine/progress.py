@@ -25,6 +25,13 @@ def progress_file(output_dir):
     return Path(output_dir) / f"progress-{comm.get_rank()}.npz"
 
 
+def remove_others(path):
+    """Remove what processes left that this run does not have; beside a progress file."""
+    for file in path.parent.glob("progress-*.npz*"):
+        if int(file.name.split("-")[1].split(".")[0]) >= comm.get_world_size():
+            file.unlink(missing_ok=True)
+
+
 def write(path, entries):
     """Write arrays and JSON values under their names, whole or not at all; no code is in the file.
 

@@ -110,6 +110,13 @@ def test_progress_of_another_evaluation_is_not_used(root, tmp_path, caplog, othe
     )
 
 
+def test_what_more_processes_left_goes_too(root, tmp_path):
+    for name in ("progress-3.npz", "progress-12.npz.part", "results.txt"):
+        (tmp_path / name).touch()
+    run("one_shot", root, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["results.txt"]
+
+
 def test_keys_that_change_no_result_do_not_matter(root, tmp_path):
     with pytest.raises(RuntimeError):
         run("one_shot", root, tmp_path, fail_at=2)
@@ -169,6 +176,7 @@ def in_a_process(root, folder):
         except RuntimeError:
             comm.synchronize()
         again, rest = run(kind, root, f"{folder}/{kind}")
+        comm.synchronize()  # each removes its own file
         left = [file.name for file in Path(folder, kind).glob("progress*")]
         found[kind] = str(whole), model.seen, str(again), rest.seen, left
         comm.synchronize()
