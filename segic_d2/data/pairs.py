@@ -7,6 +7,7 @@ from .augmentation import plain_augmentations
 from .build import _test_loader
 from .index import load_records
 from .picture import Picture
+from .verify import File
 
 
 class PairMapper:
@@ -39,6 +40,12 @@ class PairMapper:
             "target_keypoints": torch.tensor(record["keypoints"], dtype=torch.float64),
             "box": torch.tensor(record["box"], dtype=torch.float64),
         }
+
+    def files(self, item):
+        """The pictures of a pair, see ``verify.py``: far fewer than pairs."""
+        _, record = item
+        for key in ("source_file_name", "file_name"):
+            yield File(record[key], "image")
 
     def _view(self, file_name):
         picture = Picture(file_name, self.cache)

@@ -7,6 +7,7 @@ import torch
 from detectron2.modeling import build_model
 
 from segic_d2.data import check_data
+from segic_d2.data.damaged import DamagedDataError
 from segic_d2.data.datasets.spair import load_spair
 from segic_d2.data.pairs import PairMapper, build_pair_loader
 from segic_d2.engine import EpisodeTrainer
@@ -92,3 +93,14 @@ def test_what_is_missing_or_wrong_is_named(data):
     (data / "Layout/large/test.txt").unlink()
     with pytest.raises(FileNotFoundError, match="dataset 'x': no file .*test.txt"):
         load_spair("x", data, "test")
+
+
+def test_a_damaged_picture_is_named_once_before_the_run_or_its_pairs_are_left_out(data, tmp_path):
+    picture = next((data / "JPEGImages/aeroplane").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes()[:-60])
+    with pytest.raises(DamagedDataError) as error:
+        run(tmp_path / "a")
+    assert str(error.value).count(picture.name) == 1
+    result, _ = run(tmp_path / "b", "TEST.DAMAGED", "skip")
+    metrics = result["pck-spair71k_test"]
+    assert metrics["pairs"] == 8 and metrics["skipped"] == 4  # of 3 pictures, 2 remain
