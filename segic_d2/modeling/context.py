@@ -27,6 +27,7 @@ class Context:
         names: N names or None.
         task: "semantic" or "instance".
         fingerprint: what the vectors depend on; see ``SegIC.fingerprint``. Empty: not checked.
+        about: where the references come from, as JSON can hold it; for whoever made the context.
     """
 
     prototypes: torch.Tensor
@@ -37,6 +38,7 @@ class Context:
     names: list
     task: str = "semantic"
     fingerprint: dict = field(default_factory=dict)
+    about: dict = field(default_factory=dict)
 
     def __len__(self):
         return len(self.ids)
@@ -70,6 +72,22 @@ class Context:
             **{name: all_of(name) for name in contexts[0]._tensors()},
         )
 
+    def take(self, rows, shots=None):
+        """Some of the entities, in the order of ``rows``.
+
+        Args:
+            rows: int64 (n,) or list.
+            shots: bool (N, K), those that remain; None: all. ``rows`` names none without any.
+        """
+        rows = torch.as_tensor(rows, dtype=torch.long, device=self.shots.device)
+        kept = self if shots is None else replace(self, shots=self.shots & shots)
+        return replace(
+            self,
+            ids=[self.ids[i] for i in rows.tolist()],
+            names=[self.names[i] for i in rows.tolist()],
+            **{k: v[rows] for k, v in kept._tensors().items()},
+        )
+
     def mean_unit(self, released=False, eps=1e-8):
         """One vector per entity for the propagated mask, (N, C): the mean over its shots.
 
@@ -96,7 +114,7 @@ class Context:
 
     def save(self, path):
         """Write the context to a .safetensors file of a few KB per entity."""
-        about = {k: getattr(self, k) for k in ("ids", "names", "task", "fingerprint")}
+        about = {k: getattr(self, k) for k in ("ids", "names", "task", "fingerprint", "about")}
         tensors = {k: v.detach().cpu().contiguous() for k, v in self._tensors().items()}
         data = save(tensors, metadata={"segic_d2.context": json.dumps(about)})
         Path(path).write_bytes(data)  # save_file would hide it from everyone else

@@ -186,7 +186,6 @@ class InContextMaskHead(nn.Module):
         """
         image = self.neck(features)  # (B, W, g, g)
         maps = self.propagate(features, queries)  # (M, r, r)
-        tokens, token_mask = self.context_tokens(queries, crossing)  # (M, T, W)
         decode = self.decoding(image)
         outputs = []
         if not chunk:
@@ -194,7 +193,10 @@ class InContextMaskHead(nn.Module):
         for rows in torch.arange(len(queries), device=features.device).split(chunk):
             index = queries.image_index[rows]
             full = self.to_canvas(maps[rows])  # (M', S, S), only where it is needed
-            prompts, mask = [tokens[rows]], [token_mask[rows]]
+            # chunk by chunk: of M classes of an image, crossed, they are (M, M·K, W)
+            part = () if len(rows) == len(queries) else (rows,)
+            tokens, exists = self.context_tokens(queries, crossing, *part)
+            prompts, mask = [tokens], [exists]
             if self.point:
                 on = maps[rows] if self.points_on == "grid" else full
                 valid = self.valid_positions(image_sizes, on)[index]
@@ -301,50 +303,57 @@ class InContextMaskHead(nn.Module):
             exists = torch.stack([torch.ones_like(boxed), boxed], 1)  # the padding is one token
         return torch.cat(tokens, 1), torch.cat([torch.ones_like(found), exists], 1)
 
-    def context_tokens(self, queries, crossing):
+    def context_tokens(self, queries, crossing, rows=None):
         """Text and visual tokens of each entity, in this order.
 
+        Args:
+            rows: int64 (M',), the entities whose tokens are wanted; None: all, M' = M.
+
         Returns:
-            float (M, T, W) and bool (M, T), which tokens exist. With crossing, T covers the visual
+            float (M', T, W) and bool (M', T), which tokens exist. With crossing, T covers the visual
             tokens of all entities of the image, in their order, told apart by a type embedding.
 
         Raises:
             ValueError: the meta instruction is on and the contexts carry no text vectors.
         """
-        count = len(queries)
+        part = () if rows is None else (rows,)
+        count = len(queries if rows is None else rows)
         tokens = [self.neck[0].weight.new_zeros(count, 0, self.neck[0].out_channels)]
         exists = [queries.shots.new_zeros(count, 0)]
         if self.meta:
             if queries.meta is None:
                 raise ValueError("MODEL.SEGIC.META is on but the context has no text vectors")
-            tokens.append(self.prompt_proj(queries.meta)[:, None])
+            text = self.prompt_proj(queries.meta)[:, None]
+            tokens.append(text if rows is None else text[rows])
             exists.append(queries.shots.new_ones(count, 1))
         if self.visual:
             own = self.inst_proj(queries.prototypes)  # (M, K, W)
             visual = self._crossed_tokens if crossing.any() else self._own_tokens
-            token, mask = visual(own, queries, crossing)
+            token, mask = visual(own, queries, crossing, *part)
             tokens.append(token)
             exists.append(mask)
         return torch.cat(tokens, 1), torch.cat(exists, 1)
 
-    def _own_tokens(self, own, queries, crossing):
+    def _own_tokens(self, own, queries, crossing, wanted=slice(None)):
         typed = own + self.inst_type_embed.weight[OWN] if self.type_always else own
-        return typed, queries.shots
+        return typed[wanted], queries.shots[wanted]
 
-    def _crossed_tokens(self, own, queries, crossing):
-        """Visual tokens of all entities of the image for each of them, (M, Nmax·K, W)."""
-        index, most = queries.image_index, max(queries.counts)
+    def _crossed_tokens(self, own, queries, crossing, wanted=None):
+        """Visual tokens of all entities of the image for the wanted ones, (M', Nmax·K, W)."""
+        if wanted is None:
+            wanted = torch.arange(len(queries), device=queries.image_index.device)
+        index, most = queries.image_index[wanted], max(queries.counts)
         counts = torch.as_tensor(queries.counts, device=index.device)
         first = (counts.cumsum(0) - counts)[index]  # row of the image's first entity
         slot = torch.arange(most, device=index.device)
-        rows = (first[:, None] + slot).clamp(max=len(index) - 1)  # (M, Nmax)
+        rows = (first[:, None] + slot).clamp(max=len(queries) - 1)  # (M', Nmax)
         in_image = slot < counts[index][:, None]
-        is_own = rows == torch.arange(len(index), device=index.device)[:, None]
+        is_own = rows == wanted[:, None]
         cross = crossing[index][:, None]
         shown = in_image & (cross | is_own)
-        type_embed = self.inst_type_embed.weight[is_own.long()]  # (M, Nmax, W)
+        type_embed = self.inst_type_embed.weight[is_own.long()]  # (M', Nmax, W)
         if not self.type_always:
             type_embed = released.untyped_unless_crossing(type_embed, crossing[index])
-        tokens = own[rows] + type_embed[:, :, None]  # (M, Nmax, K, W)
+        tokens = own[rows] + type_embed[:, :, None]  # (M', Nmax, K, W)
         mask = queries.shots[rows] & shown[..., None]
         return tokens.flatten(1, 2), mask.flatten(1, 2)

@@ -111,6 +111,36 @@ def to_label_map(logits, ids, background=0, threshold=0.0):
     return torch.where(best > threshold, labels, background)
 
 
+def merged_labels(logits, ids, canvas, image_size, height, width, *, threshold=0.0, nothing=255):
+    """``to_label_map`` at the target's own size, of low-resolution logits of any number of entities.
+
+    Full-size logits of hundreds of classes are gigabytes. So the running best of each pixel is kept,
+    and they exist for a few entities at a time.
+
+    Args:
+        logits: float (N, r, r) over the canvas.
+        ids: N labels in [0, 65535].
+        canvas, image_size, height, width: see ``resize_to_image``.
+        threshold: an entity takes a pixel only with a logit above it; None: the best always does.
+        nothing: the label where no entity takes the pixel.
+
+    Returns:
+        int32 (height, width); of equal logits the first entity wins.
+    """
+    best = logits.new_full((height, width), -torch.inf if threshold is None else threshold)
+    labels = torch.full((height, width), nothing, dtype=torch.int32, device=logits.device)
+    own = torch.as_tensor(list(ids), dtype=torch.int32, device=logits.device)
+    at_once = max(1, FULL_SIZE_PIXELS // max(canvas * canvas, height * width))
+    for start in range(0, len(logits), at_once):
+        part = slice(start, start + at_once)
+        full = resize_to_image(logits[part], canvas, image_size, height, width)
+        value, index = full.max(0)
+        better = value > best
+        labels = torch.where(better, own[part][index], labels)
+        best = torch.where(better, value, best)
+    return labels
+
+
 def to_instances(masks, scores, classes):
     """Detectron2 Instances of the non-empty masks, for the stock COCOEvaluator.
 
