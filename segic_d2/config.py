@@ -164,7 +164,7 @@ def add_segic_config(cfg):
     cfg.SOLVER.WARMUP_SAMPLES = 0  # samples of the warm-up; 0: SOLVER.WARMUP_ITERS
     cfg.SOLVER.CHECKPOINT_SAMPLES = 0  # samples between checkpoints; 0: SOLVER.CHECKPOINT_PERIOD
     cfg.SOLVER.AMP.DTYPE = "bf16"  # of SOLVER.AMP.ENABLED: "bf16", or "fp16" on a GPU; paper: fp32
-    # any of one_shot, few_shot, sem_seg, coco, coco_instances, lvis_instances, pck
+    # any of one_shot, few_shot, sem_seg, semantic, coco, coco_instances, lvis_instances, pck
     cfg.TEST.EVALUATORS = ("one_shot",)
     cfg.TEST.EPISODES = 1000  # one-shot episodes per dataset
     cfg.TEST.SHOTS = 1  # references per entity at test
@@ -176,6 +176,8 @@ def add_segic_config(cfg):
     cfg.TEST.SAVE_PERIOD = 300.0  # s between saves of an evaluation's progress; 0: never
     cfg.TEST.DAMAGED = "error"  # damaged data are named before the run; "skip": left out, counted
     cfg.TEST.VERIFY = "full"  # before the run: read all its files; "exists": look for them; "none"
+    cfg.TEST.CONTEXT_FILE = ""  # of "semantic": made, then reused; "": one in the output folder
+    cfg.TEST.NO_CLASS = "none"  # pixels below the threshold: "none" (background), or "best" class
 
 
 def get_config_file(name):

@@ -220,10 +220,11 @@ def _whole_batches(number, size):
     return range(start * size, min(stop * size, number))
 
 
-def build_target_loader(cfg, dataset_name, cache=None):
+def build_target_loader(cfg, dataset_name, cache=None, mapper="target"):
     """All images of a dataset without references, for the stock evaluators.
 
     Args:
+        mapper: "target", or "labelled_target", which says which classes each image shows.
         cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
 
     Returns:
@@ -232,10 +233,12 @@ def build_target_loader(cfg, dataset_name, cache=None):
     """
     records = load_records(dataset_name)
     report_gaps(dataset_name, records)
-    mapper = EPISODE_MAPPER_REGISTRY.get("target")(cfg, None)
+    mapper = EPISODE_MAPPER_REGISTRY.get(mapper)(cfg, dataset_name)
     mapper.cache = cache
     mapper.labels = known_labels(dataset_name)
-    return _test_loader(cfg, DatasetFromList(records, copy=False), mapper)
+    loader = _test_loader(cfg, DatasetFromList(records, copy=False), mapper)
+    loader.sampler._local_indices = _whole_batches(len(records), cfg.TEST.BATCH_SIZE)
+    return loader
 
 
 class ResumableSampler(InferenceSampler):

@@ -9,7 +9,7 @@ from .benchmarks import missing_files
 from .datasets import register_by_name
 
 # evaluations that read DATASETS.REFERENCE
-FIXED_REFERENCES = {"sem_seg", "coco", "coco_instances", "lvis_instances"}
+FIXED_REFERENCES = {"sem_seg", "semantic", "coco", "coco_instances", "lvis_instances"}
 
 
 def check_data(cfg, training=True):
@@ -26,7 +26,9 @@ def check_data(cfg, training=True):
     """
     keys = ["TRAIN"] if training else []
     keys += ["TEST"]
-    if cfg.DATASETS.TEST and FIXED_REFERENCES & set(cfg.TEST.EVALUATORS):
+    # a context that was made before replaces the references of "semantic"
+    evaluators = set(cfg.TEST.EVALUATORS) - ({"semantic"} if _kept_context(cfg) else set())
+    if cfg.DATASETS.TEST and FIXED_REFERENCES & evaluators:
         keys += ["REFERENCE" if cfg.DATASETS.REFERENCE else "TRAIN"]
     missing = {}
     for key in keys:
@@ -43,6 +45,10 @@ def check_data(cfg, training=True):
         )
 
 
+def _kept_context(cfg):
+    return bool(cfg.TEST.CONTEXT_FILE) and os.path.isfile(cfg.TEST.CONTEXT_FILE)
+
+
 def _missing(name, key):
     """What a dataset lacks, in a few words; "" where all is there or its places are unknown."""
     register_by_name(name)
@@ -55,9 +61,9 @@ def _missing(name, key):
         return missing_files(metadata.benchmark, metadata.fold)
     if metadata.get("base"):  # a part of another dataset
         return _missing(metadata.base, key)
-    file = metadata.get("json_file")
-    if _is_local(file) and not os.path.isfile(file):
-        return f"no file {file}"
+    for file in map(metadata.get, ("json_file", "class_file")):
+        if _is_local(file) and not os.path.isfile(file):
+            return f"no file {file}"
     for folder in map(metadata.get, ("image_root", "sem_seg_root", "root")):
         if not _is_local(folder):
             continue
@@ -76,6 +82,8 @@ def _is_local(path):
 
 
 def _advice(folder):
-    if "annotations_detectron2" in str(folder):
+    if os.path.join("ADEChallengeData2016", "annotations_detectron2") in str(folder):
         return ", which datasets/prepare_ade20k.py makes"
+    if os.path.join("coco", "semantic_") in str(folder):
+        return ", which datasets/prepare_coco_semantic.py makes"
     return ""

@@ -56,7 +56,8 @@ class Source:
     """A registered dataset as episodes see it.
 
     A class called "background", or the label ``background_label`` of the metadata, is never an
-    entity; the label ``ignore_label`` (default 255) is neither an entity nor background.
+    entity; the label ``ignore_label`` (default 255) is neither an entity nor background. A record
+    may limit with ``only`` (class ids) which classes its picture stands for.
 
     Args:
         name: a name in Detectron2's ``DatasetCatalog``; its records are dataset dicts of any of
@@ -104,7 +105,7 @@ class Source:
                 classes = {record["category_id"]}
             else:
                 classes = set(values[record["sem_seg_file_name"]] or ()) - {ignored}
-            classes = sorted(classes - hidden)
+            classes = sorted((classes & set(record.get("only", classes))) - hidden)
             if classes and not 0 <= classes[0] <= classes[-1] < len(self.names):
                 file = record.get("sem_seg_file_name") or record["file_name"]
                 faults[file] = ValueError(

@@ -1,4 +1,4 @@
-from . import evaluate_instances, evaluate_pck  # noqa: F401
+from . import evaluate_instances, evaluate_pck, evaluate_semantic  # noqa: F401
 from .evaluate_few_shot import mean_over_folds
 from .evaluation import EVALUATION_REGISTRY, FixedContext, evaluate
 from .feature_cache import FeatureCacheHook, open_feature_cache

@@ -1,6 +1,7 @@
 """Evaluators that Detectron2 lacks, and its stock ones set up for episodes."""
 
 from .few_shot import FewShotEvaluator
+from .label_maps import LabelMapEvaluator
 from .one_shot import OneShotEvaluator
 from .pck import PCKEvaluator
 from .stock import build_coco_evaluator, build_lvis_evaluator, build_sem_seg_evaluator
@@ -9,6 +10,7 @@ from .threshold import BestThresholdEvaluator
 __all__ = [
     "BestThresholdEvaluator",
     "FewShotEvaluator",
+    "LabelMapEvaluator",
     "OneShotEvaluator",
     "PCKEvaluator",
     "build_coco_evaluator",

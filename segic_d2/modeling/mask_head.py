@@ -310,8 +310,9 @@ class InContextMaskHead(nn.Module):
             rows: int64 (M',), the entities whose tokens are wanted; None: all, M' = M.
 
         Returns:
-            float (M', T, W) and bool (M', T), which tokens exist. With crossing, T covers the visual
-            tokens of all entities of the image, in their order, told apart by a type embedding.
+            float (M', T, W) and bool (M', T), which tokens exist. With crossing, T covers the
+            visual tokens of all entities of the image, in their order, told apart by a type
+            embedding.
 
         Raises:
             ValueError: the meta instruction is on and the contexts carry no text vectors.

@@ -112,10 +112,10 @@ def to_label_map(logits, ids, background=0, threshold=0.0):
 
 
 def merged_labels(logits, ids, canvas, image_size, height, width, *, threshold=0.0, nothing=255):
-    """``to_label_map`` at the target's own size, of low-resolution logits of any number of entities.
+    """``to_label_map`` at the target's own size, of low-resolution logits of many entities.
 
-    Full-size logits of hundreds of classes are gigabytes. So the running best of each pixel is kept,
-    and they exist for a few entities at a time.
+    Full-size logits of hundreds of classes are gigabytes. So the running best of each pixel is
+    kept, and they exist for a few entities at a time.
 
     Args:
         logits: float (N, r, r) over the canvas.

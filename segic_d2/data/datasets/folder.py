@@ -21,6 +21,7 @@ from ..image_io import IMAGE_SUFFIXES
 from ..label_cache import label_values
 from .coco_folds import NAME as FOLD_NAME
 from .coco_folds import register_fold
+from .synthetic import register_synthetic
 
 BACKGROUND, IGNORED = 0, 255
 
@@ -54,6 +55,7 @@ def register_by_name(name):
     ``folder:ROOT`` is :func:`register_folder_dataset`, ``coco:JSON:IMAGES`` Detectron2's
     ``register_coco_instances``: for example
     ``DATASETS.TRAIN "('folder:/data/mushrooms', 'coco:/data/cells.json:/data/cells')"``.
+    ``synthetic:DATASET:ROOT`` holds generated pictures of a dataset's classes (``synthetic.py``).
     ``NAME@foldF`` and ``NAME@novelF`` are sides of COCO-20i's fold F (``coco_folds.py``).
 
     Raises:
@@ -74,6 +76,11 @@ def register_by_name(name):
         if not annotations or not images:
             raise ValueError(f"dataset {name!r}: expected coco:ANNOTATIONS.json:IMAGE_FOLDER")
         register_coco_instances(name, {}, annotations, images)
+    elif kind == "synthetic":
+        dataset, _, root = place.partition(":")
+        if dataset not in DatasetCatalog or not root:
+            raise ValueError(f"dataset {name!r}: expected synthetic:REGISTERED_DATASET:FOLDER")
+        register_synthetic(name, dataset, root)
 
 
 def load_folder(name, root):

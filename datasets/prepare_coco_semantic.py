@@ -1,0 +1,55 @@
+#!/usr/bin/env python
+"""Write label maps of COCO's 80 things: 0 where none is, 1…80 by class, 255 in crowds (ignored).
+
+python datasets/prepare_coco_semantic.py [val] [train]
+
+Reads coco/annotations/instances_{val,train}2017.json below $DETECTRON2_DATASETS (default
+./datasets) and writes coco/semantic_{val,train}2017/*.png. Evaluation needs val only (5,000 maps).
+Where objects overlap the smaller one is seen. Files that are there stay.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from segic_d2.data.index import load_records
+from segic_d2.data.painting import paint
+
+
+def write(split):
+    """The label maps of a split; returns their folder and how many were written."""
+    records = load_records(f"coco_2017_{split}")
+    images = Path(records[0]["file_name"]).parent
+    folder = images.parent / f"semantic_{split}2017"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for record in records:
+        target = folder / (Path(record["file_name"]).stem + ".png")
+        if not target.is_file():
+            temporary = target.with_suffix(".part")
+            Image.fromarray(paint(record)).save(temporary, "PNG")
+            os.replace(temporary, target)
+            written += 1
+    return folder, written
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("splits", nargs="*", default=["val"], help="val (default), train")
+    for split in parser.parse_args(argv).splits:
+        if split not in ("val", "train"):
+            parser.error(f"{split!r} is neither val nor train")
+        try:
+            folder, written = write(split)
+        except (OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        print(f"{folder}: {written} label maps written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

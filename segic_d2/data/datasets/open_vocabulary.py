@@ -1,0 +1,117 @@
+"""Label maps of A-847, PC-459 and COCO's 80 things, under the names that the benchmarks use.
+
+Looked for below ``$DETECTRON2_DATASETS``; A-847 and PC-459 also below its ``openseg_data``, where
+open-vocabulary projects keep them::
+
+    ADE20K_2021_17_01/images_detectron2/{training,validation}/*.jpg
+    ADE20K_2021_17_01/annotations_detectron2/{training,validation}/*.tif   0…846, 65535 ignored
+    ADE20K_2021_17_01/classes.txt                                          847 names
+    VOCdevkit/VOC2010/JPEGImages/*.jpg
+    VOCdevkit/VOC2010/annotations_detectron2/pc459_{train,val}/*.tif       0…458, 65535 ignored
+    VOCdevkit/VOC2010/pc459_classes.txt                                    459 names
+    coco/{train,val}2017/*.jpg   coco/semantic_{train,val}2017/*.png       0 none, 1…80, 255 ignored
+
+The maps of A-847 and PC-459 are 16-bit and count from 0: label 0 of A-847 is "wall". (The released
+code takes it to count from 1, so that each class gets the next one's pixels.)
+"""
+
+import os
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+
+from .class_list import read_class_list
+
+IGNORED_16_BIT = 65535
+A847, PC459 = 847, 459  # classes
+
+
+def load_label_maps(images, labels, suffix):
+    """Dataset dicts of a folder of label maps, by name.
+
+    Whether their images are there is not asked: that finds who reads them, while Detectron2's
+    load_sem_seg would leave out a label map whose image was lost.
+
+    Raises:
+        FileNotFoundError: naming the folder without label maps.
+    """
+    images, labels = Path(images), Path(labels)
+    files = sorted(labels.glob(f"*{suffix}"))
+    if not files:
+        raise FileNotFoundError(f"no label maps {labels / '*'}{suffix}")
+    return [
+        {"file_name": str(images / f"{f.stem}.jpg"), "sem_seg_file_name": str(f)} for f in files
+    ]
+
+
+def register_label_maps(name, images, labels, class_file, count, first=""):
+    """Register 16-bit label maps whose class names stand in a file; both are read when loaded.
+
+    Args:
+        name: for ``DatasetCatalog``.
+        images, labels: folders of ``*.jpg`` and ``*.tif``, paired by name.
+        class_file: see :func:`~segic_d2.data.datasets.class_list.read_class_list`.
+        count: number of classes.
+        first: name of class 0, where it is known.
+    """
+
+    def load():
+        names = read_class_list(class_file, count, first)
+        MetadataCatalog.get(name).set(stuff_classes=names)
+        return load_label_maps(images, labels, ".tif")
+
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(
+        # of VOC 2010's images half are PC-459's: that others lack a label map is no loss
+        **{"root" if images.endswith("JPEGImages") else "image_root": images},
+        sem_seg_root=labels,
+        class_file=class_file,
+        ignore_label=IGNORED_16_BIT,
+        evaluator_type="sem_seg",
+    )
+
+
+def register_coco_semantic(name, images, labels):
+    """Register 8-bit label maps of COCO's 80 things, as datasets/prepare_coco_semantic.py writes
+    them: 0 is "background"."""
+    DatasetCatalog.register(name, lambda: load_label_maps(images, labels, ".png"))
+    MetadataCatalog.get(name).set(
+        image_root=images,
+        sem_seg_root=labels,
+        stuff_classes=["background", *(c["name"] for c in COCO_CATEGORIES if c["isthing"])],
+        background_label=0,
+        ignore_label=255,
+        evaluator_type="sem_seg",
+    )
+
+
+def register_all_open_vocabulary(root):
+    """Register ``{a847,pc459,coco}_sem_seg_{train,val}`` below a folder of datasets."""
+
+    def below(*parts):
+        openseg = os.path.join(root, "openseg_data", *parts)
+        return openseg if os.path.isdir(openseg) else os.path.join(root, *parts)
+
+    ade, voc = below("ADE20K_2021_17_01"), below("VOCdevkit", "VOC2010")
+    for split, long in (("train", "training"), ("val", "validation")):
+        register_label_maps(
+            f"a847_sem_seg_{split}",
+            os.path.join(ade, "images_detectron2", long),
+            os.path.join(ade, "annotations_detectron2", long),
+            os.path.join(ade, "classes.txt"),
+            A847,
+            first="wall",
+        )
+        register_label_maps(
+            f"pc459_sem_seg_{split}",
+            os.path.join(voc, "JPEGImages"),
+            os.path.join(voc, "annotations_detectron2", f"pc459_{split}"),
+            os.path.join(voc, "pc459_classes.txt"),
+            PC459,
+        )
+        register_coco_semantic(
+            f"coco_sem_seg_{split}",
+            os.path.join(root, "coco", f"{split}2017"),
+            os.path.join(root, "coco", f"semantic_{split}2017"),
+        )

@@ -1,0 +1,70 @@
+"""Generated pictures as references, one per class of another dataset.
+
+The usual layout, k being the number of the class among the dataset's own, from 1 and without its
+background::
+
+    root/images_detectron2/validation/<k>.jpg
+    root/annotations_detectron2/validation/<k>.tif   k where the class is, 0 elsewhere
+"""
+
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+IGNORED_8_BIT, IGNORED_16_BIT = 255, 65535
+
+
+def register_synthetic(name, dataset, root):
+    """Register a folder of generated pictures; it is read when the dataset is first loaded.
+
+    Args:
+        name: for ``DatasetCatalog``.
+        dataset: the registered dataset whose classes they show.
+        root: the folder above.
+
+    Loading raises:
+        FileNotFoundError: naming the folder, or the picture without a label map.
+        ValueError: naming a picture whose name is no number of a class.
+    """
+    DatasetCatalog.register(name, lambda: _load(name, dataset, Path(root)))
+    MetadataCatalog.get(name).set(root=str(root))
+
+
+def _load(name, dataset, root):
+    classes = _classes(dataset)
+    images, labels = (
+        root / f"{kind}_detectron2" / "validation" for kind in ("images", "annotations")
+    )
+    if not images.is_dir():
+        raise FileNotFoundError(f"dataset {name!r}: no folder {images}")
+    records = {}
+    for file in sorted(images.glob("*.jpg")):
+        if not (file.stem.isdigit() and 1 <= int(file.stem) <= len(classes)):
+            raise ValueError(
+                f"{file}: its name is the number of a class of {dataset!r}, 1 to {len(classes)}"
+            )
+        label = labels / f"{file.stem}.tif"
+        if not label.is_file():
+            raise FileNotFoundError(f"image without a label map: {file}; expected {label}")
+        number = int(file.stem)
+        records[number] = {
+            "file_name": str(file),
+            "sem_seg_file_name": str(label),
+            "image_id": number,
+            "only": [number],  # other classes that it may show have pictures of their own
+        }
+    MetadataCatalog.get(name).set(
+        stuff_classes=["background", *classes],
+        background_label=0,
+        ignore_label=IGNORED_8_BIT if len(classes) < IGNORED_8_BIT else IGNORED_16_BIT,
+        evaluator_type="sem_seg",
+    )
+    return [records[number] for number in sorted(records)]
+
+
+def _classes(dataset):
+    metadata = MetadataCatalog.get(dataset)
+    if not metadata.get("stuff_classes"):  # known when it was loaded
+        DatasetCatalog.get(dataset)
+    background = metadata.get("background_label")
+    return [n for i, n in enumerate(metadata.stuff_classes) if i != background]

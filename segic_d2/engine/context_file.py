@@ -1,0 +1,156 @@
+"""The context of all classes of a dataset, made once from references and kept on disk."""
+
+import itertools
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
+
+from ..data import build_reference_loader, plan_references, same_file
+from ..data.index import load_records
+from ..modeling.context import Context
+from .feature_cache import open_feature_cache
+
+logger = logging.getLogger(__name__)
+
+
+def dataset_context(cfg, model, dataset_name, default_file):
+    """A context with up to ``TEST.SHOTS`` references of each class of a dataset.
+
+    The references are drawn with ``TEST.SEED`` from ``DATASETS.REFERENCE``, or ``DATASETS.TRAIN``
+    where that is empty; each picture is encoded once, by one of the processes. Where images to be
+    segmented are among them, each class gets one more, so that ``TEST.SHOTS`` remain in a target
+    that is one of them.
+
+    The context is kept in ``TEST.CONTEXT_FILE``, or else in ``default_file``, and read from there
+    the next time; neither references nor their datasets are needed then. A file that was made with
+    another model, seed, number of shots, dataset or references is made anew, with a line in the
+    log; where ``TEST.CONTEXT_FILE`` names it, it is an error.
+
+    Args:
+        cfg: config.
+        model: ``SegIC``, in any mode.
+        dataset_name: the dataset to be segmented.
+        default_file: path in the output folder.
+
+    Returns:
+        Context; ``about["files"]`` names the reference of each entity and shot.
+
+    Raises:
+        ValueError: a file of ``TEST.CONTEXT_FILE`` that does not fit, or is no context;
+            ``DATASETS.TRAIN`` holds the dataset itself and ``DATASETS.REFERENCE`` is empty; what
+            ``plan_references`` raises.
+    """
+    load_records(dataset_name)  # which fills its metadata
+    about = _about(cfg, dataset_name)
+    file, named = Path(cfg.TEST.CONTEXT_FILE or default_file), bool(cfg.TEST.CONTEXT_FILE)
+    context = None
+    if _everywhere(file.is_file()):
+        try:
+            context = Context.load(file)
+            _check(context, model, about)
+        except ValueError as error:
+            if named:
+                raise ValueError(
+                    f"TEST.CONTEXT_FILE {file} does not fit: {error}. Name another file, or remove "
+                    "it to have it made anew"
+                ) from error
+            logger.info("making %s anew: %s", file, error)
+            context = None
+    if context is None:
+        context = _encoded(cfg, model, dataset_name, about)
+        if comm.is_main_process():
+            _save(context, file)
+    comm.synchronize()
+    return context
+
+
+def _everywhere(found):
+    """Whether all processes found the file."""
+    return all(comm.all_gather(found))
+
+
+def _about(cfg, dataset_name):
+    """What the references depend on, in JSON's types."""
+    sources = list(cfg.DATASETS.REFERENCE)
+    if not sources:
+        sources = list(dict.fromkeys(cfg.DATASETS.TRAIN))
+        if dataset_name in sources:
+            raise ValueError(
+                f"DATASETS.REFERENCE is empty and DATASETS.TRAIN holds {dataset_name!r}, which is "
+                "to be evaluated. To take its references from itself, name it in DATASETS.REFERENCE"
+            )
+    return {
+        "dataset": dataset_name,
+        "classes": list(MetadataCatalog.get(dataset_name).stuff_classes),
+        "references": sources,
+        "shots": cfg.TEST.SHOTS,
+        "seed": cfg.TEST.SEED,
+    }
+
+
+def _check(context, model, about):
+    context.check(model.fingerprint)
+    if not context.fingerprint or "files" not in context.about:
+        raise ValueError("it is no context of a whole dataset")
+    for key, value in about.items():
+        if context.about.get(key) != value:
+            if key == "classes":
+                raise ValueError(f"its classes are not those of {about['dataset']!r}")
+            raise ValueError(f"its {key} is {context.about.get(key)!r}, not {value!r}")
+
+
+def _encoded(cfg, model, dataset_name, about):
+    """The context, made by all processes together."""
+    plan = plan_references(cfg, about["references"], dataset_name, cfg.TEST.SHOTS + 1)
+    targets = {same_file(r["file_name"]) for r in load_records(dataset_name)}
+    among = any(same_file(plan.file(p)) in targets for p in itertools.chain(*plan.picks.values()))
+    shots = cfg.TEST.SHOTS + among  # one to spare
+    plan = replace(plan, picks={c: picks[:shots] for c, picks in plan.picks.items()})
+    loader = build_reference_loader(cfg, plan, shots, open_feature_cache(cfg, model))
+    logger.info(
+        "encoding the references of %d classes of %s, in %d groups",
+        *(len(plan.picks), dataset_name, len(loader.dataset)),
+    )
+    was_training = model.training
+    model.eval()
+    pieces = []
+    for references in loader:
+        names = {i: plan.names[i // shots] for r in references for i in r["entity_ids"]}
+        pieces.append(model.encode_context(references, names).to("cpu"))
+    model.train(was_training)
+    pieces = list(itertools.chain(*comm.all_gather(pieces)))
+    files = [[str(plan.file(p)) for p in picks] for picks in plan.picks.values()]
+    return _joined(pieces, plan, shots, model.fingerprint, {**about, "files": files})
+
+
+def _joined(pieces, plan, shots, fingerprint, about):
+    """One context of N classes, of contexts whose entity c·shots + k is shot k of class c."""
+    first = pieces[0]
+    row_of = {class_id: row for row, class_id in enumerate(plan.picks)}
+    shape = len(row_of), max(map(len, plan.picks.values()))
+    channels = first.prototypes.shape[-1]
+    prototypes, units = (first.prototypes.new_zeros(*shape, channels) for _ in range(2))
+    exists = torch.zeros(shape, dtype=torch.bool)
+    meta = None if first.meta is None else first.meta.new_zeros(len(row_of), first.meta.shape[1])
+    for piece in pieces:
+        rows = torch.tensor([row_of[i // shots] for i in piece.ids])
+        places = rows, torch.tensor([i % shots for i in piece.ids])
+        prototypes[places], units[places] = piece.prototypes[:, 0], piece.unit_prototypes[:, 0]
+        exists[places] = True
+        if meta is not None:
+            meta[rows] = piece.meta
+    ids, names = list(plan.names), list(plan.names.values())
+    return Context(prototypes, units, exists, meta, ids, names, "semantic", fingerprint, about)
+
+
+def _save(context, file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    context.save(part)
+    os.replace(part, file)  # whoever finds it finds all of it
+    logger.info("the context of %d classes is in %s", len(context), file)
