@@ -34,6 +34,8 @@ class LabelMapEvaluator(SemSegEvaluator):
     Classes that could not be asked for are left out, not counted as missed: their pixels are
     ignored in the images concerned, and if that is everywhere they enter no mean.
 
+    There is no boundary IoU, which depends on the numbers of the classes.
+
     Args:
         dataset_name: a registered and loaded dataset of label maps.
         mode: which label map of an output is scored.
@@ -50,6 +52,7 @@ class LabelMapEvaluator(SemSegEvaluator):
         self._hidden = self.never
         self.nothing = self._num_classes
         self._num_classes += 1
+        self._compute_boundary_iou = False
         self._class_names = [*self._class_names, "nothing"]
         if self._contiguous_id_to_dataset_id is not None:
             self._contiguous_id_to_dataset_id[self.nothing] = self._ignore_label

@@ -41,6 +41,27 @@ def test_a_saved_context_is_readable_by_whoever_may_read_new_files(tmp_path):
     assert modes[0] == modes[1]
 
 
+def test_a_saved_context_remembers_what_it_is_about(tmp_path):
+    c = context(about={"files": [["a.jpg"], ["b.jpg", "c.jpg"]], "seed": 3})
+    c.save(tmp_path / "c.safetensors")
+    assert Context.load(tmp_path / "c.safetensors").about == c.about
+    context().save(tmp_path / "c.safetensors")
+    assert Context.load(tmp_path / "c.safetensors").about == {}
+
+
+def test_some_entities_and_some_shots():
+    c = context(3, 2, names=["a", "b", "c"])
+    c.shots = torch.ones(3, 2, dtype=torch.bool)
+    kept = torch.tensor([[True, False], [True, True], [False, True]])
+    part = c.take([2, 0], kept)
+    assert part.ids == [9, 7] and part.names == ["c", "a"] and len(part) == 2
+    assert part.shots.tolist() == [[False, True], [True, False]]
+    torch.testing.assert_close(part.mean_unit()[0], c.unit_prototypes[2, 1])
+    torch.testing.assert_close(part.mean_unit()[1], c.unit_prototypes[0, 0])
+    assert torch.equal(part.meta, c.meta[[2, 0]]) and c.shots.all()
+    assert len(c.take([])) == 0
+
+
 def test_one_entity_takes_a_few_kilobytes(tmp_path):
     context(1, 1).save(tmp_path / "c.safetensors")
     assert os.path.getsize(tmp_path / "c.safetensors") < 8 * 1024

@@ -90,6 +90,31 @@ def test_chunks_do_not_change_the_result(chunk):
     torch.testing.assert_close(part.quality, whole.quality, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("crossing", [[True] * 3, [False] * 3, [True, False, True]])
+def test_tokens_of_some_entities_are_theirs_among_all(crossing):
+    model, crossing = head(), torch.tensor(crossing)
+    q = Queries.from_contexts(queries(3, 1, 2, shots=2))
+    tokens, exists = model.context_tokens(q, crossing)
+    for rows in torch.arange(6).split(4):
+        part = model.context_tokens(q, crossing, rows)
+        assert torch.equal(part[0], tokens[rows]) and torch.equal(part[1], exists[rows])
+
+
+def test_crossed_tokens_of_many_classes_are_never_there_at_once():
+    """They are (N, N·K, W) of the N classes of an image."""
+    model, counts = head(), []
+    crossed = model._crossed_tokens
+
+    def counted(*args):
+        found = crossed(*args)
+        counts.append(len(found[0]))
+        return found
+
+    model._crossed_tokens = counted
+    decode(model, features(1), queries(9), chunk=4)
+    assert counts == [4, 4, 1]
+
+
 @pytest.mark.parametrize("crossing", [True, False])
 def test_a_batch_equals_its_targets_one_by_one(crossing):
     model, maps = head(num_points=3), features(4)

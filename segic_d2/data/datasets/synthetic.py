@@ -63,8 +63,10 @@ def _load(name, dataset, root):
 
 
 def _classes(dataset):
+    from ..index import background_ids  # which itself imports this package
+
     metadata = MetadataCatalog.get(dataset)
     if not metadata.get("stuff_classes"):  # known when it was loaded
         DatasetCatalog.get(dataset)
-    background = metadata.get("background_label")
-    return [n for i, n in enumerate(metadata.stuff_classes) if i != background]
+    hidden = background_ids(dataset, metadata.stuff_classes)
+    return [n for i, n in enumerate(metadata.stuff_classes) if i not in hidden]
