@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import launch
 from detectron2.modeling import build_model
+from detectron2.utils import comm
 
 from segic_d2.config import load_config
 from segic_d2.data import build_target_loader, check_data, load_references
@@ -71,6 +73,8 @@ def run(cfg, model=None):
     """{mode: figures} and results.json of the config's dataset."""
     (name,) = cfg.DATASETS.TEST
     found = evaluate(cfg, model or built(cfg), name)
+    if not comm.is_main_process():
+        return None
     modes = {task.split("-")[2]: figures for task, figures in found.items()}
     file = Path(cfg.OUTPUT_DIR) / "inference" / name / "semantic" / "results.json"
     return modes, json.loads(file.read_text()), list(found)
@@ -365,3 +369,25 @@ def test_the_shipped_configs_name_what_is_there(root, config):
     cfg = load_config(f"eval/{config}.yaml")
     assert tuple(cfg.TEST.EVALUATORS) == ("semantic",) and cfg.TEST.SHOTS == 1
     check_data(cfg, training=False)
+
+
+def in_a_process(root, folder):
+    """One of several processes evaluates A-847 with references from its own images."""
+    register_below(Path(root))
+    run(settings(Path(folder), "a847", "TEST.SHOTS", 2, reference="a847_sem_seg_val"))
+
+
+def test_two_processes_give_the_figures_of_one(root, tmp_path, monkeypatch):
+    """And share the references between them."""
+    monkeypatch.setenv("SEGIC_D2_CACHE", str(root / "cache"))
+    place = "inference/a847_sem_seg_val/semantic"
+    in_a_process(root, tmp_path / "one")
+    url = f"file://{tmp_path}/meeting"
+    launch(in_a_process, 2, dist_url=url, args=(str(root), str(tmp_path / "two")))
+    one, two = (json.loads((tmp_path / n / place / "results.json").read_text()) for n in NUMBERS)
+    assert one == two and one["metrics"]["mIoU_all"] is not None
+    one, two = (Context.load(tmp_path / n / place / "context.safetensors") for n in NUMBERS)
+    assert one.about == two.about and torch.equal(one.prototypes, two.prototypes)
+
+
+NUMBERS = "one", "two"
