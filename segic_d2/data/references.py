@@ -1,17 +1,20 @@
 """References of all classes of a dataset, for evaluation with one fixed context."""
 
+import itertools
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.data.samplers import InferenceSampler
 
 from .augmentation import apply_soft
+from .damaged import ERRORS, NAMED, Damaged, one_line, report
 from .episodes import generator
 from .evaluation_mapper import OneShotMapper
 from .index import Source, background_ids, class_names, load_records
+from .verify import record_files, verify_files
 
 logger = logging.getLogger(__name__)
 
@@ -22,33 +25,65 @@ class ReferencePlan:
 
     Attributes:
         sources: the datasets that are drawn from, as ``Source``.
-        picks: {class id: [(source's position, image, the class's id there), …]}, up to ``shots``
-            of each class that has any, by ascending class id.
-        names: {class id: name} of these classes.
-        missing: {class id: name} of the classes without a reference.
+        picks: {class id: [(source's position, image, the class's id there), …]} of each class that
+            has any, by ascending class id; in the order in which they were drawn.
+        names: {class id: name} of all classes of the target dataset but its background.
     """
 
     sources: list
     picks: dict
     names: dict
-    missing: dict
 
     def file(self, pick):
         """The image file of a pick."""
         return self.sources[pick[0]].files[pick[1]]
 
+    def first(self, shots, damaged=()):
+        """The plan with up to ``shots`` picks of each class, without damaged (source, image)."""
+        usable = ((c, [p for p in own if p[:2] not in damaged]) for c, own in self.picks.items())
+        return replace(self, picks={c: own[:shots] for c, own in usable if own})
 
-def plan_references(cfg, dataset_names, target_dataset, shots):
-    """Draw up to ``shots`` images of every class of a dataset with ``TEST.SEED``; none is read.
+    def readable(self, shots, full=True):
+        """``first``, of images whose files can be read; the others that were drawn are reported
+        (``damaged.py``), and the next ones of the class take their places.
+
+        Args:
+            full: see :func:`~segic_d2.data.verify.verify_files`.
+
+        Returns:
+            the plan, and the list of :class:`~segic_d2.data.damaged.Damaged` files.
+
+        Raises:
+            DamagedDataError: naming all that was drawn and is damaged, unless it is left out.
+        """
+        damaged, left_out = set(), []
+        while True:
+            plan = self.first(shots, damaged)
+            files = {}
+            for pick in itertools.chain(*plan.picks.values()):
+                for file in record_files(self.sources[pick[0]].records[pick[1]]):
+                    files.setdefault(file, pick[:2])
+            found = {d.item: d for d in verify_files(files, full)}
+            if not found:
+                return plan, left_out
+            report(list(found.values()))
+            left_out += found.values()
+            damaged |= {image for file, image in files.items() if file.path in found}
+
+
+def plan_references(cfg, dataset_names, target_dataset):
+    """Draw the images of every class of a dataset with ``TEST.SEED``; no picture is read.
 
     Classes are matched by name across datasets; lists that are the same, but for a background in
-    front of one, by position, because a name may stand in them twice. More shots keep the first.
+    front of one, by position, because a name may stand in them twice.
 
     Args:
         cfg: config.
         dataset_names: registered datasets to draw from.
         target_dataset: the dataset to be segmented, whose ids are used.
-        shots: references per class.
+
+    Returns:
+        :class:`ReferencePlan` of all images of each class.
 
     Raises:
         ValueError: if the datasets show no class of the target dataset.
@@ -63,18 +98,19 @@ def plan_references(cfg, dataset_names, target_dataset, shots):
             for c in classes:
                 if ids.get(c) in pools:
                     pools[ids[c]].append((number, image, c))
-    missing = {i: target_names[i] for i, pool in pools.items() if not pool}
+    missing = [target_names[i] for i, pool in pools.items() if not pool]
     if len(missing) == len(pools):
         raise ValueError(f"{tuple(dataset_names)} show no class of dataset {target_dataset!r}")
     if missing:
-        shown = ", ".join(map(str, missing.values()))
-        logger.warning("no references, so never predicted: %s", shown)
+        shown = ", ".join(map(str, missing[:NAMED]))
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        logger.warning("no references, so never predicted: %s%s", shown, more)
     picks = {}
     for class_id, pool in pools.items():
-        order = generator(cfg.TEST.SEED, class_id).permutation(len(pool))[:shots]
         if pool:
+            order = generator(cfg.TEST.SEED, class_id).permutation(len(pool))
             picks[class_id] = [pool[i] for i in order]
-    return ReferencePlan(sources, picks, {i: target_names[i] for i in picks}, missing)
+    return ReferencePlan(sources, picks, {i: target_names[i] for i in pools})
 
 
 def _same_classes(names, target_names):
@@ -110,14 +146,26 @@ def load_references(cfg, dataset_names, target_dataset=None, cache=None):
         ValueError: if the datasets show no class of the target dataset.
     """
     target = target_dataset or dataset_names[0]
-    plan = plan_references(cfg, dataset_names, target, cfg.TEST.SHOTS)
+    plan = plan_references(cfg, dataset_names, target)
     mappers = _mappers(cfg, plan, cache)
-    references = []
+    references, names = [], {}
     for class_id, picks in plan.picks.items():
-        for number, image, own_id in picks:
-            reference = mappers[number].plain_reference(image, own_id)
+        for reference in itertools.islice(_readable(mappers, picks), cfg.TEST.SHOTS):
             references.append({**reference, "entity_ids": [class_id]})
-    return references, plan.names
+            names[class_id] = plan.names[class_id]
+    return references, names
+
+
+def _readable(mappers, picks):
+    """References of a class in an order; a damaged one is reported (``damaged.py``)."""
+    for number, image, own_id in picks:
+        try:
+            reference = mappers[number].plain_reference(image, own_id)
+        except ERRORS as error:
+            file = mappers[number].records[image]["file_name"]
+            report([Damaged(file, one_line(error))], [error])
+        else:
+            yield reference
 
 
 def _mappers(cfg, plan, cache):
@@ -154,7 +202,7 @@ def build_reference_loader(cfg, plan, shots, cache=None):
 
     Args:
         cfg: config; ``MODEL.SEGIC.IMAGE_CHUNK`` images are a group.
-        plan: :func:`plan_references`.
+        plan: :class:`ReferencePlan`, cut to ``shots``.
         shots: most references of a class in it. Shot k of class c is the entity c·shots + k.
         cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
 

@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
 from ..data import build_reference_loader, plan_references, same_file
+from ..data.damaged import Damaged, message, report
 from ..data.index import load_records
 from ..modeling.context import Context
 from .feature_cache import open_feature_cache
@@ -18,7 +18,7 @@ from .feature_cache import open_feature_cache
 logger = logging.getLogger(__name__)
 
 
-def dataset_context(cfg, model, dataset_name, default_file):
+def dataset_context(cfg, model, dataset_name, default_file, before=lambda: None):
     """A context with up to ``TEST.SHOTS`` references of each class of a dataset.
 
     The references are drawn with ``TEST.SEED`` from ``DATASETS.REFERENCE``, or ``DATASETS.TRAIN``
@@ -36,6 +36,7 @@ def dataset_context(cfg, model, dataset_name, default_file):
         model: ``SegIC``, in any mode.
         dataset_name: the dataset to be segmented.
         default_file: path in the output folder.
+        before: called when the references have been chosen, before anything is encoded or written.
 
     Returns:
         Context; ``about["files"]`` names the reference of each entity and shot.
@@ -52,7 +53,7 @@ def dataset_context(cfg, model, dataset_name, default_file):
     if _everywhere(file.is_file()):
         try:
             context = Context.load(file)
-            _check(context, model, about)
+            _check(context, model, about, cfg.TEST.DAMAGED)
         except ValueError as error:
             if named:
                 raise ValueError(
@@ -62,7 +63,7 @@ def dataset_context(cfg, model, dataset_name, default_file):
             logger.info("making %s anew: %s", file, error)
             context = None
     if context is None:
-        context = _encoded(cfg, model, dataset_name, about)
+        context = _encoded(cfg, model, dataset_name, about, before)
         if comm.is_main_process():
             _save(context, file)
     comm.synchronize()
@@ -93,7 +94,7 @@ def _about(cfg, dataset_name):
     }
 
 
-def _check(context, model, about):
+def _check(context, model, about, policy):
     context.check(model.fingerprint)
     if not context.fingerprint or "files" not in context.about:
         raise ValueError("it is no context of a whole dataset")
@@ -102,15 +103,21 @@ def _check(context, model, about):
             if key == "classes":
                 raise ValueError(f"its classes are not those of {about['dataset']!r}")
             raise ValueError(f"its {key} is {context.about.get(key)!r}, not {value!r}")
+    damaged = [Damaged(**damage) for damage in context.about.get("left_out", ())]
+    if damaged and policy == "error":
+        raise ValueError(f"it was made without damaged references: {message(damaged)}")
+    report(damaged)
 
 
-def _encoded(cfg, model, dataset_name, about):
+def _encoded(cfg, model, dataset_name, about, before):
     """The context, made by all processes together."""
-    plan = plan_references(cfg, about["references"], dataset_name, cfg.TEST.SHOTS + 1)
+    plan = plan_references(cfg, about["references"], dataset_name)
     targets = {same_file(r["file_name"]) for r in load_records(dataset_name)}
-    among = any(same_file(plan.file(p)) in targets for p in itertools.chain(*plan.picks.values()))
+    among = any(same_file(file) in targets for source in plan.sources for file in source.files)
     shots = cfg.TEST.SHOTS + among  # one to spare
-    plan = replace(plan, picks={c: picks[:shots] for c, picks in plan.picks.items()})
+    plan, left_out = _readable(cfg, plan, shots)
+    before()
+    about = {**about, "left_out": [damage.as_dict() for damage in left_out]}
     loader = build_reference_loader(cfg, plan, shots, open_feature_cache(cfg, model))
     logger.info(
         "encoding the references of %d classes of %s, in %d groups",
@@ -126,6 +133,16 @@ def _encoded(cfg, model, dataset_name, about):
     pieces = list(itertools.chain(*comm.all_gather(pieces)))
     files = [[str(plan.file(p)) for p in picks] for picks in plan.picks.values()]
     return _joined(pieces, plan, shots, model.fingerprint, {**about, "files": files})
+
+
+def _readable(cfg, plan, shots):
+    """The plan cut to references that can be read, as far as ``TEST.VERIFY`` asks for it, and what
+    was left out for being damaged."""
+    if cfg.TEST.DAMAGED == "skip":
+        return plan.readable(shots)
+    if cfg.TEST.VERIFY == "none":
+        return plan.first(shots), []
+    return plan.readable(shots, full=cfg.TEST.VERIFY == "full")
 
 
 def _joined(pieces, plan, shots, fingerprint, about):
@@ -144,7 +161,7 @@ def _joined(pieces, plan, shots, fingerprint, about):
         exists[places] = True
         if meta is not None:
             meta[rows] = piece.meta
-    ids, names = list(plan.names), list(plan.names.values())
+    ids, names = list(row_of), [plan.names[i] for i in row_of]
     return Context(prototypes, units, exists, meta, ids, names, "semantic", fingerprint, about)
 
 

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import re
+from functools import partial
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
@@ -14,6 +15,7 @@ from detectron2.utils.file_io import PathManager
 from ..data import build_target_loader
 from ..data.index import background_ids, load_records
 from ..data.masks import IGNORE_LABEL
+from ..data.verify import verify_loader
 from ..evaluation import LabelMapEvaluator
 from .context_file import dataset_context
 from .evaluation import EVALUATION_REGISTRY, _needs
@@ -58,9 +60,9 @@ def semantic(cfg, model, dataset_name, output_dir):
     loader = build_target_loader(cfg, dataset_name, cache, mapper="labelled_target")
     classes = list(meta.stuff_classes)
     hidden = background_ids(dataset_name, classes)
-    context = dataset_context(
-        cfg, model, dataset_name, os.path.join(output_dir, "context.safetensors")
-    )
+    verify = partial(verify_loader, cfg, loader) if cfg.TEST.DAMAGED == "error" else lambda: None
+    context_file = os.path.join(output_dir, "context.safetensors")
+    context = dataset_context(cfg, model, dataset_name, context_file, before=verify)
     never = [i for i in range(len(classes)) if i not in hidden and i not in set(context.ids)]
     references = OwnReferences(context, cfg.TEST.SHOTS)
     left_out = references.left_out(targets)

@@ -14,7 +14,7 @@ from . import toy
 
 def test_more_shots_keep_the_first(tmp_path):
     name, cfg = toy.coco(tmp_path), toy.config()
-    few, more = (plan_references(cfg, [name], name, shots) for shots in (1, 3))
+    few, more = (plan_references(cfg, [name], name).first(shots) for shots in (1, 3))
     assert {c: picks[:1] for c, picks in more.picks.items()} == few.picks
     assert all(len(set(picks)) == 3 for picks in more.picks.values())
 
@@ -23,7 +23,7 @@ def test_groups_hold_each_picture_once_with_all_that_it_stands_for(tmp_path):
     """The same references as one by one."""
     name = toy.coco(tmp_path, number=3)  # each image shows two of three classes
     cfg = toy.config(test__shots=2, model__segic__image_chunk=2)
-    plan = plan_references(cfg, [name], name, 2)
+    plan = plan_references(cfg, [name], name).first(2)
     groups = list(build_reference_loader(cfg, plan, 2))
     found = [r for group in groups for r in group]
     assert [len(group) for group in groups] == [2, 1]

@@ -11,9 +11,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import launch
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from PIL import Image
 
 from segic_d2.config import load_config
 from segic_d2.data import build_target_loader, check_data, load_references
+from segic_d2.data.damaged import DamagedDataError
 from segic_d2.data.datasets.open_vocabulary import register_all_open_vocabulary
 from segic_d2.engine import evaluate, evaluate_semantic, label_maps
 from segic_d2.engine.context_file import dataset_context
@@ -391,3 +393,73 @@ def test_two_processes_give_the_figures_of_one(root, tmp_path, monkeypatch):
 
 
 NUMBERS = "one", "two"
+
+
+@pytest.fixture
+def damaged(root, tmp_path):
+    """A-847 with an unknown value, an image cut short, a lost label map and a damaged reference."""
+    home = a847.make(tmp_path / "damaged")
+    labels = sorted((home / "annotations_detectron2/validation").iterdir())
+    images = sorted((home / "images_detectron2/validation").iterdir())
+    Image.fromarray(np.full((36, 48), 847, np.uint16)).save(labels[0])
+    images[1].write_bytes(images[1].read_bytes()[:300])
+    labels[2].unlink()
+    training = sorted((home / "images_detectron2/training").iterdir())[1]  # one of two with 846
+    training.write_bytes(training.read_bytes()[:300])
+    register_below(tmp_path / "damaged")
+    yield {"value": labels[0], "short": images[1], "lost": images[2], "reference": training}
+    register_below(root)
+
+
+def test_damage_is_named_before_the_run(damaged, tmp_path):
+    cfg = settings(tmp_path, "a847", "TEST.SHOTS", 2)
+    model = built(cfg)
+    sizes = calls(model)
+    with pytest.raises(DamagedDataError) as error:
+        run(cfg, model)
+    message = str(error.value)
+    assert "\n" not in message and all(str(file) in message for file in damaged.values())
+    assert not sizes and not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_damage_is_left_out_and_counted(damaged, tmp_path):
+    cfg = settings(tmp_path, "a847", "TEST.DAMAGED", "skip")
+    for _ in "again", "with the context that was kept":
+        modes, written, _ = run(cfg)
+        named = " ".join(f"{x['item']} {x['reason']}" for x in written["skipped"])
+        expected = {k: v for k, v in damaged.items() if k != "reference"}
+        assert all(str(file) in named for file in expected.values())
+        assert modes["all"]["IoU-building, edifice"] >= 0  # of the fourth image, which is whole
+        assert np.isnan(modes["all"]["IoU-wall"])
+        context = Context.load(tmp_path / "inference/a847_sem_seg_val/semantic/context.safetensors")
+        drawn = {f for files in context.about["files"] for f in files}
+        assert str(damaged["reference"]) not in drawn and context.ids == [0, 1, 300, 846]
+        left_out = {x["item"] for x in context.about["left_out"]}
+        assert left_out <= {str(damaged["reference"])} and left_out <= set(named.split())
+    cfg = settings(tmp_path / "two", "a847", "TEST.DAMAGED", "skip", "TEST.SHOTS", 2)
+    assert str(damaged["reference"]) in str(run(cfg)[1]["skipped"])
+    again = run(cfg)[1]["skipped"]
+    assert str(damaged["reference"]) in str(again)
+
+
+def test_an_interrupted_evaluation_goes_on(root, tmp_path, monkeypatch):
+    """Both scores stand where they stood; the context is not made again."""
+    cfg = settings(tmp_path, "ade20k", "TEST.BATCH_SIZE", 1)
+    whole = settings(tmp_path / "whole", "ade20k", "TEST.BATCH_SIZE", 1)
+    model = built(cfg)
+    _, expected, _ = run(whole, model)
+    forward, seen = LabelMaps.forward, []
+
+    def broken(self, batch):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.extend(batch)
+        return forward(self, batch)
+
+    monkeypatch.setattr(LabelMaps, "forward", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg, model)
+    monkeypatch.undo()
+    sizes = calls(model)
+    assert run(cfg, model)[1] == expected
+    assert sizes == [1, 1]
