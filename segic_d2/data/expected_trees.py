@@ -148,10 +148,8 @@ TREES = {
     ],
     "coco_semantic": [
         *(VAL2017, TRAIN2017),
-        *(
-            Part(f"coco/semantic_{s}2017", "*.png", why="datasets/prepare_coco_semantic.py")
-            for s in ("val", "train")
-        ),
+        Part("coco/semantic_val2017", "*.png", 5000, why="datasets/prepare_coco_semantic.py"),
+        Part("coco/annotations/instances_train2017.json", why="the references"),
     ],
     "a847": [
         *(
@@ -178,6 +176,7 @@ TREES = {
         Part("SPair-71k/PairAnnotation/test", "*.json", 12234),
     ],
 }
+TREES["ade20k150"] += TREES["ade20k_train"]  # the references
 GROUPS = {
     "training": ("coco_2014_train", "coco_2014_val", "lvis_train", "ade20k_train"),
     "ade20k": ("ade20k_train", "ade20k150"),

@@ -117,7 +117,7 @@ def _encoded(cfg, model, dataset_name, about, before):
     shots = cfg.TEST.SHOTS + among  # one to spare
     plan, left_out = _readable(cfg, plan, shots)
     before()
-    about = {**about, "left_out": [damage.as_dict() for damage in left_out]}
+    about = {**about, "left_out": [{"item": d.item, "reason": d.reason} for d in left_out]}
     loader = build_reference_loader(cfg, plan, shots, open_feature_cache(cfg, model))
     logger.info(
         "encoding the references of %d classes of %s, in %d groups",

@@ -68,7 +68,7 @@ def semantic(cfg, model, dataset_name, output_dir):
     left_out = references.left_out(targets)
     skipped = _skipped(classes, never, left_out)
     for what in skipped[:NAMED]:
-        logger.warning("%s: %s is not scored: %s", dataset_name, *what.values())
+        logger.warning("%s is not scored: %s", dataset_name, what)
     if len(skipped) > NAMED:
         logger.warning("%s: and %d more", dataset_name, len(skipped) - NAMED)
     maps = LabelMaps(
@@ -95,12 +95,11 @@ def semantic(cfg, model, dataset_name, output_dir):
 
 
 def _skipped(classes, never, left_out):
-    """What is not scored, {"item", "reason"} each: classes, and classes in an image."""
-    found = [{"item": f"class {i} ({classes[i]})", "reason": "it has no reference"} for i in never]
+    """What is not scored, and why: classes, and classes in an image."""
+    found = [f"class {i} ({classes[i]}): it has no reference" for i in never]
     for file, ids in sorted(left_out.items()):
         for i in ids:
-            item = f"class {i} ({classes[i]}) in {file}"
-            found.append({"item": item, "reason": "its only reference is this image"})
+            found.append(f"class {i} ({classes[i]}) in {file}: its only reference is this image")
     return found
 
 
