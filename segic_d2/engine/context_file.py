@@ -147,22 +147,28 @@ def _readable(cfg, plan, shots):
 
 def _joined(pieces, plan, shots, fingerprint, about):
     """One context of N classes, of contexts whose entity c·shots + k is shot k of class c."""
-    first = pieces[0]
+    whole = Context.joined(pieces)
     row_of = {class_id: row for row, class_id in enumerate(plan.picks)}
-    shape = len(row_of), max(map(len, plan.picks.values()))
-    channels = first.prototypes.shape[-1]
-    prototypes, units = (first.prototypes.new_zeros(*shape, channels) for _ in range(2))
-    exists = torch.zeros(shape, dtype=torch.bool)
-    meta = None if first.meta is None else first.meta.new_zeros(len(row_of), first.meta.shape[1])
-    for piece in pieces:
-        rows = torch.tensor([row_of[i // shots] for i in piece.ids])
-        places = rows, torch.tensor([i % shots for i in piece.ids])
-        prototypes[places], units[places] = piece.prototypes[:, 0], piece.unit_prototypes[:, 0]
-        exists[places] = True
-        if meta is not None:
-            meta[rows] = piece.meta
-    ids, names = list(row_of), [plan.names[i] for i in row_of]
-    return Context(prototypes, units, exists, meta, ids, names, "semantic", fingerprint, about)
+    rows = torch.tensor([row_of[i // shots] for i in whole.ids])
+    columns = torch.tensor([i % shots for i in whole.ids])
+
+    def placed(values):
+        size = len(row_of), max(map(len, plan.picks.values())), *values.shape[2:]
+        return values.new_zeros(size).index_put((rows, columns), values[:, 0])
+
+    meta = whole.meta
+    if meta is not None:
+        meta = meta.new_zeros(len(row_of), meta.shape[1]).index_put((rows,), meta)
+    return Context(
+        placed(whole.prototypes),
+        placed(whole.unit_prototypes),
+        placed(whole.shots),
+        meta,
+        ids=list(row_of),
+        names=[plan.names[i] for i in row_of],
+        fingerprint=fingerprint,
+        about=about,
+    )
 
 
 def _save(context, file):

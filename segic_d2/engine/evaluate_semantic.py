@@ -1,6 +1,5 @@
 """The evaluation "semantic": all classes of a dataset in one label map per image, scored twice."""
 
-import json
 import logging
 import math
 import os
@@ -10,13 +9,13 @@ from functools import partial
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 
 from ..data import build_target_loader
 from ..data.index import background_ids, load_records
 from ..data.masks import IGNORE_LABEL
 from ..data.verify import verify_loader
 from ..evaluation import LabelMapEvaluator
+from ..evaluation.few_shot import write_results
 from .context_file import dataset_context
 from .evaluation import EVALUATION_REGISTRY, _needs
 from .feature_cache import open_feature_cache
@@ -130,6 +129,4 @@ def _write(folder, about, found):
         whole = {f"{k}_{mode}": v for k, v in figures.items() if "-" not in k}
         content["metrics"].update(whole)
         content["classes"][mode] = {k: v for k, v in figures.items() if "-" in k}
-    PathManager.mkdirs(folder)
-    with PathManager.open(os.path.join(folder, "results.json"), "w") as file:
-        json.dump(content, file, indent=1)
+    write_results(folder, content)
