@@ -22,6 +22,7 @@ from segic_d2.engine.context_file import dataset_context
 from segic_d2.engine.label_maps import LabelMaps, OwnReferences
 from segic_d2.modeling import outputs
 from segic_d2.modeling.context import Context
+from segic_d2.modeling.text_encoder import save_text_table
 from tests.data import paper_data
 from tests.miniatures import a847, ade20k, coco_semantic, pc459
 from tests.miniatures.pictures import save, scene
@@ -255,8 +256,14 @@ def test_references_of_training_images_are_drawn_with_the_seed(root, tmp_path):
 
 
 def test_a_context_of_many_is_that_of_each_class_alone(root, tmp_path):
-    """Prototypes are in their places, whatever pictures shared a group."""
-    cfg = settings(tmp_path, "a847", "TEST.SHOTS", 2, "MODEL.SEGIC.IMAGE_CHUNK", 3)
+    """Prototypes and texts are in their places, whatever pictures shared a group."""
+    texts = [f"a photo of a {name}" for name in a847.CLASSES]
+    vectors = torch.randn(847, 8, generator=torch.Generator().manual_seed(0))
+    save_text_table(tmp_path / "texts.safetensors", texts, vectors)
+    text = ("TEXT.NAME", "table", "TEXT.TABLE", str(tmp_path / "texts.safetensors"), "TEXT.DIM", 8)
+    text = [f"MODEL.SEGIC.{x}" if str(x).startswith("TEXT.") else x for x in text]
+    opts = ("TEST.SHOTS", 2, "MODEL.SEGIC.IMAGE_CHUNK", 3, "MODEL.SEGIC.META", True, *text)
+    cfg = settings(tmp_path, "a847", *opts)
     model, (name,) = built(cfg), cfg.DATASETS.TEST
     context = dataset_context(cfg, model, name, tmp_path / "context")
     references, names = load_references(cfg, cfg.DATASETS.REFERENCE, name)
@@ -265,8 +272,9 @@ def test_a_context_of_many_is_that_of_each_class_alone(root, tmp_path):
     for row, class_id in enumerate(context.ids):
         own = [r for r in references if r["entity_ids"] == [class_id]]
         alone = model.encode_context(own, {class_id: names[class_id]})
-        for key in ("prototypes", "unit_prototypes", "shots"):
+        for key in ("prototypes", "unit_prototypes", "shots", "meta"):
             torch.testing.assert_close(getattr(context, key)[row], getattr(alone, key)[0])
+    assert run(cfg, model)[2][0] == "sem_seg-a847-all-2shot-seen-text"
 
 
 def test_a_context_file_is_kept_and_made_anew_when_it_does_not_fit(root, tmp_path):
