@@ -20,7 +20,8 @@ from .datasets import register_folder_dataset
 from .episode_mapper import EPISODE_MAPPER_REGISTRY
 from .image_io import read_image, read_label_map
 from .masks import soft_resize
-from .references import build_reference_loader, load_references, plan_references, same_file
+from .reference_plan import plan_references, same_file
+from .references import build_reference_loader, load_references
 
 __all__ = [
     "EPISODE_MAPPER_REGISTRY",

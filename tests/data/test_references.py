@@ -7,7 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from segic_d2.data import build_reference_loader, build_target_loader, load_references
-from segic_d2.data.references import plan_references, same_file
+from segic_d2.data.reference_plan import plan_references, same_file
 
 from . import toy
 
