@@ -36,6 +36,7 @@ TORCH = "torch>=2.4 torchvision>=0.19"
 WHEEL = "sal-detectron2==0.7.2"
 WHEEL_SHA256 = "491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561"
 WHEEL_NAME = "sal_detectron2-0.7.2-py3-none-any.whl"
+LVIS = "lvis>=0.5.3"
 INPUTS = ("setup.py", "pyproject.toml", "tools/setup_env.py")
 
 # what pip's output says → what happened and what to do
@@ -157,6 +158,8 @@ def setup(environment):
             environment.pip(
                 "install", "--no-build-isolation", "--prefer-binary", "-e", ".[demo,dev]"
             )
+            # LVIS's evaluator for the tests; its own list would bring a second OpenCV, with windows
+            environment.pip("install", "--no-deps", "--prefer-binary", LVIS)
         with _step("detectron2"):
             install_detectron2(environment, detectron2, done.get("detectron2", ""))
             _check_import(environment)
