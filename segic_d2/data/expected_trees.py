@@ -21,6 +21,9 @@ class Part:
         entries: what a list holds, as ``verify_trees`` counts it; None: not counted.
         lists: where ``pattern`` has "{}": list file whose lines stand in its place, each with
             ``count`` files of its own.
+        listed: lists, annotations or other files that name those of ``pattern``, see
+            ``listed_files.listed_stems``; what they name must be there. Where there is a ``count``,
+            they are read only if it is another.
         why: what it is for, or how it is made, for the message.
         optional: missing is worth a note, and no failure.
     """
@@ -30,6 +33,7 @@ class Part:
     count: int | None = None
     entries: int | None = None
     lists: str | tuple = ()
+    listed: tuple = ()
     why: str = ""
     optional: bool = False
 
@@ -43,8 +47,20 @@ def _under(folder, first, names):
     return tuple(f"{folder}/{name}" for name in dict.fromkeys((first, *names)))
 
 
+COCO_LISTS = (26052, 15305, 13138, 12640)  # distinct validation images per fold
+PASCAL_LISTS = (346, 451, 725, 346)  # lines per fold
+COCO20I = tuple(
+    _under("coco", f"splits/coco/val/fold{f}.pkl", coco20i_lists(f)) for f in range(len(COCO_LISTS))
+)
+PASCAL5I = tuple(
+    _under("VOC2012", f"splits/pascal/val/fold{f}.txt", pascal5i_lists(f))
+    for f in range(len(PASCAL_LISTS))
+)
+
+
 def _coco_images(split, count):
-    return Part(f"coco/{split}", "*.jpg", count)
+    listed = (f"coco/annotations/instances_{split}.json", *(COCO20I if split == "val2014" else ()))
+    return Part(f"coco/{split}", "*.jpg", count, listed=listed)
 
 
 VAL2014, TRAIN2014 = _coco_images("val2014", 40504), _coco_images("train2014", 82783)
@@ -52,14 +68,23 @@ VAL2017, TRAIN2017 = _coco_images("val2017", 5000), _coco_images("train2017", 11
 FSS_CLASSES = Part(
     _under("FSS-1000", "splits/test.txt", FSS_LISTS), entries=240, why="HSNet's data/splits/fss"
 )
-COCO_LISTS = (26052, 15305, 13138, 12640)  # distinct validation images per fold
-PASCAL_LISTS = (346, 451, 725, 346)  # lines per fold
 VOC2010 = "VOCdevkit/VOC2010"
 A847 = "ADE20K_2021_17_01"
 
 
 def _openseg(folder):
     return (folder, f"openseg_data/{folder}")
+
+
+def _ade20k(split, count):
+    """Pictures and label maps, each of which tells which of the others is lost."""
+    home = "ADEChallengeData2016"
+    images, maps = f"{home}/images/{split}", f"{home}/annotations_detectron2/{split}"
+    why = "datasets/prepare_ade20k.py makes it"
+    return [
+        Part(images, "*.jpg", count, listed=(f"{maps}/*.png",)),
+        Part(maps, "*.png", count, listed=(f"{images}/*.jpg",), why=why),
+    ]
 
 
 def _fss_images(lists):
@@ -77,11 +102,7 @@ TREES = {
     "coco_2017_train": [TRAIN2017, Part("coco/annotations/instances_train2017.json")],
     "lvis_train": [TRAIN2017, Part("lvis/lvis_v1_train.json")],
     "ade20k_train": [
-        Part("ADEChallengeData2016/images/training", "*.jpg", 20210),
-        Part(
-            *("ADEChallengeData2016/annotations_detectron2/training", "*.png", 20210),
-            why="datasets/prepare_ade20k.py makes it",
-        ),
+        *_ade20k("training", 20210),
     ],
     "fss1000_train": [
         Part("FSS-1000/splits/trn.txt", entries=520, why="HSNet's data/splits/fss"),
@@ -91,25 +112,25 @@ TREES = {
     "coco20i": [
         VAL2014,
         *(
-            Part(
-                _under("coco", f"splits/coco/val/fold{f}.pkl", coco20i_lists(f)),
-                entries=n,
-                why="HSNet's data/splits/coco",
-            )
-            for f, n in enumerate(COCO_LISTS)
+            Part(paths, entries=n, why="HSNet's data/splits/coco")
+            for paths, n in zip(COCO20I, COCO_LISTS, strict=True)
         ),
-        Part("coco/annotations/val2014", "*.png", why="label maps, linked from HSNet's page"),
+        Part(
+            *("coco/annotations/val2014", "*.png"),
+            listed=COCO20I,
+            why="label maps, linked from HSNet's page",
+        ),
     ],
     "pascal5i": [
-        Part("VOC2012/JPEGImages", "*.jpg"),
-        Part("VOC2012/SegmentationClassAug", "*.png", why="linked from HSNet's page"),
+        Part("VOC2012/JPEGImages", "*.jpg", listed=PASCAL5I),
+        Part(
+            *("VOC2012/SegmentationClassAug", "*.png"),
+            listed=PASCAL5I,
+            why="linked from HSNet's page",
+        ),
         *(
-            Part(
-                _under("VOC2012", f"splits/pascal/val/fold{f}.txt", pascal5i_lists(f)),
-                entries=n,
-                why="HSNet's data/splits/pascal",
-            )
-            for f, n in enumerate(PASCAL_LISTS)
+            Part(paths, entries=n, why="HSNet's data/splits/pascal")
+            for paths, n in zip(PASCAL5I, PASCAL_LISTS, strict=True)
         ),
     ],
     "fss1000": [FSS_CLASSES, *_fss_images(FSS_CLASSES.path)],
@@ -122,25 +143,24 @@ TREES = {
         ),
     ],
     "pascal_part": [
-        Part(f"{VOC2010}/JPEGImages", "*.jpg"),
+        Part(f"{VOC2010}/JPEGImages", "*.jpg", listed=(f"{VOC2010}/pascal_part_val.json",)),
         Part(f"{VOC2010}/pascal_part_val.json", why="datasets/prepare_pascal_part.py makes it"),
         Part(f"{VOC2010}/all_obj_part_to_image.json", why="published with Matcher", optional=True),
     ],
     "paco_part": [
         VAL2017,
         TRAIN2017,
-        Part(
-            ("paco/paco_part_val.pkl", "paco/paco_lvis_v1_val.json"),
-            why="published with Matcher, or PACO's own",
+        *(
+            Part(
+                (f"paco/paco_part_{split}.pkl", f"paco/paco_lvis_v1_{split}.json"),
+                why="published with Matcher, or PACO's own",
+            )
+            for split in ("val", "train")  # the classes are those of training
         ),
     ],
     # ---- semantic segmentation: validation images, and training images for references ------
     "ade20k150": [
-        Part("ADEChallengeData2016/images/validation", "*.jpg", 2000),
-        Part(
-            *("ADEChallengeData2016/annotations_detectron2/validation", "*.png", 2000),
-            why="datasets/prepare_ade20k.py makes it",
-        ),
+        *_ade20k("validation", 2000),
     ],
     "coco": [
         *(VAL2017, TRAIN2017),
@@ -148,19 +168,32 @@ TREES = {
     ],
     "coco_semantic": [
         *(VAL2017, TRAIN2017),
-        Part("coco/semantic_val2017", "*.png", 5000, why="datasets/prepare_coco_semantic.py"),
+        Part(
+            *("coco/semantic_val2017", "*.png", 5000),
+            listed=("coco/val2017/*.jpg",),
+            why="datasets/prepare_coco_semantic.py makes it",
+        ),
         Part("coco/annotations/instances_train2017.json", why="the references"),
     ],
     "a847": [
         *(
-            Part(_openseg(f"{A847}/{kind}_detectron2/{split}"), pattern)
+            Part(_openseg(f"{a}_detectron2/{split}"), pattern, listed=(_openseg(f"{b}/{files}"),))
             for split in ("validation", "training")
-            for kind, pattern in (("images", "*.jpg"), ("annotations", "*.tif"))
+            for a, pattern, b, files in (
+                (f"{A847}/images", "*.jpg", f"{A847}/annotations_detectron2", f"{split}/*.tif"),
+                (f"{A847}/annotations", "*.tif", f"{A847}/images_detectron2", f"{split}/*.jpg"),
+            )
         ),
         Part(_openseg(f"{A847}/classes.txt"), why="847 names, from 0"),
     ],
     "pc459": [
-        Part(_openseg(f"{VOC2010}/JPEGImages"), "*.jpg"),
+        Part(
+            *(_openseg(f"{VOC2010}/JPEGImages"), "*.jpg"),
+            listed=tuple(
+                _openseg(f"{VOC2010}/annotations_detectron2/pc459_{split}/*.tif")
+                for split in ("val", "train")
+            ),
+        ),
         Part(_openseg(f"{VOC2010}/annotations_detectron2/pc459_val"), "*.tif", 5104),
         Part(_openseg(f"{VOC2010}/annotations_detectron2/pc459_train"), "*.tif"),
         Part(_openseg(f"{VOC2010}/pc459_classes.txt"), why="459 names, from 0"),

@@ -1,12 +1,11 @@
 """Is a data set where it belongs, and whole? Says what is missing (datasets/verify.py)."""
 
-import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .benchmarks.safe_pickle import read_plain_pickle
 from .expected_trees import GROUPS, TREES
+from .listed_files import listed_stems, names_in, read_list
 from .verify import File, fault
 
 IMAGES = {".jpg": "image", ".png": "labels", ".tif": "labels"}
@@ -55,6 +54,7 @@ def _verify_part(part, root, full):
         return _verify_classes(part, path, root, full)
     files = sorted(path.glob(part.pattern))
     faults = _wrong_count(f"{path}/{part.pattern}", len(files), part.count)
+    faults += _lost(part, path, files, root)
     return faults + (_read(files) if full else []), [f"{path}/{part.pattern}: {len(files)}"]
 
 
@@ -78,6 +78,19 @@ def _wrong_count(what, number, expected):
     return [f"{what}: {number:,} files, expected {expected:,}: {verb}"]
 
 
+def _lost(part, path, files, root):
+    """The files that lists or annotations name and that are not there, in one line."""
+    if not files or len(files) == part.count:
+        return []
+    there = {file.stem for file in files}
+    stems = [stem for stem in listed_stems(root, part.listed) if stem not in there]
+    if not stems:
+        return []
+    named = ", ".join(part.pattern.replace("*", stem) for stem in stems[:NAMED])
+    more = f" and {len(stems) - NAMED:,} more" if len(stems) > NAMED else ""
+    return [f"not in {path}: {named}{more}"]
+
+
 def _verify_file(part, path, full):
     if path.stat().st_size == 0:
         return [f"{path} is empty"], []
@@ -99,17 +112,8 @@ def _verify_file(part, path, full):
 
 def count_entries(path):
     """Entries of a list: lines that are not empty; of a dict class → names, its different names."""
-    if path.suffix == ".txt":
-        return sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
-    if path.suffix == ".pkl":
-        content = read_plain_pickle(path)
-    else:
-        data = path.read_bytes()
-        content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    lists = content.values() if isinstance(content, dict) else [content]
-    if not all(isinstance(names, list) for names in lists):
-        raise ValueError("it holds no lists of names")
-    return len({str(name) for names in lists for name in names})
+    content = read_list(path)
+    return len(content) if path.suffix == ".txt" else len(names_in(content))
 
 
 def _verify_classes(part, path, root, full):

@@ -110,6 +110,49 @@ def test_counts_are_compared_in_both_directions(tree):
     assert verify_tree("toy", tree)[0] == [f"nothing at {tree}/images/*.jpg, expected 3 files"]
 
 
+def test_files_that_lists_name_are_missed_by_name(tree, monkeypatch):
+    """A single hole is found where no number of files is known, and named where one is."""
+    (tree / "fold0.txt").write_text("0__01\n1__02\n")
+    (tree / "fold1.json").write_text(json.dumps({"3": ["images/1.jpg", "images/2.jpg"]}))
+    (tree / "coco.json").write_text(
+        json.dumps({"images": [{"file_name": "2.jpg"}, {"coco_url": "http://x/val/9.jpg"}]})
+    )
+    listed = [("lost.pkl", "fold0.txt"), "fold1.json", "coco.json", "maps/*.png", "nowhere.txt"]
+    parts = [Part("images", "*.jpg", listed=tuple(listed))]
+    monkeypatch.setitem(TREES, "listed", parts)
+    assert verify_tree("listed", tree)[0] == [f"not in {tree}/images: 9.jpg"]
+    (tree / "images/0.jpg").unlink()
+    picture(tree / "maps/8.png")
+    assert verify_tree("listed", tree)[0] == [f"not in {tree}/images: 0.jpg, 8.jpg, 9.jpg"]
+    monkeypatch.setitem(TREES, "listed", [Part("images", "*.jpg", 3, listed=("fold0.txt",))])
+    assert verify_tree("listed", tree)[0] == [
+        f"{tree}/images/*.jpg: 2 files, expected 3: 1 missing",
+        f"not in {tree}/images: 0.jpg",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, miniature, hole",
+    [
+        ("coco20i", "coco20i", "coco/annotations/val2014/COCO_val2014_000000000003.png"),
+        ("coco20i", "coco20i", "coco/val2014/COCO_val2014_000000000003.jpg"),
+        ("pascal5i", "pascal5i", "VOC2012/SegmentationClassAug/2007_000002.png"),
+        ("pascal5i", "pascal5i", "VOC2012/JPEGImages/2007_000002.jpg"),
+        ("a847", "a847", "ADE20K_2021_17_01/annotations_detectron2/training/*.tif"),
+        ("a847", "a847", "ADE20K_2021_17_01/images_detectron2/validation/*.jpg"),
+        ("pc459", "pc459", "VOCdevkit/VOC2010/JPEGImages/*.jpg"),
+        ("paco_part", "paco_part", "paco/paco_lvis_v1_train.json"),
+    ],
+)
+def test_a_hole_in_a_benchmark_is_named(name, miniature, hole, tmp_path):
+    importlib.import_module(f"tests.miniatures.{miniature}").make(tmp_path)
+    file = sorted(tmp_path.glob(hole))[0]
+    before = set(verify_tree(name, tmp_path)[0])  # numbers of files are those of the real data
+    file.unlink()
+    new = [line for line in verify_tree(name, tmp_path)[0] if line not in before]
+    assert any(file.name in line for line in new), new
+
+
 def test_entries_of_lists_are_different_names(tmp_path):
     """An image that shows two classes of a fold counts once."""
     content = {0: ["a", "b"], 4: ["b", "c"]}
