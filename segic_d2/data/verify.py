@@ -1,7 +1,8 @@
 """Reads what an evaluation is going to read, before it runs for hours (``TEST.VERIFY``).
 
 A test mapper may have ``files(item)``, which yields the :class:`File` s of an item: then each file
-is read once. Other mappers are asked for each of their items, as the run itself will do.
+is read, or looked for, once. Other mappers, and those with ``tells_more`` where files are read, are
+asked for each of their items, as the run itself will do.
 """
 
 import functools
@@ -124,7 +125,7 @@ def verify_loader(cfg, loader):
     if cfg.TEST.VERIFY != "none" and items is not None:
         split = InferenceSampler._get_local_indices
         own = split(len(items), comm.get_world_size(), comm.get_rank())
-    if hasattr(mapper, "files"):
+    if hasattr(mapper, "files") and not (full and getattr(mapper, "tells_more", False)):
         files = dict.fromkeys(file for i in own for file in mapper.files(items[i]))
         damaged = verify_files(files, full)
     elif full and own:

@@ -112,6 +112,7 @@ def test_each_dataset_runs_from_its_files_to_its_figures(root, tmp_path, name, r
         assert not any("nothing" in key for key in figures)
     assert written["benchmark"] == f"sem_seg-{name}" and written["shots"] == 1
     assert written["images"] == 4 and len(written["skipped"]) == len(MISSING[name])
+    assert not written["standard"] and "references" in written["note"]
     # three or four references, each of one picture, then four targets, for both scores at once
     context = Context.load(tmp_path / f"inference/{name}_sem_seg_val/semantic/context.safetensors")
     pictures = {file for files in context.about["files"] for file in files}
@@ -234,7 +235,6 @@ def test_a_class_whose_only_reference_is_the_target_is_skipped_there(root, tmp_p
     file = records[2]["file_name"]
     own = [x for x in written["skipped"] if file in x]
     assert own == [f"class 300 (thing 300) in {file}: its only reference is this image"]
-    assert not written["standard"]
     for figures in modes.values():
         assert np.isnan(figures["IoU-thing 300"]) and figures["IoU-wall"] >= 0
 

@@ -1,15 +1,24 @@
 """Benchmarks by list: damage is named or skipped, and an interruption changes nothing."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from segic_d2.data.benchmarks import READER_REGISTRY, find_fold, list_episodes
+from segic_d2.data.benchmarks.mapper import FewShotMapper
 from segic_d2.data.damaged import DamagedDataError
 from segic_d2.engine import EpisodeTrainer, evaluate
 from tests.engine.test_few_shot import FOLDS, config, model_of
-from tests.miniatures import coco20i
+from tests.miniatures import coco20i, fss1000, lvis92i, pascal5i
 
 NAME = "coco20i_fold1"
+PLACES = [
+    (coco20i, NAME),
+    (pascal5i, "pascal5i_fold1"),
+    (fss1000, "fss1000_test"),
+    (lvis92i, "lvis92i_fold1"),
+]
 
 
 @pytest.fixture
@@ -21,8 +30,6 @@ def root(tmp_path, monkeypatch):
 
 def damage(root, output):
     """Truncate the target of one episode; (file name in the list, numbers of its episodes)."""
-    from segic_d2.data.benchmarks import list_episodes
-
     episodes = list_episodes("coco20i", 1).episodes[:12]
     name = episodes[3].target
     (file,) = (root / "coco").rglob(name.split("/")[-1])
@@ -44,6 +51,25 @@ def test_damage_is_named_or_skipped(root, tmp_path, workers):
     skipped = [s for s in json.loads(path.read_text())["skipped"] if s.startswith("episode")]
     assert [s.split(":")[0] for s in skipped] == [f"episode {n}" for n in numbers]
     assert all(str(file) in s for s in skipped)
+
+
+@pytest.mark.parametrize("lost", ["image", "mask"])
+@pytest.mark.parametrize("miniature, name", PLACES)
+def test_files_are_looked_for_before_the_run(miniature, name, lost, tmp_path, monkeypatch):
+    """With TEST.VERIFY "exists" too, and no episode is read for that."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    miniature.make(tmp_path / "data")
+    cfg = config(tmp_path, name, test__verify="exists")
+    benchmark, fold = find_fold(name)
+    episodes = list_episodes(benchmark, fold)
+    files = READER_REGISTRY.get(benchmark)(episodes, None).files(episodes.episodes[2].target)
+    if lost == "mask" and len(files) == 1:
+        pytest.skip("masks are annotations in one file")
+    file = Path(files[lost == "mask"].path)
+    file.unlink()
+    monkeypatch.setattr(FewShotMapper, "__call__", None)
+    with pytest.raises(DamagedDataError, match=f"no such file: {file}"):
+        evaluate(cfg, model_of(cfg), name)
 
 
 def test_the_mean_over_folds_lists_what_was_skipped(root, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..image_io import image_size
 from ..masks import decode
+from ..verify import File
 from .base import FewShotEpisode, Sample, choose, draw_references
 
 SEED = 0  # of numpy's legacy generator, set once before the first episode of a fold
@@ -143,6 +144,10 @@ class AnnotatedReader:
         for segmentation in segmentations:
             mask |= decode(segmentation, height, width, path)
         return Sample(path, mask, box=box)
+
+    def files(self, file_name):
+        """See ``READER_REGISTRY``."""
+        return [File(self.locate(self.root, file_name), "image")]
 
 
 def objects_shown(parts):

@@ -26,6 +26,7 @@ READER_REGISTRY.__doc__ = """
 Readers of pixels by the benchmark's name: classes (episodes: EpisodeList, lists: str | None) with
 
 - ``read(file_name, class_id, object=None)`` → :class:`Sample`;
+- ``files(file_name)`` → list of the :class:`~segic_d2.data.verify.File` s that ``read`` opens;
 - ``note``: "" where the masks are those of the published numbers, else one sentence;
 - ``root``: the folder in which the images are looked for (str).
 """

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..image_io import read_label_map
 from ..masks import decode
+from ..verify import File
 from .base import Sample, datasets_root, find_list, register_reader
 from .coco20i import NAMES, annotation_names, read_annotations
 
@@ -42,16 +43,23 @@ class Coco20iReader:
 
     def read(self, file_name, class_id, object=None):
         """See ``READER_REGISTRY``."""
-        image = f"{self.root}/{file_name}"
+        image, file = f"{self.root}/{file_name}", self._label_map(file_name)
         if self.note:
             return Sample(image, self._union(file_name, class_id))
-        file = f"{self.root}/annotations/{Path(file_name).with_suffix('.png')}"
         labels = read_label_map(file)
         if labels.max() > len(NAMES) and (set(np.unique(labels)) - {UNDECIDED}) - set(
             range(len(NAMES) + 1)
         ):
             raise ValueError(f"{file} has the value {labels.max()}; expected 0 to {len(NAMES)}")
         return Sample(image, labels == class_id + 1)
+
+    def files(self, file_name):
+        """See ``READER_REGISTRY``."""
+        maps = [] if self.note else [File(self._label_map(file_name), "labels")]
+        return [File(f"{self.root}/{file_name}", "image"), *maps]
+
+    def _label_map(self, file_name):
+        return f"{self.root}/annotations/{Path(file_name).with_suffix('.png')}"
 
     def _read_instances(self, split, wanted, folders):
         names = annotation_names(split.removesuffix("2014"))

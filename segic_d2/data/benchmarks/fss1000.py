@@ -9,6 +9,7 @@ import numpy as np
 
 from ..datasets.folder import class_title
 from ..image_io import read_grey
+from ..verify import File
 from .base import (
     EpisodeList,
     FewShotEpisode,
@@ -77,5 +78,14 @@ class Fss1000Reader:
 
     def read(self, file_name, class_id, object=None):
         """See ``READER_REGISTRY``."""
+        image, mask = self._paths(file_name)
+        return Sample(image, read_grey(mask) >= FOREGROUND)
+
+    def files(self, file_name):
+        """See ``READER_REGISTRY``."""
+        image, mask = self._paths(file_name)
+        return [File(image, "image"), File(mask, "mask")]
+
+    def _paths(self, file_name):
         image = f"{self.root}/{file_name}"
-        return Sample(image, read_grey(image.removesuffix(".jpg") + ".png") >= FOREGROUND)
+        return image, image.removesuffix(".jpg") + ".png"

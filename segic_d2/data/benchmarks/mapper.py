@@ -34,6 +34,7 @@ class FewShotMapper:
     """
 
     cache = None  # as in EpisodeMapper
+    tells_more = True  # reading an episode finds more damage than reading its files, see verify.py
 
     def __init__(self, cfg, classes, reader):
         self.mask_size = cfg.TEST.MASK_SIZE
@@ -56,6 +57,11 @@ class FewShotMapper:
             "entities": [{"id": class_id, "name": self.classes[class_id]}],
             "references": [self.reference(name, class_id, index) for name, index in pairs],
         }
+
+    def files(self, item):
+        """The files behind an episode, see ``verify.py``."""
+        for name in (item["target"], *item["references"]):
+            yield from self.reader.files(name)
 
     def read(self, file_name, class_id, object):
         """``Sample`` whose masks are cropped to its box, the view (``Picture.view``), and the

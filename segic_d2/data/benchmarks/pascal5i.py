@@ -11,6 +11,7 @@ from itertools import cycle, islice
 import numpy as np
 
 from ..image_io import read_label_map
+from ..verify import File
 from .base import (
     EpisodeList,
     FewShotEpisode,
@@ -116,7 +117,7 @@ class Pascal5iReader:
 
     def read(self, file_name, class_id, object=None):
         """See ``READER_REGISTRY``."""
-        file = f"{self.root}/SegmentationClassAug/{file_name}.png"
+        image, file = self._paths(file_name)
         labels = read_label_map(file)
         unknown = np.setdiff1d(labels, [*range(len(NAMES) + 1), BOUNDARY])
         if len(unknown):
@@ -124,5 +125,13 @@ class Pascal5iReader:
                 f"{file} has the value {unknown[0]}; expected 0 to {len(NAMES)} and {BOUNDARY}"
             )
         boundary = labels == BOUNDARY
-        image = f"{self.root}/JPEGImages/{file_name}.jpg"
         return Sample(image, labels == class_id + 1, boundary if boundary.any() else None)
+
+    def files(self, file_name):
+        """See ``READER_REGISTRY``."""
+        image, labels = self._paths(file_name)
+        return [File(image, "image"), File(labels, "labels")]
+
+    def _paths(self, file_name):
+        home = self.root
+        return f"{home}/JPEGImages/{file_name}.jpg", f"{home}/SegmentationClassAug/{file_name}.png"
