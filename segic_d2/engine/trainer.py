@@ -42,6 +42,15 @@ def create_ddp_model(model):
     )
 
 
+def share_weights(model):
+    """Give all processes the first one's weights: what no file gave is random in each of them."""
+    if comm.get_world_size() == 1 or isinstance(model, DistributedDataParallel):
+        return
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            torch.distributed.broadcast(tensor, 0)
+
+
 class EpisodeTrainer(DefaultTrainer):
     """DefaultTrainer whose batches are episodes and whose checkpoints hold trainable weights only.
 
@@ -151,12 +160,13 @@ class EpisodeTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg, model):
-        """Evaluate on every dataset of ``DATASETS.TEST``.
+        """Evaluate on every dataset of ``DATASETS.TEST``, in all processes with the same weights.
 
         Returns:
             OrderedDict {dataset: {task: {metric: value}}}, or the inner dict for a single dataset,
             as DefaultTrainer does; and the mean over the folds of a benchmark that are all there.
         """
+        share_weights(model)
         results = OrderedDict((name, evaluate(cfg, model, name)) for name in cfg.DATASETS.TEST)
         if comm.is_main_process():
             results.update(mean_over_folds(cfg))

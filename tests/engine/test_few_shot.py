@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.engine import launch
 from detectron2.modeling import build_model
+from detectron2.utils import comm
 
 from segic_d2.data import build_few_shot_loader
 from segic_d2.data.benchmarks import READER_REGISTRY, FewShotEpisode, list_episodes
@@ -129,6 +130,22 @@ def test_two_processes_give_the_results_of_one(tmp_path):
     for batch in "14":
         one, two = (read(tmp_path / name / batch, "coco20i_fold3") for name in ("one", "two"))
         assert one == two and one["episodes"] == 17
+
+
+def random_in_a_process(output):
+    torch.set_num_threads(1)
+    cfg = config(output, "coco20i_fold3", episodes=9, test__batch_size=2)
+    torch.manual_seed(comm.get_rank())  # as Detectron2 seeds the processes
+    EpisodeTrainer.test(cfg, build_model(cfg))
+
+
+def test_weights_that_no_file_gave_are_the_same_in_all_processes(tmp_path):
+    launch(random_in_a_process, 2, dist_url="auto", args=(tmp_path / "two",))
+    threads = torch.get_num_threads()
+    random_in_a_process(tmp_path / "one")
+    torch.set_num_threads(threads)
+    one, two = (read(tmp_path / name, "coco20i_fold3") for name in ("one", "two"))
+    assert one == two and one["episodes"] == 9
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
