@@ -34,7 +34,8 @@ def collect(folder):
     """All results of a folder.
 
     Returns:
-        (name, list of dicts: the content of each results.json below the folder, sorted by path).
+        (name, list of dicts: the content of each results.json below the folder and its path as
+        "file", sorted by path).
 
     Raises:
         FileNotFoundError: there is none.
@@ -50,7 +51,7 @@ def collect(folder):
             content["benchmark"], content["metrics"].items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{file} is no result of an evaluation: {error!r}") from error
-        found.append(content)
+        found.append({**content, "file": str(file)})
     return Path(folder).name or str(folder), found
 
 
@@ -65,13 +66,22 @@ def _cell(results, names):
 
 
 def _of(results, benchmark, shots, seen=None):
-    """{fold: result} of a benchmark, without the mean over folds, which is computed here."""
+    """{fold: result} of a benchmark, without the mean over folds, which is computed here.
+
+    Raises:
+        ValueError: naming the files, if two of them claim the same cell with other figures.
+    """
     chosen = {}
     for r in results:
         if r["benchmark"] != benchmark or r.get("shots", 1) != shots or r.get("fold") == "mean":
             continue
         if seen is None or r.get("seen") == seen:
-            chosen[r.get("fold") or 0] = r
+            other = chosen.setdefault(r.get("fold") or 0, r)
+            if other["metrics"] != r["metrics"]:
+                raise ValueError(
+                    f"two results of {benchmark}, fold {r.get('fold') or 0}, {shots}-shot: "
+                    f"{other.get('file')} and {r.get('file')}; name their folders one by one"
+                )
     return chosen
 
 
@@ -140,22 +150,24 @@ def tables(rows):
     """Both tables as Markdown.
 
     Args:
-        rows: list of what :func:`collect` returns.
+        rows: list of what :func:`collect` returns. Shots, text and no text are rows of their own.
+
+    Raises:
+        ValueError: a folder has two results for one cell.
     """
     first, second = [], []
     for name, results in rows:
-        for shots in _shots(results):
-            found = table_1_row(results, shots)
+        for shots, own in _alike(results):
+            found = table_1_row(own, shots)
             if found:
-                own = [r for r in results if r.get("shots", 1) == shots]
                 about = conditions([r for r in own if r["benchmark"] in _BENCHMARKS])
                 first.append((", ".join(filter(None, (name, f"{shots}-shot", about))), found))
     for name, results in join_folds(rows):
-        for shots in _shots(results):
+        for shots, own in _alike(results):
             for seen, mark in (("unseen", ""), ("mixed", "‡")):
-                found = table_2_row(results, shots, seen)
+                found = table_2_row(own, shots, seen)
                 if found:
-                    about = conditions(list(_of(results, "coco20i", shots, seen).values()))
+                    about = conditions(list(_of(own, "coco20i", shots, seen).values()))
                     second.append((f"{name}{mark}, {shots}-shot, {about}", found))
     parts = [
         "## Table 1: one model for all",
@@ -166,8 +178,13 @@ def tables(rows):
     return "\n\n".join(parts)
 
 
-def _shots(results):
-    return sorted({r.get("shots", 1) for r in results})
+def _alike(results):
+    """(shots, the results of so many shots that were all given texts, or none of them): a row."""
+    keys = sorted({(r.get("shots", 1), r.get("text") or "") for r in results})
+    return [
+        (n, [r for r in results if (r.get("shots", 1), r.get("text") or "") == (n, text)])
+        for n, text in keys
+    ]
 
 
 _BENCHMARKS = {benchmark for benchmark, *_ in COLUMNS.values()}

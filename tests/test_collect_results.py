@@ -29,6 +29,13 @@ def folds(figures, **others):
     return [*found, result("coco20i", {"mIoU": 1.0}, fold="mean", **others)]
 
 
+def script():
+    spec = importlib.util.spec_from_file_location("collect_results", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def cells(text, name):
     """Cells of the rows that begin with a name, per table."""
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith(f"| {name}")]
@@ -89,6 +96,19 @@ def test_shots_are_rows_of_their_own(tmp_path):
     assert cells(text, "**x, 1-shot")[0][0] == "60.0" and cells(text, "**x, 5-shot")[0][0] == "65.0"
 
 
+def test_texts_are_rows_of_their_own_and_doubles_are_refused(tmp_path):
+    write(tmp_path / "x", *folds([60.0] * 4), *folds([50.0] * 4, text="no_text"))
+    text = tables([collect(tmp_path / "x")])
+    assert cells(text, "**x, 1-shot, seen, text**")[0][0] == "60.0"
+    assert cells(text, "**x, 1-shot, seen, no_text**")[0][0] == "50.0"
+    write(tmp_path / "x/other", *folds([60.0, 60.0, 61.0, 60.0]))
+    with pytest.raises(SystemExit) as error:
+        script().main([str(tmp_path / "x")])
+    message = str(error.value)
+    assert "two results of coco20i, fold 2, 1-shot" in message
+    assert str(tmp_path / "x/other/inference/2/few_shot/results.json") in message
+
+
 def test_published_rows_alone():
     """Nothing was run: all rows of others, none of ours, and no figure that is not checked."""
     text = tables([])
@@ -118,9 +138,7 @@ def test_published_figures_are_those_of_the_sources():
 
 
 def test_what_is_no_result_is_named(tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location("collect_results", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script()
     with pytest.raises(SystemExit, match=f"no results.json below {tmp_path}/none"):
         module.main([str(tmp_path / "none")])
     write(tmp_path / "bad", {"metrics": 3, "benchmark": "x"})

@@ -18,10 +18,10 @@ def main(arguments=None):
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="output folders; one row each")
     args = parser.parse_args(arguments)
     try:
-        rows = [collect(folder) for folder in args.folders]
+        found = tables([collect(folder) for folder in args.folders])
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(tables(rows))
+    print(found)
 
 
 if __name__ == "__main__":

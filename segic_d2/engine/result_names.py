@@ -8,14 +8,23 @@ from ..data.datasets.coco_folds import fold_classes
 from ..data.index import background_ids
 
 SEEN = "auto", "seen", "unseen", "mixed"
+SPELLINGS = {  # Pascal VOC's names of classes that COCO and LVIS have, too
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
 
 
 def conditions(cfg, class_names):
     """Whether training named the test classes and whether their names are given: "unseen-text".
 
-    "seen": every class has the name of a class of ``DATASETS.TRAIN``, upper case and underscores
-    aside; "unseen": none has; else "mixed". ``TEST.SEEN`` says it where the weights were trained on
-    other datasets than the config's. "text" or "no_text": ``MODEL.SEGIC.META``.
+    "seen": every class has the name of a class of ``DATASETS.TRAIN``, upper case, underscores and
+    Pascal VOC's spelling aside; "unseen": none has; else "mixed". ``TEST.SEEN`` says it where the
+    weights were trained on other datasets than the config's. "text" or "no_text":
+    ``MODEL.SEGIC.META``.
 
     Args:
         cfg: config.
@@ -36,8 +45,9 @@ def conditions(cfg, class_names):
 
 
 def plain(name):
-    """A class name as it is compared: lower case, underscores as spaces."""
-    return str(name).lower().replace("_", " ")
+    """A class name as it is compared: lower case, underscores as spaces, spelled as in COCO."""
+    name = str(name).lower().replace("_", " ")
+    return SPELLINGS.get(name, name)
 
 
 def training_classes(name):

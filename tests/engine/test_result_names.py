@@ -3,6 +3,7 @@
 import pytest
 
 from segic_d2.config import load_config
+from segic_d2.data.benchmarks.pascal5i import NAMES as VOC_NAMES
 from segic_d2.data.datasets.coco_folds import fold_classes
 from segic_d2.engine.result_names import conditions, training_classes
 from tests.data import toy
@@ -25,6 +26,8 @@ def config(*train, **opts):
         (("coco_2014_train@fold0",), ["person", "bicycle"], "mixed"),
         (("coco_2014_train@fold1",), ["person", "airplane"], "seen"),
         (("coco_2014_train@novel0",), ["person", "airplane"], "seen"),
+        (("coco_2014_train",), VOC_NAMES, "seen"),  # spelled otherwise
+        (("coco_2014_train@fold0",), ["aeroplane", "diningtable"], "unseen"),
     ],
 )
 def test_by_name(train, classes, expected):
