@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""How well references of a class find it in other photographs: the protocol "real pairs".
+
+    python tools/evaluate_pairs.py DIR --weights output/demo/model_final.pth
+    python tools/evaluate_pairs.py DIR --shots 5 --threshold 0.4 --robustness --abstention
+
+DIR holds one folder per class, with pictures N.jpg and their masks N.png. Every ordered pair
+(reference, target) of a class is segmented; IoU is pooled over the pairs of a class at the target's
+own size, and the mean is over classes. Beside the model stands the propagated mask alone, at the
+best single threshold on these very data, and at --threshold. All figures are percentages.
+
+Without weights the decoder is random, and only the propagated mask is measured.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from segic_d2.config import load_config
+from segic_d2.engine.evaluate_pairs import PairEvaluation, read_classes
+from segic_d2.predictor import InContextPredictor
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", metavar="DIR", help="a folder of class folders")
+    parser.add_argument("--config-file", default="segic_demo.yaml", help="shipped name or file")
+    parser.add_argument("--weights", help="trained weights; default: the config's MODEL.WEIGHTS")
+    parser.add_argument("--shots", type=int, default=1, help="K; a class of n ≤ K has n - 1")
+    parser.add_argument("--seed", type=int, default=0, help="of references and absent targets")
+    parser.add_argument(
+        "--threshold", type=float, nargs="*", default=[], help="of the propagated mask, fixed"
+    )
+    parser.add_argument("--robustness", action="store_true", help="worse masks, worse targets")
+    parser.add_argument("--abstention", action="store_true", help="the score, present or absent")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
+    parser.add_argument("--output", help="JSON file for all figures")
+    parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the config")
+    return parser.parse_args(argv)
+
+
+def run(args):
+    """All figures, as JSON holds them."""
+    cfg = load_config(args.config_file, args.opts)
+    weights = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
+    predictor = InContextPredictor(cfg, weights=weights, device=args.device)
+    evaluation = PairEvaluation(
+        predictor.model, read_classes(args.folder), args.shots, args.seed, trained=bool(weights)
+    )
+    results, scores = evaluation.measure(args.threshold, find_best=True)
+    found = {
+        "folder": str(args.folder),
+        "config": args.config_file,
+        "weights": weights,
+        "opts": args.opts,
+        "shots": args.shots,
+        "seed": args.seed,
+        "canvas": predictor.model.canvas,
+        "episodes": len(evaluation.episodes),
+        "results": results,
+    }
+    if args.abstention and weights:
+        found["abstention"] = evaluation.abstention(scores)
+    found["cpu_seconds"] = evaluation.timer.means()
+    if args.robustness:
+        best = results["best threshold"]["threshold"]
+        found["robustness"] = evaluation.robustness(best)
+    return found
+
+
+def report(found):
+    """The figures as Markdown."""
+    results = found["results"]
+    best = results["best threshold"]["threshold"]
+    titles = {name: name for name in results}
+    titles["best threshold"] = f"propagated mask > {best:g} (best)"
+    text = [f"{found['episodes']} episodes, {found['shots']}-shot, canvas {found['canvas']} px", ""]
+    head = ["class", *(f"{titles[n]}: IoU | boundary" for n in results)]
+    text.append("| " + " | ".join(head) + " |")
+    text.append("|" + "---|" * (1 + 2 * len(results)))
+    for label in next(iter(results.values()))["classes"]:
+        text.append(row(label, [r["classes"][label] for r in results.values()]))
+    text.append(row("mean", list(results.values())))
+    if "abstention" in found:
+        a = found["abstention"]
+        text += [
+            "",
+            f"AUROC of the score, {a['present']} present, {a['absent']} absent: {a['AUROC']:.3f}",
+        ]
+        lost = results["model"]["lost_by_abstaining"]
+        text.append(f"mIoU lost by abstaining (MODEL.SEGIC.TEST.MIN_SCORE): {lost:.1f}")
+    if "robustness" in found:
+        rows = found["robustness"]
+        names = list(next(iter(rows.values())))
+        text += ["", "| variant | " + " | ".join(f"{n}: IoU | boundary" for n in names) + " |"]
+        text.append("|" + "---|" * (1 + 2 * len(names)))
+        plain = [results["best threshold" if n == "propagated mask" else n] for n in names]
+        text.append(row("as it is", plain))
+        text += [row(name, [values[n] for n in names]) for name, values in rows.items()]
+    seconds = ", ".join(f"{name} {s:.2f} s" for name, s in found["cpu_seconds"].items())
+    return "\n".join([*text, "", f"CPU seconds per picture: {seconds}"])
+
+
+def row(label, values):
+    cells = [f"{v[key]:.1f}" for v in values for key in ("IoU", "boundary_IoU")]
+    return f"| {label} | " + " | ".join(cells) + " |"
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        found = run(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(report(found))
+    if args.output:
+        Path(args.output).write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
