@@ -55,6 +55,8 @@ def add_segic_config(cfg):
     m.SIMILARITY = CN()
     m.SIMILARITY.PROTOTYPE = "mean_unit"  # "mean_unit" (Eq. 1-2) or "pooled" (released)
     m.SIMILARITY.INTERPOLATE = "map"  # "map" (Eq. 1) or "features" (released)
+    m.SIMILARITY.CENTER = "none"  # "fixed": the backbone's mean feature is left out of the cosines
+    m.SIMILARITY.MEAN = ""  # .safetensors file of that mean; "": it comes with the weights
     m.SIMILARITY.TAU = 1.0  # the similarity is divided by this
     m.SIMILARITY.EPS = 1e-8  # lower bound of the norms in the cosine
     m.MASK_POOLING = "area"  # "area": soft cell weights, nothing vanishes; "center": released

@@ -38,13 +38,14 @@ def pool_mask(masks, canvas, grid, mode="area"):
     raise ValueError(f"MODEL.SEGIC.MASK_POOLING is {mode!r}; it must be 'area' or 'center'")
 
 
-def pool_prototypes(features, weights, eps=1e-8):
+def pool_prototypes(features, weights, eps=1e-8, center=None):
     """Mean feature and mean unit feature under soft masks.
 
     Args:
         features: float (C, g, g), features of one reference.
         weights: float (n, g, g) ≥ 0, weights of the cells.
         eps: lower bound of a feature's norm.
+        center: float (C,), subtracted before the features are made unit vectors; None: nothing.
 
     Returns:
         prototypes (n, C) and unit prototypes (n, C); zeros where a mask is empty. A unit
@@ -55,7 +56,8 @@ def pool_prototypes(features, weights, eps=1e-8):
     total = weights.sum(1, keepdim=True)
     weights = weights / torch.where(total > 0, total, torch.ones_like(total))
     flat = features.flatten(1).T  # (g·g, C)
-    return weights @ flat, weights @ F.normalize(flat, dim=1, eps=eps)
+    centered = flat if center is None else flat - center
+    return weights @ flat, weights @ F.normalize(centered, dim=1, eps=eps)
 
 
 @without_autocast

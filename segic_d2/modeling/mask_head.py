@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from . import released
 from .correspondence import best_points, propagated_mask, valid_cells
+from .feature_mean import load_feature_mean
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
 from .shared_decoding import decode_shared, entities_at_once, share_image
@@ -85,6 +86,7 @@ class InContextMaskHead(nn.Module):
         eps=1e-8,
         type_always=True,
         checkpoint=False,
+        feature_mean=None,
     ):
         super().__init__()
         if canvas % stride:
@@ -115,6 +117,7 @@ class InContextMaskHead(nn.Module):
         self.interpolate, self.tau, self.eps = interpolate, tau, eps
         self.type_always, self.checkpoint = type_always, checkpoint
 
+        self.register_buffer("feature_mean", feature_mean)  # None: no buffer, raw cosines
         self.neck = nn.Sequential(
             nn.Conv2d(channels, width, 1, bias=False),
             LayerNorm(width),
@@ -163,7 +166,20 @@ class InContextMaskHead(nn.Module):
             "eps": m.SIMILARITY.EPS,
             "type_always": m.CROSS_ENTITY.TYPE_ALWAYS,
             "checkpoint": m.DECODER.CHECKPOINT,
+            "feature_mean": cls._feature_mean(m.SIMILARITY, shape.channels),
         }
+
+    @staticmethod
+    def _feature_mean(options, channels):
+        """The mean (C,) of ``SIMILARITY.MEAN``, zeros where weights will bring it; None: none."""
+        if options.CENTER != "fixed":
+            return None
+        if options.PROTOTYPE == "pooled":
+            raise ValueError(
+                "MODEL.SEGIC.SIMILARITY.CENTER is 'fixed', which PROTOTYPE 'pooled' (released) "
+                "does not know; it must be 'none'"
+            )
+        return load_feature_mean(options.MEAN, channels) if options.MEAN else torch.zeros(channels)
 
     def forward(
         self, features, image_sizes, queries, *, crossing, boxes=None, points=None, chunk=0
@@ -252,6 +268,8 @@ class InContextMaskHead(nn.Module):
 
     def propagate(self, features, queries):
         """The propagated masks of M entities, (M, r, r): on the grid, or at S/4 as released."""
+        if self.feature_mean is not None:
+            features = features - self.feature_mean[:, None, None]
         return propagated_mask(
             features,
             queries.vectors,

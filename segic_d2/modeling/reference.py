@@ -22,6 +22,7 @@ def pool_references(
     eps=1e-8,
     binarize=False,
     empty_mask="no_shot",
+    center=None,
 ):
     """Pool every mask of every reference and sort the results by entity and shot.
 
@@ -31,7 +32,7 @@ def pool_references(
             (n, h, w) in [0, 1], "entity_ids" (n,)}; its own "empty_mask" goes before the argument.
         names: {entity id: name or None}, in the order of the result.
         canvas, mask_pooling: see ``pool_mask``.
-        eps: see ``pool_prototypes``.
+        eps, center: see ``pool_prototypes``.
         binarize: threshold the masks at one half first (released).
         empty_mask: "no_shot", a mask that weighs nothing does not count; "zero", it counts, with an
             all-zero prototype (released).
@@ -66,7 +67,7 @@ def pool_references(
         if binarize:
             masks = released.binarize(masks)
         weights = pool_mask(masks, canvas, feature.shape[-1], mask_pooling)
-        prototype, unit = pool_prototypes(feature, weights, eps)
+        prototype, unit = pool_prototypes(feature, weights, eps, center)
         prototypes.append(prototype)
         units.append(unit)
         mass.append(weights.flatten(1).sum(1))

@@ -45,6 +45,14 @@ class Features:
         return Features(self.map[part], [self.image_sizes[row] for row in part])
 
 
+def tensor_bytes(tensor):
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+
+
+def tensor_hash(tensor):
+    return hashlib.sha256(tensor_bytes(tensor)).hexdigest()[:16]
+
+
 @META_ARCH_REGISTRY.register()
 class SegIC(nn.Module):
     """Segments in a target what references show.
@@ -126,6 +134,7 @@ class SegIC(nn.Module):
             ("MODEL.SEGIC.MASK_POOLING", m.MASK_POOLING, ("area", "center")),
             ("MODEL.SEGIC.EMPTY_MASK", m.EMPTY_MASK, ("no_shot", "zero")),
             ("MODEL.SEGIC.SIMILARITY.PROTOTYPE", m.SIMILARITY.PROTOTYPE, ("mean_unit", "pooled")),
+            ("MODEL.SEGIC.SIMILARITY.CENTER", m.SIMILARITY.CENTER, ("none", "fixed")),
             ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
             ("INPUT.RESIZE", cfg.INPUT.RESIZE, ("pil", "float")),
             ("MODEL.SEGIC.TEST.SCORE", m.TEST.SCORE, ("mask", "quality")),
@@ -218,10 +227,11 @@ class SegIC(nn.Module):
             digest = hashlib.sha256()
             for name, tensor in sorted(tensors.items()):
                 digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+                digest.update(tensor_bytes(tensor))
             self._weights_hash = state, digest.hexdigest()[:16]
         pixels = f"{self.pixel_mean.flatten().tolist()} {self.pixel_std.flatten().tolist()}"
         text = self.text_encoder
+        center = self.sem_seg_head.feature_mean
         return {
             "backbone": getattr(self.backbone, "tap", type(self.backbone).__name__),
             "feature": self.in_feature,
@@ -231,6 +241,7 @@ class SegIC(nn.Module):
             "mask_pooling": self.mask_pooling + ("/binary" if self.binarize_masks else ""),
             "text": text.identity if text else None,
             "sentences": [self.semantic_template, self.instance_text] if text else None,
+            **({} if center is None else {"center": tensor_hash(center)}),
         }
 
     def _backbone_state(self):
@@ -537,6 +548,7 @@ class SegIC(nn.Module):
             eps=self.eps,
             binarize=self.binarize_masks,
             empty_mask=self.empty_mask,
+            center=self.sem_seg_head.feature_mean,
         )
         meta = self._text_vectors(list(names.values()), task)
         return Context(prototypes, units, shots, meta, list(names), list(names.values()), task)
