@@ -133,9 +133,13 @@ def field(item, name):
 
 
 def describe(item):
-    """What is left out with an item of a test loader: its episode, else its image."""
-    for name in ("episode", "number", "file_name", "target"):
-        value = field(item, name)
-        if value is not None:
-            return f"episode {value}" if name in ("episode", "number") else str(value)
+    """What is left out with an item of a test loader: its episode or pair, else its image."""
+    if isinstance(item, tuple):  # a numbered record
+        item = item[-1]
+    for name, what in (("episode", "episode "), ("number", "episode "), ("pair", "pair ")):
+        if field(item, name) is not None:
+            return f"{what}{field(item, name)}"
+    for name in ("file_name", "target"):
+        if field(item, name) is not None:
+            return str(field(item, name))
     return str(item)

@@ -104,3 +104,14 @@ def test_a_damaged_picture_is_named_once_before_the_run_or_its_pairs_are_left_ou
     result, _ = run(tmp_path / "b", "TEST.DAMAGED", "skip")
     metrics = result["pck-spair71k_test"]
     assert metrics["pairs"] == 8 and metrics["skipped"] == 4  # of 3 pictures, 2 remain
+
+
+def test_pairs_that_are_left_out_are_named_by_their_names(data, tmp_path):
+    picture = data / "JPEGImages/aeroplane/2008_000000.jpg"
+    picture.write_bytes(picture.read_bytes()[:300])
+    result, _ = run(tmp_path / "a", "TEST.DAMAGED", "skip")
+    assert result["pck-spair71k_test"]["skipped"] == 4 and result["pck-spair71k_test"]["pairs"] == 8
+    written = json.loads((tmp_path / "a/inference/spair71k_test/pck/results.json").read_text())
+    assert len(written["skipped"]) == 4
+    name = "pair 000001-2008_000000-2008_000001:aeroplane"
+    assert written["skipped"][0].startswith(f"{name}: cannot read image {picture}")
