@@ -13,6 +13,7 @@ from .episode_mapper import EpisodeMapper
 from .episodes import generator
 from .index import Source, background_ids, class_names, load_records
 from .masks import instance_masks, mask_file, usable_annotations
+from .reference_plan import ReferencePlan, cut_to_readable
 from .views import check_size
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ class InstanceReferences:
 
     Classes are matched by name across datasets; ids are those of the target dataset. Images that
     the target dataset has too are never references. A class with fewer images has fewer shots; one
-    without is left out, with a line in the log.
+    without is left out, with a line in the log. A damaged picture is reported (``damaged.py``), and
+    the next one of its class takes its place.
 
     Args:
         cfg: config.
@@ -67,16 +69,17 @@ class InstanceReferences:
             )
         if missing:
             logger.warning("no references, so never predicted: %s", ", ".join(map(str, missing)))
-        self.names, self.shots = {}, {}
+        drawn = {}
         for class_id, pool in pools.items():
             order = generator(cfg.TEST.SEED, class_id).permutation(len(pool))
             if len(pool):
-                self.names[class_id] = wanted[class_id]
-                self.shots[class_id] = [pool[i] for i in order[: cfg.TEST.SHOTS]]
-        self.files = {
-            c: [self.mappers[number].records[image]["file_name"] for number, image, _ in shots]
-            for c, shots in self.shots.items()
-        }
+                drawn[class_id] = [pool[i] for i in order]
+        plan = ReferencePlan(self.mappers, drawn, {i: wanted[i] for i in drawn})
+        plan, _ = cut_to_readable(cfg, plan, cfg.TEST.SHOTS)
+        self.missing += [wanted[i] for i in drawn if i not in plan.picks]
+        self.names = {i: wanted[i] for i in plan.picks}
+        self.shots = plan.picks
+        self.files = {c: [plan.file(p) for p in picks] for c, picks in plan.picks.items()}
 
     @staticmethod
     def _fill(pools, wanted, seen, number, mapper):

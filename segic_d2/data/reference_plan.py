@@ -19,7 +19,7 @@ class ReferencePlan:
     """Which images show which classes to the model.
 
     Attributes:
-        sources: the datasets that are drawn from, as ``Source``.
+        sources: the datasets that are drawn from: ``Source``, or others with ``records``.
         picks: {class id: [(source's position, image, the class's id there), …]} of each class that
             has any, by ascending class id; in the order in which they were drawn.
         names: {class id: name} of all classes of the target dataset but its background.
@@ -31,7 +31,7 @@ class ReferencePlan:
 
     def file(self, pick):
         """The image file of a pick."""
-        return self.sources[pick[0]].files[pick[1]]
+        return self.sources[pick[0]].records[pick[1]]["file_name"]
 
     def first(self, shots, damaged=()):
         """The plan with up to ``shots`` picks of each class, without damaged (source, image)."""
@@ -64,6 +64,16 @@ class ReferencePlan:
             report(list(found.values()))
             left_out += found.values()
             damaged |= {image for file, image in files.items() if file.path in found}
+
+
+def cut_to_readable(cfg, plan, shots):
+    """The plan cut to references that can be read, as far as ``TEST.VERIFY`` asks for it, and what
+    was left out for being damaged; see :meth:`ReferencePlan.readable`."""
+    if cfg.TEST.DAMAGED == "skip":
+        return plan.readable(shots)
+    if cfg.TEST.VERIFY == "none":
+        return plan.first(shots), []
+    return plan.readable(shots, full=cfg.TEST.VERIFY == "full")
 
 
 def plan_references(cfg, dataset_names, target_dataset):

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from ..data import build_reference_loader, plan_references, same_file
 from ..data.damaged import Damaged, message, report
 from ..data.index import load_records
+from ..data.reference_plan import cut_to_readable
 from ..modeling.context import Context
 from .feature_cache import open_feature_cache
 
@@ -115,7 +116,7 @@ def _encoded(cfg, model, dataset_name, about, before):
     targets = {same_file(r["file_name"]) for r in load_records(dataset_name)}
     among = any(same_file(file) in targets for source in plan.sources for file in source.files)
     shots = cfg.TEST.SHOTS + among  # one to spare
-    plan, left_out = _readable(cfg, plan, shots)
+    plan, left_out = cut_to_readable(cfg, plan, shots)
     before()
     about = {**about, "left_out": [{"item": d.item, "reason": d.reason} for d in left_out]}
     loader = build_reference_loader(cfg, plan, shots, open_feature_cache(cfg, model))
@@ -133,16 +134,6 @@ def _encoded(cfg, model, dataset_name, about, before):
     pieces = list(itertools.chain(*comm.all_gather(pieces)))
     files = [[str(plan.file(p)) for p in picks] for picks in plan.picks.values()]
     return _joined(pieces, plan, shots, model.fingerprint, {**about, "files": files})
-
-
-def _readable(cfg, plan, shots):
-    """The plan cut to references that can be read, as far as ``TEST.VERIFY`` asks for it, and what
-    was left out for being damaged."""
-    if cfg.TEST.DAMAGED == "skip":
-        return plan.readable(shots)
-    if cfg.TEST.VERIFY == "none":
-        return plan.first(shots), []
-    return plan.readable(shots, full=cfg.TEST.VERIFY == "full")
 
 
 def _joined(pieces, plan, shots, fingerprint, about):

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..data import build_target_loader
 from ..data.instance_references import InstanceReferences
+from ..data.verify import verify_loader
 from ..evaluation import build_coco_evaluator, build_lvis_evaluator
 from ..evaluation.few_shot import write_results
 from ..modeling import Context
@@ -66,6 +67,8 @@ def _evaluate(cfg, model, dataset_name, output_dir, build_evaluator, benchmark):
     references = InstanceReferences(cfg, sources, dataset_name, cache)
     # the text is one sentence for all: the name of no class is given, with META or without
     seen, text = conditions(cfg, references.names.values()).split("-")[0], "no_text"
+    if cfg.TEST.DAMAGED == "error":  # before all references are encoded
+        verify_loader(cfg, loader)
     context = instance_context(model, references)
     finder = InstanceFinder(model, context, cfg.TEST.DETECTIONS_PER_IMAGE)
     found = run_inference(cfg, finder, loader, evaluator, output_dir)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from segic_d2.data import build_target_loader, check_data
+from segic_d2.data.damaged import DamagedDataError
 from segic_d2.data.index import load_records
 from segic_d2.data.instance_references import InstanceReferences, picture_key
 from segic_d2.data.masks import instance_masks
-from segic_d2.engine import EVALUATION_REGISTRY, EpisodeTrainer
+from segic_d2.engine import EVALUATION_REGISTRY, EpisodeTrainer, evaluate
 from segic_d2.engine.evaluate_instances import CLASSES_AT_ONCE, instance_context
 from segic_d2.evaluation import build_coco_evaluator, build_lvis_evaluator
 from segic_d2.modeling import Context
@@ -147,6 +149,31 @@ def test_no_image_of_the_targets_is_a_reference(data):
     assert all("train2017" in f for files in both.files.values() for f in files)
     names = ("a/COCO_val2014_000000000042.jpg", "b/000000000042.jpg")
     assert picture_key(names[0]) == picture_key(names[1]) != picture_key("b/42.jpg")
+
+
+def test_a_damaged_reference_is_named_or_makes_way(tmp_path):
+    """Before anything is encoded; the next picture of the class takes its place."""
+    coco_instances.make(tmp_path)
+    with registered(tmp_path):
+        cfg = config("coco_instances", "OUTPUT_DIR", str(tmp_path / "out"))
+        whole = InstanceReferences(cfg, ["coco_2017_train"], "coco_2017_val")
+        lost = whole.files[0][0]
+        Path(lost).write_bytes(Path(lost).read_bytes()[:300])
+        torch.manual_seed(0)
+        model = build_model(cfg).eval()
+        model.encode_context = None
+        with pytest.raises(DamagedDataError) as error:
+            evaluate(cfg, model, "coco_2017_val")
+        assert "77 damaged or missing" in str(error.value)  # with 76 classes without images
+        with pytest.raises(ValueError, match=f"cannot read image {lost}"):
+            InstanceReferences(cfg, ["coco_2017_train"], "coco_2017_val")
+        cfg.TEST.DAMAGED = "skip"
+        evaluate(cfg, build_model(cfg).eval(), "coco_2017_val")
+        file = tmp_path / "out/inference/coco_2017_val/coco_instances/results.json"
+    written = json.loads(file.read_text())
+    assert any(s.startswith(f"{lost}: cannot read image") for s in written["skipped"])
+    assert list(written["references"]) == list(whole.names.values())
+    assert all(files and lost not in files for files in written["references"].values())
 
 
 def test_datasets_without_objects_are_named(data):
