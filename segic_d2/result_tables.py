@@ -34,24 +34,25 @@ def collect(folder):
     """All results of a folder.
 
     Returns:
-        (name, list of dicts: the content of each results.json below the folder and its path as
-        "file", sorted by path).
+        (name, list of dicts: the content of each results.json below the folder that names a
+        benchmark, and its path as "file", sorted by path).
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: naming the file that is no result.
     """
-    files = sorted(Path(folder).rglob("results.json"))
-    if not files:
-        raise FileNotFoundError(f"no results.json below {folder}")
     found = []
-    for file in files:
+    for file in sorted(Path(folder).rglob("results.json")):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and "benchmark" not in content:
+                continue  # of the demo, or of another tool
             content["benchmark"], content["metrics"].items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{file} is no result of an evaluation: {error!r}") from error
         found.append({**content, "file": str(file)})
+    if not found:
+        raise FileNotFoundError(f"no results.json of a benchmark below {folder}")
     return Path(folder).name or str(folder), found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.tiny  # noqa: F401  registers its backbone
 from tests.miniatures import fss1000, spair71k
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "analyze_correspondence.py"

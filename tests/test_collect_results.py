@@ -139,11 +139,13 @@ def test_published_figures_are_those_of_the_sources():
 
 def test_what_is_no_result_is_named(tmp_path, capsys):
     module = script()
-    with pytest.raises(SystemExit, match=f"no results.json below {tmp_path}/none"):
+    with pytest.raises(SystemExit, match=f"no results.json of a benchmark below {tmp_path}/none"):
         module.main([str(tmp_path / "none")])
     write(tmp_path / "bad", {"metrics": 3, "benchmark": "x"})
     with pytest.raises(SystemExit, match="few_shot/results.json is no result of an evaluation"):
         module.main([str(tmp_path / "bad")])
     write(tmp_path / "good", *folds([60.0] * 4))
+    (tmp_path / "good/demo").mkdir()
+    (tmp_path / "good/demo/results.json").write_text('{"seconds": 1}')  # no benchmark's
     module.main([str(tmp_path / "good")])
     assert "**good, 1-shot, seen, text** | 60.0" in capsys.readouterr().out
