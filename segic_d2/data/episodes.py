@@ -32,6 +32,8 @@ class ClassIndex:
         single_image: ``"error"`` or ``"skip"`` for a class with one image, which can have no
             reference other than its target (``DATASETS.SINGLE_IMAGE_CLASSES``); ``"keep"`` where
             targets come from elsewhere.
+        shown: for each image, dict class id → set of the objects of that class that it shows; then
+            references show other objects than the target, as far as there are any. None: unknown.
 
     Attributes:
         classes: int64 array of the usable class ids, ascending.
@@ -43,7 +45,14 @@ class ClassIndex:
     """
 
     def __init__(
-        self, classes_of_image, *, names=None, dataset="", file_names=None, single_image="error"
+        self,
+        classes_of_image,
+        *,
+        names=None,
+        dataset="",
+        file_names=None,
+        single_image="error",
+        shown=None,
     ):
         if single_image not in ("error", "skip", "keep"):
             raise ValueError(
@@ -70,6 +79,7 @@ class ClassIndex:
         if not len(pairs):
             raise ValueError(f"dataset {dataset!r} has no class to draw episodes from")
 
+        self.shown = shown
         # compressed rows: objects per image would be copied into every worker by reference counts
         self.classes, starts = np.unique(pairs[:, 0], return_index=True)
         self._class_starts, self._images = (np.append(starts, len(pairs)), pairs[:, 1].copy())
@@ -82,6 +92,16 @@ class ClassIndex:
         """Ascending indices of the images that show a class: int64 array."""
         row = int(np.searchsorted(self.classes, class_id))
         return self._images[self._class_starts[row] : self._class_starts[row + 1]]
+
+    def references_of(self, class_id, target):
+        """Ascending indices of the images that may be a target's reference: int64 array."""
+        images = self.images_of(class_id)
+        images = images[images != target]
+        if self.shown is None:
+            return images
+        own = self.shown[target].get(class_id, ())
+        other = [not self.shown[i][class_id].intersection(own) for i in images.tolist()]
+        return images[other] if any(other) else images
 
     def classes_of(self, image):
         """Ascending usable class ids that an image shows: int64 array."""
@@ -97,11 +117,12 @@ def pick(rng, values):
 def draw_references(rng, index, class_id, target, shots):
     """``shots`` images of a class other than the target; distinct as far as the class has them.
 
+    Where the index knows objects, they show others than the target.
+
     Returns:
         list of ``shots`` image indices; repeats appear only after every other image was taken.
     """
-    images = index.images_of(class_id)
-    others = images[images != target]
+    others = index.references_of(class_id, target)
     distinct = rng.permutation(others)[:shots] if len(others) <= 4 * shots else None
     if distinct is None:  # a class may have 40,000 images: do not shuffle them for one reference
         distinct = others[rng.choice(len(others), size=shots, replace=False)]

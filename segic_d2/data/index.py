@@ -120,10 +120,22 @@ class Source:
 
     def class_index(self, single_image="error"):
         """The :class:`~segic_d2.data.episodes.ClassIndex` of this dataset."""
+        shown = None
+        if MetadataCatalog.get(self.name).get("other_objects"):  # the composites
+            shown = [_objects_by_class(r) for r in self.records]
         return ClassIndex(
             self.presence,
+            shown=shown,
             names=self.names,
             dataset=self.name,
             file_names=self.files,
             single_image=single_image,
         )
+
+
+def _objects_by_class(record):
+    """Class id → set of the objects that a record shows, by its annotations' ``object``."""
+    shown = {}
+    for annotation in usable_annotations(record):
+        shown.setdefault(annotation["category_id"], set()).add(annotation["object"])
+    return shown

@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Write the composites: cut-out objects in front of photographs, with exact masks.
+
+python datasets/prepare_composites.py [--output datasets/composites] [--num-train 3000] [--seed 0]
+
+Debian or Ubuntu: the packages are fetched with apt-get download (about 400 MB, nothing is
+installed). Elsewhere the script says what to place where. What they are made of stands in
+segic_d2/data/datasets/composites_objects.csv and composites_backgrounds.csv.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from segic_d2.data.datasets.composites_sources import fetch, sources_root
+from segic_d2.data.datasets.composites_splits import SEED, SIZES, generate
+
+
+def main(argv=None):
+    default = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "composites"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=default, help="folder of the splits")
+    parser.add_argument("--sources", type=Path, help="folder of the packages; default: the cache")
+    for split, size in SIZES.items():
+        parser.add_argument(f"--num-{split}", type=int, default=size, help="number of scenes")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--processes", type=int, help="default: one per core")
+    args = parser.parse_args(argv)
+    sizes = {split: getattr(args, f"num_{split}") for split in SIZES}
+    start = time.monotonic()
+    try:
+        sources = args.sources or sources_root()
+        fetch(sources)
+        generate(args.output, sources, sizes, args.seed, args.processes)
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    written = ", ".join(f"{n} {split}" for split, n in sizes.items() if n)
+    print(f"{args.output}: {written} scenes in {time.monotonic() - start:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Composites: cut-out photographs and rendered models in front of photographs, with exact masks.
+
+``datasets/prepare_composites.py`` writes them to ``$DETECTRON2_DATASETS/composites`` (default
+``./datasets/composites``)::
+
+    composites/{train,seen,novel}/images/00001.jpg
+    composites/{train,seen,novel}/instances.json    COCO, a category per kind of thing
+    composites/{train,seen,novel}/objects.json      the same masks, a category per object
+
+registered for semantic episodes as
+
+- ``composites_{train,seen,novel}``: the reference shows something of the category, also the same
+  object again;
+- ``composites_{train,seen,novel}_others``: only categories with several objects, and the reference
+  shows another one than the target;
+- ``composites_{train,seen,novel}_objects``: a class per object, so the reference shows the same one
+  in another scene, and in another view where it has several.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.coco import load_coco_json
+
+SPLITS = ("train", "seen", "novel")
+FORMS = {"": "instances.json", "_others": "instances.json", "_objects": "objects.json"}
+
+
+def load_composites(name, folder, file):
+    """The dataset dicts of a split; annotations also have ``object``, the number of the object.
+
+    Raises:
+        FileNotFoundError: naming the file, and the script that makes it.
+        ValueError: naming the file that is damaged.
+    """
+    path = Path(folder) / file
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"dataset {name!r}: no file {path}; python datasets/prepare_composites.py makes it in "
+            "$DETECTRON2_DATASETS"
+        )
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"dataset {name!r}: {path} is no JSON: {error}") from error
+    records = load_coco_json(str(path), str(Path(folder) / "images"), name, ["object"])
+    return _of_several(records) if name.endswith("_others") else records
+
+
+def _of_several(records):
+    """The records, less the annotations of categories that only one object is of."""
+    objects = {}
+    for record in records:
+        for a in record["annotations"]:
+            objects.setdefault(a["category_id"], set()).add(a["object"])
+    kept = (
+        {
+            **record,
+            "annotations": [a for a in record["annotations"] if len(objects[a["category_id"]]) > 1],
+        }
+        for record in records
+    )
+    return [record for record in kept if record["annotations"]]
+
+
+def register_composites(root, prefix="composites"):
+    """Register the splits below a folder of datasets; they are read when they are first loaded."""
+    for split in SPLITS:
+        folder = os.path.join(root, "composites", split)
+        for end, file in FORMS.items():
+            name = f"{prefix}_{split}{end}"
+            DatasetCatalog.register(
+                name, lambda n=name, folder=folder, file=file: load_composites(n, folder, file)
+            )
+            MetadataCatalog.get(name).set(
+                json_file=os.path.join(folder, file),
+                image_root=os.path.join(folder, "images"),
+                evaluator_type="one_shot",
+                other_objects=end == "_others",
+            )
