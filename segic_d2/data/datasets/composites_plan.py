@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 KINDS = ("large", "several", "pile", "small")
-SHARES = (0.3, 0.42, 0.16, 0.12)
+SHARES = (0.4, 0.36, 0.14, 0.1)
 SMALLEST, LARGEST = 0.05, 1.3
 
 
@@ -64,7 +64,7 @@ def plan_scene(vocabulary, focal, rng):
     kind = str(rng.choice(KINDS, p=SHARES))
     own = vocabulary.by_category[focal.category]
     if kind == "large":
-        things = [Thing(focal, _log_uniform(rng, 0.5, LARGEST))]
+        things = [Thing(focal, rng.uniform(0.55, LARGEST))]
         rest, low, high = int(rng.integers(1, 4)), 0.12, 0.6
     elif kind == "pile":
         scale = _log_uniform(rng, 0.15, 0.5)
@@ -78,7 +78,7 @@ def plan_scene(vocabulary, focal, rng):
         things = [Thing(focal, _log_uniform(rng, SMALLEST, 0.18))]
         rest, low, high = int(rng.integers(1, 5)), 0.08, 0.8
     else:
-        things = [Thing(focal, _log_uniform(rng, 0.15, 0.8))]
+        things = [Thing(focal, _log_uniform(rng, 0.2, 0.9))]
         if rng.random() < 0.35:  # another one of the category
             things.append(Thing(_pick(rng, own), _log_uniform(rng, 0.12, 0.7)))
         rest, low, high = int(rng.integers(1, 5)), 0.1, 0.8

@@ -7,7 +7,9 @@ import numpy as np
 from PIL import Image
 
 SUPER = 2  # sub-samples per pixel and axis
-CUTOUT = 0.3  # a texture's alpha, and a material's opacity, below which nothing is drawn
+CUTOUT = 0.3  # a texture's alpha below which nothing is drawn
+GLASS = 0.6  # a material's opacity below which what is behind it is seen, too
+NOTHING = 0.02  # and below which nothing is drawn
 BATCH = 1 << 21  # fragments at once
 DEPTH_BITS = 32
 
@@ -111,14 +113,15 @@ def _closeness(corners):
     return dx, dy, za - dx * a[:, 0] - dy * a[:, 1]
 
 
-def depth_buffer(mesh, corners, side):
+def depth_buffer(mesh, corners, side, opacity=NOTHING):
     """Which triangle is nearest at each pixel: int64 (S, S), -1 for none.
 
     Args:
         corners: of :func:`turned`, x and y scaled to pixels.
         side: S.
+        opacity: of a material that is drawn, at least.
     """
-    drawn = np.array([m.opacity >= CUTOUT for m in mesh.materials])[mesh.material]
+    drawn = np.array([m.opacity >= opacity for m in mesh.materials])[mesh.material]
     holes = [m.texture is not None and (m.texture[..., 3] < 128).any() for m in mesh.materials]
     spans = [values for values in _spans(corners, side)]
     keep = drawn[spans[0]]
@@ -167,23 +170,17 @@ def render(mesh, side, azimuth, elevation, light):
     size = side * SUPER
     corners[..., :2] = (corners[..., :2] * 0.495 + 0.5) * size
     owner = depth_buffer(mesh, corners, size)
-    y, x = np.nonzero(owner >= 0)
-    tri = owner[y, x]
-    weights = _barycentric(corners[tri], x + 0.5, y + 0.5)[..., None]
-    normal = (weights * normals[tri]).sum(1)
-    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
-    normal[normal[:, 2] < 0] *= -1  # inner sides of open surfaces are seen, too
-    colour = _colour(mesh, tri, (weights * mesh.uv[tri]).sum(1))
-    light = np.asarray(light) / np.linalg.norm(light)
-    direct = np.clip(normal @ light, 0, None)
-    half = (light + (0, 0, 1)) / np.linalg.norm(light + (0, 0, 1))
-    shine = np.array([m.shine for m in mesh.materials])[mesh.material[tri]]
-    gloss = np.clip(shine, 0, 0.6) * np.clip(normal @ half, 0, None) ** 24
-    sky = 0.42 + 0.13 * normal[:, 1]  # light from above
     picture = np.zeros((size, size, 4), np.float32)
-    shaded = colour * (sky + 0.62 * direct)[:, None] + 200 * gloss[:, None]
-    picture[y, x, :3] = np.clip(shaded, 0, 255)
+    y, x = np.nonzero(owner >= 0)
+    picture[y, x, :3] = _shaded(mesh, corners, normals, owner[y, x], x, y, light)
     picture[y, x, 3] = 255
+    clear = np.array([m.opacity < GLASS for m in mesh.materials])[mesh.material]
+    if clear.any():  # glass is part of the object, and shows what of it is behind
+        behind = depth_buffer(mesh, corners, size, GLASS)
+        y, x = np.nonzero((owner >= 0) & clear[owner] & (behind >= 0))
+        share = np.array([m.opacity for m in mesh.materials])[mesh.material[owner[y, x]]][:, None]
+        seen = _shaded(mesh, corners, normals, behind[y, x], x, y, light)
+        picture[y, x, :3] = share * picture[y, x, :3] + (1 - share) * seen
     picture = picture.reshape(side, SUPER, side, SUPER, 4).sum((1, 3))
     cover = picture[..., 3:] / 255
     picture[..., :3] /= np.maximum(cover, 1)  # mean of the samples that show the object
@@ -191,6 +188,21 @@ def render(mesh, side, azimuth, elevation, light):
     image = np.rint(picture).astype(np.uint8)
     box = Image.fromarray(image[..., 3]).getbbox()
     return image if box is None else image[box[1] : box[3], box[0] : box[2]]
+
+
+def _shaded(mesh, corners, normals, tri, x, y, light):
+    """Colour float (F, 3) in 0…255 of triangles at pixels, lit by a lamp and by the sky."""
+    weights = _barycentric(corners[tri], x + 0.5, y + 0.5)[..., None]
+    normal = (weights * normals[tri]).sum(1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
+    normal[normal[:, 2] < 0] *= -1  # inner sides of open surfaces are seen, too
+    light = np.asarray(light) / np.linalg.norm(light)
+    half = (light + (0, 0, 1)) / np.linalg.norm(light + (0, 0, 1))
+    shine = np.array([m.shine for m in mesh.materials])[mesh.material[tri]]
+    gloss = np.clip(shine, 0, 0.6) * np.clip(normal @ half, 0, None) ** 24
+    bright = 0.42 + 0.13 * normal[:, 1] + 0.62 * np.clip(normal @ light, 0, None)
+    colour = _colour(mesh, tri, (weights * mesh.uv[tri]).sum(1))
+    return np.clip(colour * bright[:, None] + 200 * gloss[:, None], 0, 255)
 
 
 def _colour(mesh, tri, uv):

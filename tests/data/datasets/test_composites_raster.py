@@ -64,7 +64,7 @@ def test_nearest_triangle_as_by_solving_for_each_pixel():
     np.testing.assert_array_equal(depth_buffer(mesh, corners, 24), slow_owner(corners, 24))
 
 
-def test_holes_of_a_texture_and_clear_materials_show_what_is_behind():
+def test_what_is_behind_shows_through_holes_of_a_texture_and_clear_materials():
     near = np.array([[[0, 0, 2], [16, 0, 2], [0, 16, 2]]], float)
     corners = np.concatenate([near, near + (0, 0, 1)])
     uv = np.array([[[0, 1], [1, 1], [0, 0]]] * 2, float)
@@ -73,8 +73,20 @@ def test_holes_of_a_texture_and_clear_materials_show_what_is_behind():
     leaf = Mesh(corners, corners, uv, np.array([0, 1]), [Material(texture=texture), Material()])
     owner = depth_buffer(leaf, corners, 16)
     assert (owner[:8, :7] == 1).all() and owner[2, 11] == 0 and owner[15, 15] == -1
-    glass = Mesh(corners, corners, uv, np.array([0, 1]), [Material(opacity=0.1), Material()])
-    assert set(np.unique(depth_buffer(glass, corners, 16))) == {-1, 1}
+    glass = Mesh(corners, corners, uv, np.array([0, 1]), [Material(opacity=0.5), Material()])
+    assert set(np.unique(depth_buffer(glass, corners, 16, opacity=0.6))) == {-1, 1}
+    nothing = Mesh(corners, corners, uv, np.array([0, 1]), [Material(opacity=0), Material()])
+    assert set(np.unique(depth_buffer(nothing, corners, 16))) == {-1, 1}
+
+
+def test_glass_belongs_to_its_object_and_shows_what_is_behind():
+    mesh, light = cube(), (0, 0.5, 1)
+    solid = render(mesh, 64, 0, 0, light)
+    mesh.materials[0].opacity = 0.25  # the red front
+    glass = render(mesh, 64, 0, 0, light)
+    np.testing.assert_array_equal(glass[..., 3], solid[..., 3])
+    red, blue = (float(glass[32, 32, i]) for i in (0, 2))
+    assert red < 0.5 * solid[32, 32, 0] and blue > 1.2 * red
 
 
 def test_views_show_the_side_that_the_camera_looks_at():
