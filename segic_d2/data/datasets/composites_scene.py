@@ -197,9 +197,24 @@ def _paint(p, canvas, shadows, rng):
     region = canvas[p.window]
     cut = dressed(p.cut, region.mean((0, 1)), rng)
     if shadows and rng.random() < 0.8:
-        region *= 1 - np.clip(shadow(p.cut[..., 3], max(p.cut.shape[:2]), rng), 0, 0.8)[..., None]
+        _darken(p, canvas, rng)
     region *= 1 - cut[..., 3:]
     region += cut[..., :3]
+
+
+def _darken(p, canvas, rng):
+    """A thing's shadow, which reaches farther than its window."""
+    length = max(p.cut.shape[:2])
+    reach = int(0.3 * length) + 8
+    inner, outer = [], []
+    for part, end in zip(p.window, canvas.shape[:2], strict=True):
+        start, stop = max(part.start - reach, 0), min(part.stop + reach, end)
+        outer.append(slice(start, stop))
+        inner.append(slice(part.start - start, part.stop - start))
+    region = canvas[tuple(outer)]
+    alpha = np.zeros(region.shape[:2], np.float32)
+    alpha[tuple(inner)] = p.cut[..., 3]
+    region *= 1 - np.clip(shadow(alpha, length, rng), 0, 0.8)[..., None]
 
 
 def _photographed(canvas, rng):
