@@ -246,7 +246,7 @@ def test_reviewed_tables():
     assert {o.category for o in objects_of_split(objects, "novel")} == novel
     held_out = set(objects_of_split(objects, "seen")) - set(objects_of_split(objects, "train"))
     assert len(held_out) == 56
-    assert len(backgrounds) == 85
+    assert len(backgrounds) == 83
     assert set().union(*(b.shows for b in backgrounds)) <= set(groups)
     assert {b.package for b in backgrounds} < set(composites_sources.PACKAGES)
 
@@ -280,3 +280,10 @@ def test_a_shadow_ends_softly():
     composites_scene._darken(placed, canvas, rng)
     beside = np.abs(np.diff(canvas[70, :64, 0]))  # up to the window's left edge and beyond
     assert canvas.min() < 0.8 and beside.max() < 0.05 and canvas[0, 0, 0] == 1
+
+
+def test_no_background_is_a_photograph_of_the_validation_set():
+    file = Path(__file__).parents[3] / "datasets/real_validation.json"
+    validation = file.read_text(encoding="utf-8")
+    assert "sha256" in validation
+    assert not [b.file for b in read_backgrounds() if b.sha256 in validation]
