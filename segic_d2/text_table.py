@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .data.background import background_ids
 from .data.datasets import register_by_name
-from .data.index import background_ids, load_records
+from .data.index import load_records
 from .modeling.text_encoder import read_text_table, save_text_table
 
 CLASS_KEYS = ("thing_classes", "stuff_classes")

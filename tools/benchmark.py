@@ -14,11 +14,7 @@ before. "floor" is the path's arithmetic over the backbone's, the ratio at the b
 
 import argparse
 import contextlib
-import ctypes
-import gc
 import json
-import platform
-import re
 import statistics
 import sys
 import time
@@ -33,6 +29,7 @@ from segic_d2.modeling.context import Queries
 from segic_d2.modeling.outputs import masks_in_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from machine import hardware, peak_memory, synchronize  # noqa: E402
 from released_route import released_route  # noqa: E402
 
 CONFIGS = ("official/segic_dinov2_B.yaml", "official/segic_dinov2_L.yaml")
@@ -42,7 +39,7 @@ STAGES = ("neck", "similarity", "prompts", "decoder", "masks")
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["--training"]:
-        import benchmark_training  # which imports this module
+        import benchmark_training
 
         return benchmark_training.main(argv[1:])
     args = parse_args(argv)
@@ -257,45 +254,6 @@ def timed(run, device):
     run()
     synchronize(device)
     return time.perf_counter() - start
-
-
-def synchronize(device):
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
-def peak_memory(run, device):
-    """Peak MB over what is held before, of one run; None where the system does not tell."""
-    gc.collect()
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what earlier runs left
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        before = _status("VmRSS")
-        run()
-        return (_status("VmHWM") - before) / 2**10
-    except OSError:
-        return None
-
-
-def _status(field):
-    """A figure of /proc/self/status, KiB."""
-    return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
-
-
-def hardware(device):
-    if device != "cpu":
-        name = torch.cuda.get_device_name()
-    else:
-        name = platform.processor() or platform.machine()
-        with contextlib.suppress(OSError, TypeError):
-            found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-            name = f"{found[1]}, {torch.get_num_threads()} threads"
-    return f"{name}, torch {torch.__version__}, float32"
 
 
 def table(rows):

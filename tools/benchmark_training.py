@@ -41,8 +41,8 @@ from segic_d2.data.index import Source
 from segic_d2.engine import EpisodeTrainer, open_feature_cache
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from benchmark import hardware, synchronize  # noqa: E402
 from live_memory import FusedAttention, LiveMemory, tensor_bytes  # noqa: E402
+from machine import hardware, synchronize  # noqa: E402
 from photographs import register_photographs  # noqa: E402
 
 DATASET = "benchmark_photographs"

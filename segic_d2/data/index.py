@@ -3,6 +3,7 @@
 import numpy as np
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
+from .background import background_ids
 from .damaged import Damaged, one_line, report
 from .datasets import load_lvis, register_by_name
 from .episodes import ClassIndex
@@ -24,12 +25,6 @@ def class_names(name, records):
             f"dataset {name!r} has no class names; set MetadataCatalog.get({name!r}).{key}"
         )
     return list(names)
-
-
-def background_ids(name, names):
-    """Ids that are never an entity: classes called "background", and ``background_label``."""
-    ids = {i for i, n in enumerate(names) if str(n).lower() == "background"}
-    return ids | {MetadataCatalog.get(name).get("background_label", None)} - {None}
 
 
 def load_records(name):

@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 
 from .augmentation import apply_soft, plain_augmentations
+from .background import background_ids
 from .episode_mapper import EpisodeMapper
 from .episodes import generator
-from .index import Source, background_ids, class_names, load_records
+from .index import Source, class_names, load_records
 from .masks import instance_masks, mask_file, usable_annotations
 from .reference_plan import ReferencePlan, cut_to_readable
 from .views import check_size

@@ -3,10 +3,10 @@
 import numpy as np
 from detectron2.data import MetadataCatalog
 
+from .background import background_ids
 from .episode_mapper import EPISODE_MAPPER_REGISTRY
 from .evaluation_mapper import TargetMapper
 from .image_io import read_label_map
-from .index import background_ids
 from .masks import IGNORE_LABEL
 from .views import check_size
 

@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from .background import background_ids
 from .damaged import NAMED, report
 from .episodes import generator
-from .index import Source, background_ids, class_names, load_records
+from .index import Source, class_names, load_records
 from .verify import record_files, verify_files
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
 
 from ..data import build_target_loader
-from ..data.index import background_ids, load_records
+from ..data.background import background_ids
+from ..data.index import load_records
 from ..data.masks import IGNORE_LABEL
 from ..data.verify import verify_loader
 from ..evaluation import LabelMapEvaluator

@@ -13,7 +13,7 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from ..data import build_one_shot_loader, build_target_loader, load_references
-from ..data.index import background_ids
+from ..data.background import background_ids
 from ..evaluation import OneShotEvaluator, build_coco_evaluator, build_sem_seg_evaluator
 from .feature_cache import open_feature_cache
 from .inference import run_inference

@@ -2,10 +2,10 @@
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..data.background import background_ids
 from ..data.datasets import register_by_name
 from ..data.datasets.coco_folds import NAME as FOLD_NAME
 from ..data.datasets.coco_folds import fold_classes
-from ..data.index import background_ids
 
 SEEN = "auto", "seen", "unseen", "mixed"
 SPELLINGS = {  # Pascal VOC's names of classes that COCO and LVIS have, too

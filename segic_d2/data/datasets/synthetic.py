@@ -11,6 +11,8 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..background import background_ids
+
 IGNORED_8_BIT, IGNORED_16_BIT = 255, 65535
 
 
@@ -63,7 +65,6 @@ def _load(name, dataset, root):
 
 
 def _classes(dataset):
-    from ..index import background_ids  # which itself imports this package
 
     metadata = MetadataCatalog.get(dataset)
     if not metadata.get("stuff_classes"):  # known when it was loaded

@@ -1,0 +1,49 @@
+"""The machine that a benchmark runs on: its name, its clock and its memory."""
+
+import contextlib
+import ctypes
+import gc
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+
+def synchronize(device):
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def peak_memory(run, device):
+    """Peak MB over what is held before, of one run; None where the system does not tell."""
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what earlier runs left
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        before = _status("VmRSS")
+        run()
+        return (_status("VmHWM") - before) / 2**10
+    except OSError:
+        return None
+
+
+def _status(field):
+    """A figure of /proc/self/status, KiB."""
+    return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def hardware(device):
+    if device != "cpu":
+        name = torch.cuda.get_device_name()
+    else:
+        name = platform.processor() or platform.machine()
+        with contextlib.suppress(OSError, TypeError):
+            found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+            name = f"{found[1]}, {torch.get_num_threads()} threads"
+    return f"{name}, torch {torch.__version__}, float32"
