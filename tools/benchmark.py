@@ -29,7 +29,7 @@ from segic_d2.modeling.context import Queries
 from segic_d2.modeling.outputs import masks_in_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from machine import hardware, peak_memory, synchronize  # noqa: E402
+from machine import hardware, markdown, peak_memory, synchronize  # noqa: E402
 from released_route import released_route  # noqa: E402
 
 CONFIGS = ("official/segic_dinov2_B.yaml", "official/segic_dinov2_L.yaml")
@@ -184,6 +184,7 @@ class Stages:
             (head, "propagate", "similarity"),
             (head, "to_canvas", "prompts"),
             (head, "point_tokens", "prompts"),
+            (head, "project", "prompts"),
             (head, "context_tokens", "prompts"),
             (encoder, "hidden_masks", "prompts"),
         ]
@@ -259,7 +260,7 @@ def timed(run, device):
 def table(rows):
     """The figures as Markdown; all times as multiples of the bare backbone."""
     head = ["C", "entities", "backbone (s)", "path", "total", "floor", *STAGES, "peak (MB)"]
-    lines = [head, ["---"] * len(head)]
+    lines = [head]
     for row in rows:
         for name in ("ours", "released"):
             if name not in row:
@@ -274,7 +275,7 @@ def table(rows):
                     memory,
                 ]
             )
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = markdown(lines)
     different = [row["difference"] for row in rows if "difference" in row]
     if different:
         text += f"\n\nlargest difference of logits, of the largest logit: {max(different):.1e}"

@@ -1,4 +1,4 @@
-"""The machine that a benchmark runs on: its name, its clock and its memory."""
+"""What benchmarks share: the machine's name, clock and memory, and their tables."""
 
 import contextlib
 import ctypes
@@ -47,3 +47,9 @@ def hardware(device):
             found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
             name = f"{found[1]}, {torch.get_num_threads()} threads"
     return f"{name}, torch {torch.__version__}, float32"
+
+
+def markdown(lines):
+    """Rows of text, the first one the head, as a table in Markdown."""
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -189,7 +189,7 @@ def build_one_shot_loader(cfg, dataset_name, cache=None):
 
 
 def build_few_shot_loader(cfg, episodes, reader, cache=None):
-    """The episodes of a benchmark, in whole batches: which process gets a batch changes nothing.
+    """The episodes of a benchmark, split over the processes.
 
     Args:
         episodes: :class:`~segic_d2.data.benchmarks.EpisodeList`.
@@ -202,17 +202,11 @@ def build_few_shot_loader(cfg, episodes, reader, cache=None):
     mapper = FewShotMapper(cfg, episodes.classes, reader)
     mapper.cache = cache
     items = [{"episode": i, **asdict(plan)} for i, plan in enumerate(episodes.episodes)]
-    loader = _test_loader(cfg, DatasetFromList(items, copy=False), mapper)
-    loader.sampler._local_indices = _whole_batches(len(items), cfg.TEST.BATCH_SIZE)
-    return loader
+    return _test_loader(cfg, DatasetFromList(items, copy=False), mapper)
 
 
 def _whole_batches(number, size):
-    """This process's part of ``number`` items, cut where batches of ``size`` end: a range.
-
-    Detectron2 cuts anywhere, so that batches would be others with another number of processes, and
-    features depend on their batch in the last bit.
-    """
+    """This process's part of ``number`` items, cut where batches of ``size`` end: a range."""
     batches, world, rank = -(-number // size), comm.get_world_size(), comm.get_rank()
     share, more = divmod(batches, world)
     start = rank * share + min(rank, more)
@@ -236,15 +230,21 @@ def build_target_loader(cfg, dataset_name, cache=None, mapper="target"):
     mapper = EPISODE_MAPPER_REGISTRY.get(mapper)(cfg, dataset_name)
     mapper.cache = cache
     mapper.labels = known_labels(dataset_name)
-    loader = _test_loader(cfg, DatasetFromList(records, copy=False), mapper)
-    loader.sampler._local_indices = _whole_batches(len(records), cfg.TEST.BATCH_SIZE)
-    return loader
+    return _test_loader(cfg, DatasetFromList(records, copy=False), mapper)
 
 
 class ResumableSampler(InferenceSampler):
-    """Detectron2's: each process its own part, no item twice; from the ``start``-th of it on."""
+    """Each process its own part of the items, no item twice; from the ``start``-th of it on.
+
+    Detectron2 cuts anywhere; here parts end where batches of ``batch_size`` do, so that batches,
+    of which features depend in the last bit, are the same with any number of processes.
+    """
 
     start = 0
+
+    def __init__(self, size, batch_size):
+        super().__init__(size)
+        self._local_indices = _whole_batches(size, batch_size)
 
     def __iter__(self):
         yield from self._local_indices[self.start :]
@@ -259,10 +259,9 @@ def _test_loader(cfg, dataset, mapper):
     loader = build_detection_test_loader(
         dataset,
         mapper=SkipDamaged(mapper, label_check(mapper)) if skip else mapper,
-        sampler=ResumableSampler(len(dataset)),
+        sampler=ResumableSampler(len(dataset), cfg.TEST.BATCH_SIZE),
         batch_size=cfg.TEST.BATCH_SIZE,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
-    loader.sampler._local_indices = _whole_batches(len(dataset), cfg.TEST.BATCH_SIZE)
     loader.items, loader.mapper = dataset, mapper
     return loader

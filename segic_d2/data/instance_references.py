@@ -4,20 +4,16 @@ As in training, where a reference shows objects and not the union of a class, th
 reference is one object: the largest of its class in an image that is drawn with the seed.
 """
 
-import logging
 import re
 from pathlib import Path
 
 from .augmentation import apply_soft, plain_augmentations
-from .background import background_ids
 from .episode_mapper import EpisodeMapper
-from .episodes import generator
-from .index import Source, class_names, load_records
+from .index import load_records
 from .masks import instance_masks, mask_file, usable_annotations
-from .reference_plan import ReferencePlan, cut_to_readable
+from .reference_plan import cut_to_readable, plan_references
 from .views import check_size
 
-logger = logging.getLogger(__name__)
 COCO_FILE = re.compile(r"(?:COCO_\w+_)?(\d{12})")  # one picture has a name in 2014, another in 2017
 
 
@@ -51,56 +47,26 @@ class InstanceReferences:
     """
 
     def __init__(self, cfg, dataset_names, target_dataset, cache=None):
-        self.plain = plain_augmentations(cfg)
-        self.mappers = [EpisodeMapper(cfg, source) for source in map(Source, dataset_names)]
-        for mapper in self.mappers:
-            mapper.cache = cache
-        targets = load_records(target_dataset)
-        wanted = class_names(target_dataset, targets)
-        seen = {picture_key(r["file_name"]) for r in targets}
-        hidden = background_ids(target_dataset, wanted)
-        pools = {i: [] for i in range(len(wanted)) if i not in hidden}
-        for number, mapper in enumerate(self.mappers):
-            self._fill(pools, wanted, seen, number, mapper)
-        self.missing = missing = [wanted[i] for i, pool in pools.items() if not pool]
-        if len(missing) == len(pools):
-            raise ValueError(
-                f"{tuple(dataset_names)} show no class of dataset {target_dataset!r} in images "
-                "that are not its own; name other DATASETS.REFERENCE"
-            )
-        if missing:
-            logger.warning("no references, so never predicted: %s", ", ".join(map(str, missing)))
-        drawn = {}
-        for class_id, pool in pools.items():
-            order = generator(cfg.TEST.SEED, class_id).permutation(len(pool))
-            if len(pool):
-                drawn[class_id] = [pool[i] for i in order]
-        plan = ReferencePlan(self.mappers, drawn, {i: wanted[i] for i in drawn})
-        plan, _ = cut_to_readable(cfg, plan, cfg.TEST.SHOTS)
-        self.missing += [wanted[i] for i in drawn if i not in plan.picks]
-        self.names = {i: wanted[i] for i in plan.picks}
-        self.shots = plan.picks
-        self.files = {c: [plan.file(p) for p in picks] for c, picks in plan.picks.items()}
+        targets = {picture_key(r["file_name"]) for r in load_records(target_dataset)}
 
-    @staticmethod
-    def _fill(pools, wanted, seen, number, mapper):
-        """Add (dataset, image, the class's id there) to the pools of the classes of an image."""
-        same, ids = mapper.names == wanted, {n: i for i, n in enumerate(wanted)}
-        for image, record in enumerate(mapper.records):
-            if "annotations" not in record:
+        def usable(source, image):
+            if source.counts is None:
                 raise ValueError(
-                    f"dataset {mapper.dataset!r}: {record['file_name']} has no 'annotations', but "
+                    f"dataset {source.name!r}: {source.files[image]} has no 'annotations', but "
                     "references of instances are single objects"
                 )
-            if picture_key(record["file_name"]) in seen:
-                continue
-            for own in sorted({a["category_id"] for a in usable_annotations(record)}):
-                class_id = own if same else ids.get(mapper.names[own])
-                if class_id in pools:
-                    pools[class_id].append((number, image, own))
+            return picture_key(source.files[image]) not in targets
 
-    def __len__(self):
-        return len(self.names)
+        plan = plan_references(cfg, dataset_names, target_dataset, usable)
+        plan, _ = cut_to_readable(cfg, plan, cfg.TEST.SHOTS)
+        self.plain = plain_augmentations(cfg)
+        self.mappers = [EpisodeMapper(cfg, source) for source in plan.sources]
+        for mapper in self.mappers:
+            mapper.cache = cache
+        self.missing = [name for i, name in plan.names.items() if i not in plan.picks]
+        self.names = {i: plan.names[i] for i in plan.picks}
+        self.shots = plan.picks
+        self.files = {c: [plan.file(p) for p in picks] for c, picks in plan.picks.items()}
 
     def of_class(self, class_id):
         """The references of a class: list of dicts ``image`` (3, h, w), ``masks`` (1, h, w),

@@ -77,7 +77,7 @@ def cut_to_readable(cfg, plan, shots):
     return plan.readable(shots, full=cfg.TEST.VERIFY == "full")
 
 
-def plan_references(cfg, dataset_names, target_dataset):
+def plan_references(cfg, dataset_names, target_dataset, usable=lambda source, image: True):
     """Draw the images of every class of a dataset with ``TEST.SEED``; no picture is read.
 
     Classes are matched by name across datasets; lists that are the same, but for a background in
@@ -87,6 +87,7 @@ def plan_references(cfg, dataset_names, target_dataset):
         cfg: config.
         dataset_names: registered datasets to draw from.
         target_dataset: the dataset to be segmented, whose ids are used.
+        usable: function (``Source``, number of an image) → whether it may be a reference.
 
     Returns:
         :class:`ReferencePlan` of all images of each class.
@@ -101,12 +102,16 @@ def plan_references(cfg, dataset_names, target_dataset):
     for number, source in enumerate(sources):
         ids = _same_classes(source.names, target_names)
         for image, classes in enumerate(source.presence):
-            for c in classes:
-                if ids.get(c) in pools:
-                    pools[ids[c]].append((number, image, c))
+            if usable(source, image):
+                for c in classes:
+                    if ids.get(c) in pools:
+                        pools[ids[c]].append((number, image, c))
     missing = [target_names[i] for i, pool in pools.items() if not pool]
     if len(missing) == len(pools):
-        raise ValueError(f"{tuple(dataset_names)} show no class of dataset {target_dataset!r}")
+        raise ValueError(
+            f"{tuple(dataset_names)} show no class of dataset {target_dataset!r} in images that "
+            "are usable as references (for instances: not its own); name other DATASETS.REFERENCE"
+        )
     if missing:
         shown = ", ".join(map(str, missing[:NAMED]))
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from detectron2.data import MetadataCatalog
+from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 
 from ..data import build_reference_loader, plan_references, same_file
@@ -124,13 +125,11 @@ def _encoded(cfg, model, dataset_name, about, before):
         "encoding the references of %d classes of %s, in %d groups",
         *(len(plan.picks), dataset_name, len(loader.dataset)),
     )
-    was_training = model.training
-    model.eval()
     pieces = []
-    for references in loader:
-        names = {i: plan.names[i // shots] for r in references for i in r["entity_ids"]}
-        pieces.append(model.encode_context(references, names).to("cpu"))
-    model.train(was_training)
+    with inference_context(model):
+        for references in loader:
+            names = {i: plan.names[i // shots] for r in references for i in r["entity_ids"]}
+            pieces.append(model.encode_context(references, names).to("cpu"))
     pieces = list(itertools.chain(*comm.all_gather(pieces)))
     files = [[str(plan.file(p)) for p in picks] for picks in plan.picks.values()]
     return _joined(pieces, plan, shots, model.fingerprint, {**about, "files": files})

@@ -4,6 +4,7 @@ import math
 from collections import OrderedDict
 
 from detectron2.data import MetadataCatalog
+from detectron2.evaluation import inference_context
 from torch import nn
 
 from ..data import build_target_loader
@@ -38,18 +39,13 @@ def instance_context(model, references):
         model: ``SegIC``; its mode is restored.
         references: :class:`~segic_d2.data.instance_references.InstanceReferences`.
     """
-    was_training, contexts, classes = model.training, [], list(references.names)
-    model.eval()
-    for start in range(0, len(classes), CLASSES_AT_ONCE):
-        part = classes[start : start + CLASSES_AT_ONCE]
-        contexts.append(
-            model.encode_context(
-                [r for c in part for r in references.of_class(c)],
-                {c: references.names[c] for c in part},
-                task="instance",
-            )
-        )
-    model.train(was_training)
+    contexts, classes = [], list(references.names)
+    with inference_context(model):
+        for start in range(0, len(classes), CLASSES_AT_ONCE):
+            part = classes[start : start + CLASSES_AT_ONCE]
+            shown = [r for c in part for r in references.of_class(c)]
+            names = {c: references.names[c] for c in part}
+            contexts.append(model.encode_context(shown, names, task="instance"))
     return Context.joined(contexts)
 
 

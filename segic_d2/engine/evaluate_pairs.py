@@ -26,8 +26,8 @@ from ..evaluation.pairs import (
     pair_episodes,
 )
 from ..evaluation.threshold import best_threshold, histograms
-from ..modeling.outputs import masks_in_image, resize_to_image, scores_of
-from ..modeling.segic import Features
+from ..modeling.encoding import Features
+from ..modeling.outputs import masks_in_image, resize_to_image
 
 AT_ONCE = 8  # episodes of a target that are decoded in one pass
 
@@ -197,16 +197,13 @@ class PairEvaluation:
                     logits, quality = self.timer.run(
                         "decode", self.model.segment_scored, batch, own, number=len(part)
                     )
-                    scores = [self._score(*x, size) for x in zip(logits, quality, strict=True)]
+                    scores = [
+                        float(self.model.scored(low, size, q)[0][0])
+                        for low, q in zip(logits, quality, strict=True)
+                    ]
                 rows = zip(part, maps, logits, scores, strict=True)
                 for (number, _), similarity, low, score in rows:
                     yield number, similarity[0], None if low is None else low[0], score, size
-
-    def _score(self, logits, quality, size):
-        model = self.model
-        return float(
-            scores_of(model.score, logits, quality, model.canvas, size, model.threshold)[0]
-        )
 
     def _full_size(self, low, size, example, threshold):
         frame = self.model.canvas, size, *example.mask.shape

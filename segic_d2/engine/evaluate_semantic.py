@@ -64,7 +64,7 @@ def semantic(cfg, model, dataset_name, output_dir):
     context_file = os.path.join(output_dir, "context.safetensors")
     context = dataset_context(cfg, model, dataset_name, context_file, before=verify)
     never = [i for i in range(len(classes)) if i not in hidden and i not in set(context.ids)]
-    references = OwnReferences(context, cfg.TEST.SHOTS)
+    references = OwnReferences(context.to(model.device), cfg.TEST.SHOTS)
     left_out = references.left_out(targets)
     skipped = _skipped(classes, never, left_out)
     for what in skipped[:NAMED]:

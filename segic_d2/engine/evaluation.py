@@ -7,7 +7,7 @@ from collections import OrderedDict
 from functools import partial
 
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import print_csv_format
+from detectron2.evaluation import inference_context, print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.registry import Registry
 from torch import nn
@@ -62,9 +62,8 @@ def _with_references(cfg, model, dataset_name, outputs, **sem_seg):
     sources = cfg.DATASETS.REFERENCE or cfg.DATASETS.TRAIN
     cache = open_feature_cache(cfg, model)
     references, names = load_references(cfg, sources, dataset_name, cache)
-    was_training = model.training
-    context = model.eval().encode_context(references, names)
-    model.train(was_training)
+    with inference_context(model):
+        context = model.encode_context(references, names)
     return FixedContext(model, context, outputs, **sem_seg)
 
 

@@ -64,7 +64,6 @@ class LabelMaps(nn.Module):
 
     def __init__(self, model, references, threshold, nothing):
         super().__init__()
-        references = OwnReferences(references.context.to(model.device), references.shots)
         self.model, self.references = model, references
         self.context = references.context  # for the fingerprint of an interrupted evaluation
         self.threshold, self.nothing = threshold, nothing
@@ -106,7 +105,8 @@ def _size(target):
 
 def _those_of(context, ids):
     """The entities of a context that have these ids."""
-    return context.take([row for row, i in enumerate(context.ids) if i in set(ids)])
+    wanted = set(ids)
+    return context.take([row for row, i in enumerate(context.ids) if i in wanted])
 
 
 def _together(contexts):

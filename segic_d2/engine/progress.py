@@ -11,6 +11,7 @@ import torch
 from detectron2.utils import comm
 
 from ..checkpoint import FROZEN_PREFIX
+from ..modeling.encoding import tensor_bytes
 
 JSON = ".json"  # ends the names of entries that are not arrays
 # what changes no result
@@ -128,11 +129,8 @@ def _weights_hash(model):
 
 def _add(digest, name, value):
     digest.update(name.encode())
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().contiguous()
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
-    else:
-        digest.update(repr(value).encode())
+    is_tensor = isinstance(value, torch.Tensor)
+    digest.update(tensor_bytes(value) if is_tensor else repr(value).encode())
 
 
 def _items_hash(items):

@@ -1,7 +1,8 @@
 from .context import Context
+from .encoding import Features
 from .mask_head import InContextMaskHead
 from .outputs import to_label_map
-from .segic import Features, SegIC
+from .segic import SegIC
 from .text_encoder import (
     TEXT_ENCODER_REGISTRY,
     build_text_encoder,

@@ -202,7 +202,7 @@ class InContextMaskHead(nn.Module):
         """
         image = self.neck(features)  # (B, W, g, g)
         maps = self.propagate(features, queries)  # (M, r, r)
-        decode = self.decoding(image)
+        decode, projected = self.decoding(image), self.project(queries)
         outputs = []
         if not chunk:
             chunk = self._entities_at_once(image, len(queries))
@@ -210,8 +210,7 @@ class InContextMaskHead(nn.Module):
             index = queries.image_index[rows]
             full = self.to_canvas(maps[rows])  # (M', S, S), only where it is needed
             # chunk by chunk: of M classes of an image, crossed, they are (M, M·K, W)
-            part = () if len(rows) == len(queries) else (rows,)
-            tokens, exists = self.context_tokens(queries, crossing, *part)
+            tokens, exists = self.context_tokens(queries, crossing, rows, projected)
             prompts, mask = [tokens], [exists]
             if self.point:
                 on = maps[rows] if self.points_on == "grid" else full
@@ -321,46 +320,53 @@ class InContextMaskHead(nn.Module):
             exists = torch.stack([torch.ones_like(boxed), boxed], 1)  # the padding is one token
         return torch.cat(tokens, 1), torch.cat([torch.ones_like(found), exists], 1)
 
-    def context_tokens(self, queries, crossing, rows=None):
+    def project(self, queries):
+        """Texts (M, 1, W) and prototypes (M, K, W) in the decoder's width; None where the
+        instruction is off.
+
+        Raises:
+            ValueError: the meta instruction is on and the contexts carry no text vectors.
+        """
+        if self.meta and queries.meta is None:
+            raise ValueError("MODEL.SEGIC.META is on but the context has no text vectors")
+        text = self.prompt_proj(queries.meta)[:, None] if self.meta else None
+        return text, self.inst_proj(queries.prototypes) if self.visual else None
+
+    def context_tokens(self, queries, crossing, rows=None, projected=None):
         """Text and visual tokens of each entity, in this order.
 
         Args:
             rows: int64 (M',), the entities whose tokens are wanted; None: all, M' = M.
+            projected: what ``project`` says of the queries; None: it is asked.
 
         Returns:
             float (M', T, W) and bool (M', T), which tokens exist. With crossing, T covers the
             visual tokens of all entities of the image, in their order, told apart by a type
             embedding.
-
-        Raises:
-            ValueError: the meta instruction is on and the contexts carry no text vectors.
         """
-        part = () if rows is None else (rows,)
-        count = len(queries if rows is None else rows)
+        text, own = self.project(queries) if projected is None else projected
+        if rows is None:
+            rows = torch.arange(len(queries), device=queries.image_index.device)
+        count = len(rows)
         tokens = [self.neck[0].weight.new_zeros(count, 0, self.neck[0].out_channels)]
         exists = [queries.shots.new_zeros(count, 0)]
         if self.meta:
-            if queries.meta is None:
-                raise ValueError("MODEL.SEGIC.META is on but the context has no text vectors")
-            text = self.prompt_proj(queries.meta)[:, None]
-            tokens.append(text if rows is None else text[rows])
+            tokens.append(text[rows])
             exists.append(queries.shots.new_ones(count, 1))
         if self.visual:
-            own = self.inst_proj(queries.prototypes)  # (M, K, W)
             visual = self._crossed_tokens if crossing.any() else self._own_tokens
-            token, mask = visual(own, queries, crossing, *part)
+            token, mask = visual(own, queries, crossing, rows)
             tokens.append(token)
             exists.append(mask)
         return torch.cat(tokens, 1), torch.cat(exists, 1)
 
-    def _own_tokens(self, own, queries, crossing, wanted=slice(None)):
+    def _own_tokens(self, own, queries, crossing, wanted):
+        own = own[wanted]
         typed = own + self.inst_type_embed.weight[OWN] if self.type_always else own
-        return typed[wanted], queries.shots[wanted]
+        return typed, queries.shots[wanted]
 
-    def _crossed_tokens(self, own, queries, crossing, wanted=None):
+    def _crossed_tokens(self, own, queries, crossing, wanted):
         """Visual tokens of all entities of the image for the wanted ones, (M', Nmax·K, W)."""
-        if wanted is None:
-            wanted = torch.arange(len(queries), device=queries.image_index.device)
         index, most = queries.image_index[wanted], max(queries.counts)
         counts = torch.as_tensor(queries.counts, device=index.device)
         first = (counts.cumsum(0) - counts)[index]  # row of the image's first entity

@@ -119,10 +119,10 @@ class Used:
             self.labels |= set(labels.flatten().tolist())
             return encode(xy, labels)
 
-        def crossing(tokens, queries, flags):
+        def crossing(tokens, queries, flags, wanted):
             many = max(queries.counts) > 1 and flags.any()
             self.types |= {OWN, OTHER} if many else {OWN}
-            return crossed(tokens, queries, flags)
+            return crossed(tokens, queries, flags, wanted)
 
         def alone(*args):
             self.types.add(OWN)

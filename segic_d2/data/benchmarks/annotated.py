@@ -14,7 +14,7 @@ import numpy as np
 from ..image_io import image_size
 from ..masks import decode
 from ..verify import File
-from .base import FewShotEpisode, Sample, choose, draw_references
+from .base import EpisodeList, FewShotEpisode, Sample, choose, draw_references
 
 SEED = 0  # of numpy's legacy generator, set once before the first episode of a fold
 
@@ -106,6 +106,21 @@ def draw_episodes(annotated, class_ids, number, shots):
         objects = None if objects[0] is None else tuple(objects)
         episodes.append(FewShotEpisode(class_id, target, tuple(references), objects))
     return episodes
+
+
+def episode_list(benchmark, fold, shots, annotated, class_ids, number, skipped):
+    """The episodes of a fold as ``draw_episodes`` has them; how the published ones were drawn is
+    not documented, so that these are never called standard."""
+    return EpisodeList(
+        benchmark=benchmark,
+        fold=fold,
+        shots=shots,
+        classes={c: annotated.names[c] for c in class_ids},
+        episodes=draw_episodes(annotated, class_ids, number, shots),
+        standard=False,
+        note=annotated.note,
+        skipped=skipped,
+    )
 
 
 class AnnotatedReader:

@@ -16,8 +16,8 @@ from pathlib import Path
 from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 
 from ..masks import has_mask
-from .annotated import Annotated, AnnotatedReader, CocoFile, Shown, draw_episodes, stamp
-from .base import EpisodeList, datasets_root, find_list, register_benchmark, register_reader
+from .annotated import Annotated, AnnotatedReader, CocoFile, Shown, episode_list, stamp
+from .base import datasets_root, find_list, register_benchmark, register_reader
 from .coco2017 import coco2017_image
 from .safe_pickle import read_plain_pickle
 
@@ -48,16 +48,7 @@ def lvis92i(fold, shots, lists=None):
             f"the {FOLDS} folds of LVIS-92i need at least {FOLDS}"
         )
     classes = [usable[fold + FOLDS * v] for v in range(size)]
-    return EpisodeList(
-        benchmark="lvis92i",
-        fold=fold,
-        shots=shots,
-        classes={c: annotated.names[c] for c in classes},
-        episodes=draw_episodes(annotated, classes, EPISODES, shots),
-        standard=False,
-        note=annotated.note,
-        skipped=skipped,
-    )
+    return episode_list("lvis92i", fold, shots, annotated, classes, EPISODES, skipped)
 
 
 @register_reader("lvis92i")

@@ -19,11 +19,11 @@ from .annotated import (
     AnnotatedReader,
     CocoFile,
     corners,
-    draw_episodes,
+    episode_list,
     objects_shown,
     stamp,
 )
-from .base import EpisodeList, datasets_root, register_benchmark, register_reader
+from .base import datasets_root, register_benchmark, register_reader
 from .coco2017 import coco2017_image
 from .safe_pickle import read_plain_pickle
 
@@ -53,16 +53,7 @@ def paco_part(fold, shots, lists=None):
             f"PACO-Part fold {fold}: none of its {len(classes)} classes has more than {shots} "
             f"images in {_files(lists)[1]}"
         )
-    return EpisodeList(
-        benchmark="paco_part",
-        fold=fold,
-        shots=shots,
-        classes={c: annotated.names[c] for c in usable},
-        episodes=draw_episodes(annotated, usable, EPISODES, shots),
-        standard=False,
-        note=annotated.note,
-        skipped=skipped,
-    )
+    return episode_list("paco_part", fold, shots, annotated, usable, EPISODES, skipped)
 
 
 @register_reader("paco_part")

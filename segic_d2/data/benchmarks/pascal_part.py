@@ -19,12 +19,12 @@ from .annotated import (
     AnnotatedReader,
     CocoFile,
     corners,
-    draw_episodes,
+    episode_list,
     objects_shown,
     read_json,
     stamp,
 )
-from .base import EpisodeList, datasets_root, find_list, register_benchmark, register_reader
+from .base import datasets_root, find_list, register_benchmark, register_reader
 
 FOLDER, EPISODES = "VOCdevkit/VOC2010", 2500
 PUBLISHED, MASKS = "all_obj_part_to_image.json", "pascal_part_val.json"
@@ -63,16 +63,7 @@ def pascal_part(fold, shots, lists=None):
             f"{len(folds[fold])} classes has two images in {files[-1]}"
         )
     number = min(sum(len(annotated.shown[c]) for c in usable), EPISODES)
-    return EpisodeList(
-        benchmark="pascal_part",
-        fold=fold,
-        shots=shots,
-        classes={c: annotated.names[c] for c in usable},
-        episodes=draw_episodes(annotated, usable, number, shots),
-        standard=False,
-        note=annotated.note,
-        skipped=skipped,
-    )
+    return episode_list("pascal_part", fold, shots, annotated, usable, number, skipped)
 
 
 @register_reader("pascal_part")
