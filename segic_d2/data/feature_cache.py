@@ -24,6 +24,7 @@ from pathlib import Path
 
 import PIL
 import torch
+from detectron2.data import transforms as T
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import file_lock
 from safetensors import SafetensorError
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 SUFFIX = ".safetensors"
+_SAME_SIZE = T.HFlipTransform, T.VFlipTransform, T.ColorTransform
 _FULL = 0.9  # share of the bound that is left after making room, so that it is made rarely
 _ABANDONED = 3600  # s, after which an unfinished file belongs to nobody
 
@@ -86,7 +88,7 @@ class FeatureCache:
             stat = os.stat(local)
         except FileNotFoundError:
             raise FileNotFoundError(f"no such image file: {file_name}") from None
-        steps = [_describe(t) for t in transforms.transforms]
+        steps = [_describe(t) for t in _that_change(transforms.transforms)]
         return json.dumps([os.path.abspath(local), stat.st_size, stat.st_mtime_ns, steps])
 
     def get(self, key):
@@ -192,6 +194,24 @@ def _read(path, key):
     if int(about["crc32"]) != zlib.crc32(memoryview(data)[8 + length :]):
         raise ValueError("torn: wrong checksum")
     return load(data)["features"]
+
+
+def _that_change(steps):
+    """The transforms without those that leave a picture as it is, so that training, which may crop,
+    and evaluation, which does not, share the map of a whole picture."""
+    size = None  # (h, w), where it is known
+    for step in steps:
+        if isinstance(step, T.NoOpTransform):
+            continue
+        if isinstance(step, T.CropTransform) and (step.h, step.w) == size:
+            continue
+        if isinstance(step, T.CropTransform):
+            size = step.h, step.w
+        elif hasattr(step, "new_h"):
+            size = step.new_h, step.new_w
+        elif not isinstance(step, _SAME_SIZE):
+            size = None
+        yield step
 
 
 def _describe(transform):

@@ -10,7 +10,11 @@ import torch
 from detectron2.data import transforms as T
 from PIL import Image
 
-from segic_d2.data.augmentation import instance_augmentations, semantic_augmentations
+from segic_d2.data.augmentation import (
+    instance_augmentations,
+    plain_augmentations,
+    semantic_augmentations,
+)
 from segic_d2.data.feature_cache import FeatureCache
 from segic_d2.data.picture import Picture
 
@@ -86,6 +90,17 @@ def test_the_key_says_what_was_done_to_which_file(picture):
     unknown = T.TransformList([T.ColorTransform(lambda pixels: pixels)])
     with pytest.raises(TypeError, match="ColorTransform does not tell what it does"):
         keys.key(picture, unknown)
+
+
+@pytest.mark.parametrize("resize", ["pil", "float"])
+def test_training_that_changes_nothing_shares_the_map_of_evaluation(picture, resize):
+    folder, keys = picture.parent, cache(picture.parent / "cache")
+    options = {"input__semantic__flip_prob": 0.0, "input__resize": resize}
+    plain = keys.key(picture, transforms(plain_augmentations, folder=folder, **options))
+    whole = transforms(folder=folder, input__semantic__scale=(1.0, 1.0), **options)
+    assert len(whole.transforms) == 3 and keys.key(picture, whole) == plain
+    cut = transforms(folder=folder, input__semantic__scale=(2.0, 2.0), **options)
+    assert "CropTransform" in keys.key(picture, cut)
 
 
 @pytest.mark.parametrize("harm", ["cut", "empty", "flipped", "foreign", "other view", "folder"])
