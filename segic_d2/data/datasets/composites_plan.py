@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 KINDS = ("large", "several", "pile", "small")
-SHARES = (0.4, 0.36, 0.14, 0.1)
+SHARES = (0.5, 0.33, 0.12, 0.05)
 SMALLEST, LARGEST = 0.05, 1.3
 
 
@@ -64,24 +64,24 @@ def plan_scene(vocabulary, focal, rng):
     kind = str(rng.choice(KINDS, p=SHARES))
     own = vocabulary.by_category[focal.category]
     if kind == "large":
-        things = [Thing(focal, rng.uniform(0.55, LARGEST))]
-        rest, low, high = int(rng.integers(1, 4)), 0.12, 0.6
+        things = [Thing(focal, rng.uniform(0.6, LARGEST))]
+        rest, low, high = int(rng.integers(1, 4)), 0.2, 0.8
     elif kind == "pile":
-        scale = _log_uniform(rng, 0.15, 0.5)
+        scale = _log_uniform(rng, 0.2, 0.6)
         things = [Thing(focal, scale)]
         same = rng.random() < 0.5
         for i in range(int(rng.integers(2, 10))):
             item = focal if same else _pick(rng, own)
             things.append(Thing(item, scale * rng.uniform(0.75, 1.3), int(rng.integers(i + 1))))
-        rest, low, high = int(rng.integers(1, 3)), 0.15, 0.5
+        rest, low, high = int(rng.integers(1, 3)), 0.2, 0.6
     elif kind == "small":
         things = [Thing(focal, _log_uniform(rng, SMALLEST, 0.18))]
         rest, low, high = int(rng.integers(1, 5)), 0.08, 0.8
     else:
-        things = [Thing(focal, _log_uniform(rng, 0.2, 0.9))]
+        things = [Thing(focal, _log_uniform(rng, 0.3, 1.0))]
         if rng.random() < 0.35:  # another one of the category
-            things.append(Thing(_pick(rng, own), _log_uniform(rng, 0.12, 0.7)))
-        rest, low, high = int(rng.integers(1, 5)), 0.1, 0.8
+            things.append(Thing(_pick(rng, own), _log_uniform(rng, 0.2, 0.8)))
+        rest, low, high = int(rng.integers(1, 5)), 0.2, 0.9
     for _ in range(rest):
         item = _other(rng, vocabulary, focal.category, 0.5)
         near = 0 if rng.random() < 0.4 else None

