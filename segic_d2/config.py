@@ -48,6 +48,7 @@ def add_segic_config(cfg):
     m = cfg.MODEL.SEGIC = CN()
     m.IN_FEATURE = "feat"  # which output of the backbone to use ("res4", … for a ResNet)
     m.DENSE = True  # geometric instruction: the propagated mask as a dense embedding
+    m.BACKGROUND = False  # geometric instruction: also the similarity to what is around the masks
     m.POINT = True  # geometric instruction: the best points of the propagated mask
     m.VISUAL = True  # visual instruction: one token per prototype
     m.META = True  # meta instruction: one text token
@@ -56,7 +57,9 @@ def add_segic_config(cfg):
     m.SIMILARITY.PROTOTYPE = "mean_unit"  # "mean_unit" (Eq. 1-2) or "pooled" (released)
     m.SIMILARITY.INTERPOLATE = "map"  # "map" (Eq. 1) or "features" (released)
     m.SIMILARITY.CENTER = "none"  # "fixed": the backbone's mean feature is left out of the cosines
-    m.SIMILARITY.MEAN = ""  # .safetensors file of that mean; "": it comes with the weights
+    m.SIMILARITY.MEAN = ""  # .safetensors file of that mean; "": of the weights, or of training
+    m.SIMILARITY.MEAN_IMAGES = 500  # pictures of training that it is the mean of
+    m.SIMILARITY.GROUPS = 1  # equal groups of channels (tapped blocks) with a cosine each
     m.SIMILARITY.TAU = 1.0  # the similarity is divided by this
     m.SIMILARITY.EPS = 1e-8  # lower bound of the norms in the cosine
     m.MASK_POOLING = "area"  # "area": soft cell weights, nothing vanishes; "center": released

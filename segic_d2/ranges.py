@@ -5,6 +5,8 @@ from functools import reduce
 INF = float("inf")
 
 NUMBERS = {  # key → least, most
+    "MODEL.SEGIC.SIMILARITY.GROUPS": (1, INF),
+    "MODEL.SEGIC.SIMILARITY.MEAN_IMAGES": (1, INF),
     "MODEL.SEGIC.CROSS_ENTITY.TRAIN_PROB": (0, 1),
     "MODEL.SEGIC.BOX_PROMPT_PROB": (0, 1),
     "MODEL.SEGIC.DECODER.MASK_TOKENS": (1, INF),

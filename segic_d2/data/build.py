@@ -45,6 +45,9 @@ class EpisodeSampler(TrainingSampler):
         yield from itertools.count(self.start)
 
 
+_TRIES = 4  # episodes looked at per picture that is wanted
+
+
 class EpisodeStream(Dataset):
     """Position → plan of an episode: which dataset, which images, which classes.
 
@@ -154,6 +157,30 @@ def set_cache(loader, cache):
                 "at random and INPUT.VIEWS_POOL is 0. Nothing of it is kept",
                 getattr(mapper, "dataset", ""),
             )
+
+
+def training_pictures(cfg, count, cache=None):
+    """Views of the first ``count`` different targets of the training episodes, as the backbone
+    takes them; they depend neither on processes nor on workers. Fewer where there are not so many.
+
+    Args:
+        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for views that recur, or None.
+
+    Yields:
+        episodes.
+    """
+    mappers = _training_mappers(cfg)
+    for mapper in mappers:
+        mapper.cache = cache
+    plans, seen = EpisodeStream(mappers, cfg.DATASETS.WEIGHTS, max(cfg.SEED, 0)), set()
+    for position in range(_TRIES * count):
+        plan = plans[position]
+        picture = plan["dataset"], plan["target"]
+        if picture not in seen:
+            seen.add(picture)
+            yield MixedMapper(mappers)(plan)
+        if len(seen) == count:
+            return
 
 
 def most_entities(loader):

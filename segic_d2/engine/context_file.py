@@ -150,10 +150,8 @@ def _joined(pieces, plan, shots, fingerprint, about):
     if meta is not None:
         meta = meta.new_zeros(len(row_of), meta.shape[1]).index_put((rows,), meta)
     return Context(
-        placed(whole.prototypes),
-        placed(whole.unit_prototypes),
-        placed(whole.shots),
-        meta,
+        **{name: placed(values) for name, values in whole.shot_tensors().items()},
+        meta=meta,
         ids=list(row_of),
         names=[plan.names[i] for i in row_of],
         fingerprint=fingerprint,

@@ -51,6 +51,6 @@ def join_shots(contexts):
     """One context of the same entities (N, ΣK shots) from contexts of some of their shots."""
     if len(contexts) == 1:
         return contexts[0]
-    names = "prototypes", "unit_prototypes", "shots"
-    joined = {n: torch.cat([getattr(c, n) for c in contexts], dim=1) for n in names}
+    tensors = [c.shot_tensors() for c in contexts]
+    joined = {name: torch.cat([t[name] for t in tensors], dim=1) for name in tensors[0]}
     return replace(contexts[0], **joined)

@@ -19,6 +19,7 @@ from .diagnostics import Throughput
 from .evaluate_few_shot import mean_over_folds
 from .evaluation import evaluate
 from .feature_cache import FeatureCacheHook
+from .feature_mean import FeatureMeanHook
 from .precision import build_trainer, precision_of
 from .schedule import settle_schedule
 
@@ -79,7 +80,7 @@ class EpisodeTrainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
-        self.register_hooks([FeatureCacheHook(), *self.build_hooks()])
+        self.register_hooks([FeatureCacheHook(), FeatureMeanHook(), *self.build_hooks()])
 
     def resume_or_load(self, resume=True):
         """Resume from the last checkpoint or load ``MODEL.WEIGHTS``; then place the data stream."""

@@ -28,6 +28,8 @@ class Context:
         task: "semantic" or "instance".
         fingerprint: what the vectors depend on; see ``SegIC.fingerprint``. Empty: not checked.
         about: where the references come from, as JSON can hold it; for whoever made the context.
+        background: float (N, K, C), mean unit feature around each mask, or None where the model
+            does not ask for it (``MODEL.SEGIC.BACKGROUND``).
     """
 
     prototypes: torch.Tensor
@@ -39,6 +41,7 @@ class Context:
     task: str = "semantic"
     fingerprint: dict = field(default_factory=dict)
     about: dict = field(default_factory=dict)
+    background: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.ids)
@@ -94,6 +97,13 @@ class Context:
         ``released`` takes the direction of each pooled prototype instead of its mean unit feature.
         """
         vectors = direction(self.prototypes, eps) if released else self.unit_prototypes
+        return self._mean_over_shots(vectors)
+
+    def mean_background(self):
+        """The mean of ``background`` over the shots, (N, C), or None."""
+        return None if self.background is None else self._mean_over_shots(self.background)
+
+    def _mean_over_shots(self, vectors):
         weight = self.shots.to(vectors.dtype)
         return (vectors * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
@@ -108,9 +118,13 @@ class Context:
         if differences:
             raise ValueError("the context was made by another model: " + "; ".join(differences))
 
-    def _tensors(self):
-        names = ("prototypes", "unit_prototypes", "shots", "meta")
+    def shot_tensors(self):
+        """{name: tensor (N, K, …)}, all but the text vectors."""
+        names = ("prototypes", "unit_prototypes", "shots", "background")
         return {k: getattr(self, k) for k in names if getattr(self, k) is not None}
+
+    def _tensors(self):
+        return self.shot_tensors() | ({} if self.meta is None else {"meta": self.meta})
 
     def save(self, path):
         """Write the context to a .safetensors file of a few KB per entity."""
@@ -154,6 +168,7 @@ class Queries:
         vectors: float (M, C), for the propagated mask.
         prototypes: float (M, K, C); shots: bool (M, K).
         meta: float (M, D) or None.
+        background: float (M, C), for the similarity to the references' background, or None.
     """
 
     image_index: torch.Tensor
@@ -162,6 +177,7 @@ class Queries:
     prototypes: torch.Tensor
     shots: torch.Tensor
     meta: torch.Tensor | None
+    background: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.image_index)
@@ -189,4 +205,9 @@ class Queries:
             prototypes=torch.cat([padded(c.prototypes) for c in contexts]),
             shots=torch.cat([padded(c.shots) for c in contexts]),
             meta=None if metas[0] is None else torch.cat(metas),
+            background=_joined([c.mean_background() for c in contexts]),
         )
+
+
+def _joined(parts):
+    return None if parts[0] is None else torch.cat(parts)

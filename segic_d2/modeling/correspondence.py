@@ -38,7 +38,13 @@ def pool_mask(masks, canvas, grid, mode="area"):
     raise ValueError(f"MODEL.SEGIC.MASK_POOLING is {mode!r}; it must be 'area' or 'center'")
 
 
-def pool_prototypes(features, weights, eps=1e-8, center=None):
+def group_norms(features, eps=1e-8, groups=1):
+    """Lengths (…, groups, 1, L) of ``groups`` equal groups of channels of features (…, C, L)."""
+    parts = features.unflatten(-2, (groups, -1))
+    return parts.square().sum(-2, keepdim=True).sqrt().clamp(min=eps)
+
+
+def pool_prototypes(features, weights, eps=1e-8, center=None, groups=1):
     """Mean feature and mean unit feature under soft masks.
 
     Args:
@@ -46,6 +52,7 @@ def pool_prototypes(features, weights, eps=1e-8, center=None):
         weights: float (n, g, g) ≥ 0, weights of the cells.
         eps: lower bound of a feature's norm.
         center: float (C,), subtracted before the features are made unit vectors; None: nothing.
+        groups: equal groups of channels, each of which is made a unit vector of its own.
 
     Returns:
         prototypes (n, C) and unit prototypes (n, C); zeros where a mask is empty. A unit
@@ -55,13 +62,14 @@ def pool_prototypes(features, weights, eps=1e-8, center=None):
     weights = weights.flatten(1)
     total = weights.sum(1, keepdim=True)
     weights = weights / torch.where(total > 0, total, torch.ones_like(total))
-    flat = features.flatten(1).T  # (g·g, C)
-    centered = flat if center is None else flat - center
-    return weights @ flat, weights @ F.normalize(centered, dim=1, eps=eps)
+    flat = features.flatten(1)  # (C, g·g)
+    centered = flat if center is None else flat - center[:, None]
+    parts = centered.unflatten(0, (groups, -1)) / group_norms(centered, eps, groups)
+    return weights @ flat.T, weights @ parts.flatten(0, 1).T
 
 
 @without_autocast
-def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, tau=1.0):
+def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, tau=1.0, groups=1):
     """Similarity of every target position to each entity's vector (Eq. 1-2).
 
     Args:
@@ -72,9 +80,10 @@ def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, 
             (in effect) interpolated before the cosine, see ``released.similarity_of_upsampled``.
         eps: lower bound of a feature's norm.
         tau: temperature that divides the similarity.
+        groups: equal groups of channels, each with its own cosine; not with ``upsample_to``.
 
     Returns:
-        float (M, g, g), or (M, upsample_to, upsample_to).
+        float (M, g, g), or (M, upsample_to, upsample_to); with several groups (M, groups, g, g).
     """
     grid = features.shape[-2:]
     slot, rows = _slots(image_index, len(features))
@@ -84,8 +93,12 @@ def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, 
         dots = (padded @ features.flatten(2)).unflatten(2, grid)  # (B, rows, g, g)
         maps = released.similarity_of_upsampled(features, dots, upsample_to, eps)
     else:
-        unit = F.normalize(features.flatten(2), dim=1, eps=eps)
-        maps = (padded @ unit).unflatten(2, grid)
+        flat = features.flatten(2)
+        parts = flat.unflatten(1, (groups, -1))  # (B, groups, C/groups, g·g)
+        dots = padded.unflatten(2, (groups, -1)).transpose(1, 2) @ parts  # (B, groups, rows, g·g)
+        maps = (dots / group_norms(flat, eps, groups)).transpose(1, 2).unflatten(-1, grid)
+        if groups == 1:
+            maps = maps[:, :, 0]
     return maps[image_index, slot] / tau
 
 

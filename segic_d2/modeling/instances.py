@@ -95,6 +95,9 @@ def strongest(peaks, image_index, limit):
     return peaks[kept.sort().values]
 
 
+_ROWS = "vectors", "prototypes", "shots", "meta", "background"
+
+
 def prompt_queries(queries, peaks, images):
     """``Queries`` of P prompts: each peak with the vectors of its entity.
 
@@ -104,12 +107,11 @@ def prompt_queries(queries, peaks, images):
         images: B, number of targets.
     """
     image_index = queries.image_index[peaks.entity]
-    rows = ("vectors", "prototypes", "shots")
+    rows = [k for k in _ROWS if getattr(queries, k) is not None]
     return replace(
         queries,
         image_index=image_index,
         counts=torch.bincount(image_index, minlength=images).tolist(),
-        meta=None if queries.meta is None else queries.meta[peaks.entity],
         **{name: getattr(queries, name)[peaks.entity] for name in rows},
     )
 

@@ -87,6 +87,8 @@ class InContextMaskHead(nn.Module):
         type_always=True,
         checkpoint=False,
         feature_mean=None,
+        groups=1,
+        background=False,
     ):
         super().__init__()
         if canvas % stride:
@@ -117,6 +119,17 @@ class InContextMaskHead(nn.Module):
         self.interpolate, self.tau, self.eps = interpolate, tau, eps
         self.type_always, self.checkpoint = type_always, checkpoint
 
+        if channels % groups:
+            raise ValueError(
+                f"MODEL.SEGIC.SIMILARITY.GROUPS is {groups}; the backbone's {channels} channels "
+                "cannot be parted so"
+            )
+        if interpolate == "features" and (groups > 1 or background):
+            raise ValueError(
+                "MODEL.SEGIC.SIMILARITY.INTERPOLATE is 'features' (released), which knows neither "
+                "SIMILARITY.GROUPS above 1 nor MODEL.SEGIC.BACKGROUND"
+            )
+        self.groups, self.background = groups, background
         self.register_buffer("feature_mean", feature_mean)  # None: no buffer, raw cosines
         self.neck = nn.Sequential(
             nn.Conv2d(channels, width, 1, bias=False),
@@ -124,7 +137,9 @@ class InContextMaskHead(nn.Module):
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             LayerNorm(width),
         )
-        self.prompt_encoder = PromptEncoder(width, canvas, mask_strides)
+        self.prompt_encoder = PromptEncoder(
+            width, canvas, mask_strides, groups * (2 if background else 1)
+        )
         self.mask_decoder = MaskDecoder(width, depth, heads, mlp, downsample, mask_tokens)
         if visual:
             self.inst_proj = nn.Linear(channels, width)
@@ -167,6 +182,8 @@ class InContextMaskHead(nn.Module):
             "type_always": m.CROSS_ENTITY.TYPE_ALWAYS,
             "checkpoint": m.DECODER.CHECKPOINT,
             "feature_mean": cls._feature_mean(m.SIMILARITY, shape.channels),
+            "groups": m.SIMILARITY.GROUPS,
+            "background": m.BACKGROUND,
         }
 
     @staticmethod
@@ -201,26 +218,27 @@ class InContextMaskHead(nn.Module):
             HeadOutput of M rows.
         """
         image = self.neck(features)  # (B, W, g, g)
-        maps = self.propagate(features, queries)  # (M, r, r)
+        similar = self.similarities(features, queries)  # (M, n, r, r)
+        maps = self._mean_of_groups(similar)  # (M, r, r)
         decode, projected = self.decoding(image), self.project(queries)
         outputs = []
         if not chunk:
             chunk = self._entities_at_once(image, len(queries))
         for rows in torch.arange(len(queries), device=features.device).split(chunk):
             index = queries.image_index[rows]
-            full = self.to_canvas(maps[rows])  # (M', S, S), only where it is needed
+            full = self.to_canvas(similar[rows])  # (M', n, S, S), only where it is needed
             # chunk by chunk: of M classes of an image, crossed, they are (M, M·K, W)
             tokens, exists = self.context_tokens(queries, crossing, rows, projected)
             prompts, mask = [tokens], [exists]
             if self.point:
-                on = maps[rows] if self.points_on == "grid" else full
+                on = maps[rows] if self.points_on == "grid" else self._mean_of_groups(full)
                 valid = self.valid_positions(image_sizes, on)[index]
                 box = None if boxes is None else boxes[rows]
                 given = None if points is None else points[rows]
                 token, exists = self.point_tokens(on, valid, box, given)
                 prompts.insert(0, token)
                 mask.insert(0, exists)
-            outputs.append(decode(index, full[:, None], torch.cat(prompts, 1), torch.cat(mask, 1)))
+            outputs.append(decode(index, full, torch.cat(prompts, 1), torch.cat(mask, 1)))
         logits, quality = zip(*outputs, strict=True)
         return HeadOutput(torch.cat(logits), torch.cat(quality))
 
@@ -239,7 +257,7 @@ class InContextMaskHead(nn.Module):
             image: float (B, W, g, g), the neck's output.
 
         Returns:
-            function of the target of each entity (M,), propagated masks (M, 1, S, S), prompts
+            function of the target of each entity (M,), similarity maps (M, n, S, S), prompts
             (M, T, W) and which of them exist (M, T) → logits (M, 4g, 4g), quality (M,).
         """
         encoder, decoder = self.prompt_encoder, self.mask_decoder
@@ -267,24 +285,38 @@ class InContextMaskHead(nn.Module):
 
     def propagate(self, features, queries):
         """The propagated masks of M entities, (M, r, r): on the grid, or at S/4 as released."""
+        return self._mean_of_groups(self.similarities(features, queries, background=False))
+
+    def similarities(self, features, queries, background=True):
+        """Similarity maps of M entities, (M, n, r, r): to the references' entity, one per group of
+        channels, then, where it is on, to their background. The propagated mask is the mean of the
+        former."""
         if self.feature_mean is not None:
             features = features - self.feature_mean[:, None, None]
-        return propagated_mask(
+        vectors = [queries.vectors]
+        if self.background and background:
+            vectors.append(queries.background)
+        maps = propagated_mask(
             features,
-            queries.vectors,
-            queries.image_index,
+            torch.stack(vectors, 1).flatten(0, 1),
+            queries.image_index.repeat_interleave(len(vectors)),
             upsample_to=self.canvas // 4 if self.interpolate == "features" else 0,
             eps=self.eps,
             tau=self.tau,
+            groups=self.groups,
         )
+        return maps.unflatten(0, (-1, len(vectors))).flatten(1, -3)
+
+    def _mean_of_groups(self, maps):
+        return maps[:, 0] if self.groups == 1 else maps[:, : self.groups].mean(1)
 
     def to_canvas(self, maps):
-        """Maps (M, r, r) interpolated to the canvas, (M, S, S); as they are where nothing needs
-        them there."""
+        """Maps (M, n, r, r) interpolated to the canvas, (M, n, S, S); as they are where nothing
+        needs them there."""
         if not self.dense and not (self.point and self.points_on == "canvas"):
             return maps
         size = (self.canvas, self.canvas)
-        return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
     def valid_positions(self, image_sizes, maps):
         """Where points may lie on maps (·, r, r), for B images: bool (B, r, r)."""

@@ -44,9 +44,10 @@ class PromptEncoder(nn.Module):
         canvas: S, side of the square input in pixels; point coordinates live on it.
         mask_strides: strides of the two patch convolutions of the mask encoder; their product
             is the backbone's stride.
+        maps: n, similarity maps of an entity that the mask encoder takes in; the paper's is one.
     """
 
-    def __init__(self, width, canvas, mask_strides):
+    def __init__(self, width, canvas, mask_strides, maps=1):
         super().__init__()
         self.canvas = canvas
         self.pe_layer = FourierEncoding(width)
@@ -54,10 +55,10 @@ class PromptEncoder(nn.Module):
         self.not_a_point_embed = nn.Embedding(1, width)
         first, second = mask_strides
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(1, 4, first, stride=first),
-            LayerNorm(4),
+            nn.Conv2d(maps, 4 * maps, first, stride=first),
+            LayerNorm(4 * maps),
             nn.GELU(),
-            nn.Conv2d(4, 16, second, stride=second),
+            nn.Conv2d(4 * maps, 16, second, stride=second),
             LayerNorm(16),
             nn.GELU(),
             nn.Conv2d(16, width, 1),
@@ -89,7 +90,7 @@ class PromptEncoder(nn.Module):
         return self.not_a_point_embed.weight.expand(count, 1, -1)
 
     def encode_masks(self, masks):
-        """Encode propagated masks (M, 1, S, S) as dense embeddings (M, W, g, g)."""
+        """Encode similarity maps (M, n, S, S) as dense embeddings (M, W, g, g)."""
         return self.mask_downscaling(masks)
 
     def hidden_masks(self, masks):

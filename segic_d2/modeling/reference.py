@@ -23,6 +23,8 @@ def pool_references(
     binarize=False,
     empty_mask="no_shot",
     center=None,
+    groups=1,
+    background=False,
 ):
     """Pool every mask of every reference and sort the results by entity and shot.
 
@@ -32,13 +34,15 @@ def pool_references(
             (n, h, w) in [0, 1], "entity_ids" (n,)}; its own "empty_mask" goes before the argument.
         names: {entity id: name or None}, in the order of the result.
         canvas, mask_pooling: see ``pool_mask``.
-        eps, center: see ``pool_prototypes``.
+        eps, center, groups: see ``pool_prototypes``.
         binarize: threshold the masks at one half first (released).
         empty_mask: "no_shot", a mask that weighs nothing does not count; "zero", it counts, with an
             all-zero prototype (released).
+        background: also pool what lies around each mask, padding left out.
 
     Returns:
-        prototypes (N, K, C), unit prototypes (N, K, C), which shots exist bool (N, K).
+        prototypes (N, K, C), unit prototypes (N, K, C), which shots exist bool (N, K), and unit
+        prototypes of the background (N, K, C) or None.
 
     Raises:
         ValueError: masks of another size than their image, an entity that nobody asked for, an
@@ -49,6 +53,7 @@ def pool_references(
     device = maps.device
     prototypes = [maps.new_zeros(0, maps.shape[1])]
     units, mass, rows = [maps.new_zeros(0, maps.shape[1])], [maps.new_zeros(0)], []
+    around = [maps.new_zeros(0, maps.shape[1])]
     every = []  # which masks count though they weigh nothing
     for feature, reference in zip(maps, references, strict=True):
         masks = reference["masks"].to(device, feature.dtype)
@@ -67,9 +72,14 @@ def pool_references(
         if binarize:
             masks = released.binarize(masks)
         weights = pool_mask(masks, canvas, feature.shape[-1], mask_pooling)
-        prototype, unit = pool_prototypes(feature, weights, eps, center)
-        prototypes.append(prototype)
-        units.append(unit)
+        pooled = weights
+        if background:
+            whole = pool_mask(torch.ones_like(masks[:1]), canvas, feature.shape[-1])
+            pooled = torch.cat([weights, (whole - weights).clamp(min=0)])
+        prototype, unit = pool_prototypes(feature, pooled, eps, center, groups)
+        around.append(unit[len(masks) :])
+        prototypes.append(prototype[: len(masks)])
+        units.append(unit[: len(masks)])
         mass.append(weights.flatten(1).sum(1))
         rows += [row_of[i] for i in entities]
         every += [reference.get("empty_mask", empty_mask) == "zero"] * len(entities)
@@ -89,8 +99,11 @@ def pool_references(
             + (f" in {', '.join(files[:5])}" if files else "")
         )
     slot = (onehot.cumsum(0) * onehot).sum(1) - 1  # the how-manieth shot of its entity a row is
-    sorted_by_shot = maps.new_zeros(2, len(ids), int(shots.max()), maps.shape[1])
-    sorted_by_shot[0, rows[shown], slot] = torch.cat(prototypes)[shown]
-    sorted_by_shot[1, rows[shown], slot] = torch.cat(units)[shown]
-    exists = torch.arange(sorted_by_shot.shape[2], device=device) < shots[:, None]
-    return sorted_by_shot[0], sorted_by_shot[1], exists
+
+    def by_shot(parts):
+        placed = maps.new_zeros(len(ids), int(shots.max()), maps.shape[1])
+        placed[rows[shown], slot] = torch.cat(parts)[shown]
+        return placed
+
+    exists = torch.arange(int(shots.max()), device=device) < shots[:, None]
+    return by_shot(prototypes), by_shot(units), exists, by_shot(around) if background else None

@@ -194,7 +194,8 @@ class SegIC(FrozenEncoder, nn.Module):
         """What a context depends on: the backbone and its weights, input, pooling, text."""
         pixels = f"{self.pixel_mean.flatten().tolist()} {self.pixel_std.flatten().tolist()}"
         text = self.text_encoder
-        center = self.sem_seg_head.feature_mean
+        head = self.sem_seg_head
+        center = head.feature_mean
         return {
             "backbone": getattr(self.backbone, "tap", type(self.backbone).__name__),
             "feature": self.in_feature,
@@ -205,6 +206,8 @@ class SegIC(FrozenEncoder, nn.Module):
             "text": text.identity if text else None,
             "sentences": [self.semantic_template, self.instance_text] if text else None,
             **({} if center is None else {"center": tensor_hash(center)}),
+            **({} if head.groups == 1 else {"groups": head.groups}),
+            **({"background": True} if head.background else {}),
         }
 
     # ---- the three public steps ------------------------------------------------------------
@@ -416,7 +419,7 @@ class SegIC(FrozenEncoder, nn.Module):
 
     def _pool_context(self, maps, references, names, task):
         """References with feature maps (R, C, g, g) as a Context of the entities in ``names``."""
-        prototypes, units, shots = pool_references(
+        prototypes, units, shots, background = pool_references(
             maps,
             references,
             names,
@@ -426,9 +429,12 @@ class SegIC(FrozenEncoder, nn.Module):
             binarize=self.binarize_masks,
             empty_mask=self.empty_mask,
             center=self.sem_seg_head.feature_mean,
+            groups=self.sem_seg_head.groups,
+            background=self.sem_seg_head.background,
         )
         meta = self._text_vectors(list(names.values()), task)
-        return Context(prototypes, units, shots, meta, list(names), list(names.values()), task)
+        ids, names = list(names), list(names.values())
+        return Context(prototypes, units, shots, meta, ids, names, task=task, background=background)
 
     def _text_vectors(self, names, task):
         if self.text_encoder is None:

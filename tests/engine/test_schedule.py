@@ -41,7 +41,7 @@ def rates(cfg):
         (PAPER, 8, (240_000, (200_000,), 0, 20_000)),
         (PAPER, 64, (30_000, (25_000,), 0, 2_500)),
         (OFFICIAL, 32, (30_000, (25_000,), 0, 2_500)),
-        ("segic_demo.yaml", 8, (640, (200_000,), 60, 1_000)),
+        ("segic_shapes_S.yaml", 8, (640, (200_000,), 60, 1_000)),
     ],
 )
 def test_shipped_schedules(file, batch, expected):

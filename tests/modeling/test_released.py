@@ -73,10 +73,10 @@ def test_a_vanished_mask_is_no_shot_or_a_zero_prototype(rng):
         for m in masks
     ]
     arguments = (maps, references, {4: "cat"}, 28, "center")
-    prototypes, _, shots = pool_references(*arguments)
+    prototypes, _, shots, _ = pool_references(*arguments)
     assert shots.tolist() == [[True]]
     torch.testing.assert_close(prototypes[0, 0], maps[0, :, 0, 0])
-    prototypes, units, shots = pool_references(*arguments, empty_mask="zero")
+    prototypes, units, shots, _ = pool_references(*arguments, empty_mask="zero")
     assert shots.tolist() == [[True, True]] and not prototypes[0, 1].any() and not units[0, 1].any()
     with pytest.raises(ValueError, match="entity 4 \\('cat'\\)"):
         pool_references(maps[1:], references[1:], {4: "cat"}, 28, "center")
