@@ -1,0 +1,121 @@
+#!/usr/bin/env python
+"""Episodes of registered datasets: the model beside thresholded propagated masks, in one run.
+
+    python tools/evaluate_episodes.py composites_seen_others composites_novel_others \\
+        --tune composites_train_others --shots 1 5
+
+Of every dataset ``TEST.EPISODES`` one-shot episodes (``TEST.SEED``) are segmented; IoU and boundary
+IoU are pooled per class at the target's own size, and the mean is over classes. The propagated mask
+is cut at the one threshold that is best on these very episodes, and at the one that is best on the
+1-shot episodes of --tune. All figures are percentages, but the threshold.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from detectron2.evaluation import inference_context
+
+from segic_d2.config import load_config
+from segic_d2.data import build_one_shot_loader
+from segic_d2.engine.feature_cache import open_feature_cache
+from segic_d2.evaluation.pairs import PooledIoU, overlap
+from segic_d2.evaluation.threshold import best_threshold, histograms
+from segic_d2.predictor import InContextPredictor
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("datasets", nargs="+", metavar="DATASET")
+    parser.add_argument("--config-file", default="segic_demo.yaml", help="shipped name or file")
+    parser.add_argument("--weights", help="trained weights; default: the config's MODEL.WEIGHTS")
+    parser.add_argument("--tune", metavar="DATASET", help="gives the fixed threshold")
+    parser.add_argument("--shots", type=int, nargs="+", default=[1])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", help="JSON file for all figures")
+    parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the config")
+    return parser.parse_args(argv)
+
+
+def measure(cfg, model, name, shots, threshold=None):
+    """Figures of one dataset.
+
+    Returns:
+        {"episodes", "IoU", "boundary_IoU", "best": IoU at "best_threshold", "fixed": IoU at
+        ``threshold``, or None}.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.TEST.SHOTS = shots
+    sums, levels, episodes = {}, {}, 0
+    fixed = 0.0 if threshold is None else threshold
+    loader = build_one_shot_loader(cfg, name, open_feature_cache(cfg, model))
+    with inference_context(model):
+        for batch in loader:
+            outputs = model.inference(batch, outputs=("masks", "propagated_mask"))
+            for episode, output in zip(batch, outputs, strict=True):
+                label, truth = episode["entities"][0]["id"], episode["gt_masks"][0].cpu()
+                similarity = output["propagated_mask"][0].cpu()
+                counts = [overlap(output["masks"][0].cpu(), truth)]
+                counts.append(overlap(similarity > fixed, truth))
+                sums.setdefault(label, []).append(counts)
+                levels[label] = levels.get(label, 0) + histograms(similarity, truth)
+                episodes += 1
+    ours, cut = PooledIoU(sums), PooledIoU(sums)
+    for number, counts in enumerate(sums.values()):
+        for own, other in counts:
+            ours.add(number, own)
+            cut.add(number, other)
+    level, best = best_threshold(list(levels.values()))
+    found = {"episodes": episodes, **{k: ours.result()[k] for k in ("IoU", "boundary_IoU")}}
+    found |= {"best": float(best), "best_threshold": float(level)}
+    return found | {"fixed": None if threshold is None else cut.result()["IoU"]}
+
+
+def report(rows, threshold):
+    """The figures as Markdown."""
+    at = "" if threshold is None else f" {threshold:.3f}"
+    text = [
+        "| dataset | shots | episodes | model IoU | boundary IoU | best threshold | "
+        f"fixed threshold{at} |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, shots, f in rows:
+        fixed = "" if f["fixed"] is None else f"{f['fixed']:.1f}"
+        text.append(
+            f"| {name} | {shots} | {f['episodes']} | {f['IoU']:.1f} | {f['boundary_IoU']:.1f} | "
+            f"{f['best']:.1f} ({f['best_threshold']:.3f}) | {fixed} |"
+        )
+    return "\n".join(text)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        cfg = load_config(args.config_file, args.opts)
+        weights = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
+        model = InContextPredictor(cfg, weights=weights, device=args.device).model
+        threshold = None
+        if args.tune:
+            threshold = measure(cfg, model, args.tune, 1)["best_threshold"]
+        rows = [
+            (name, shots, measure(cfg, model, name, shots, threshold))
+            for name in args.datasets
+            for shots in args.shots
+        ]
+    except (KeyError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(report(rows, threshold))
+    if args.output:
+        found = [{"dataset": name, "shots": shots, **f} for name, shots, f in rows]
+        content = {"weights": weights, "threshold": threshold, "rows": found}
+        Path(args.output).write_text(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
