@@ -37,6 +37,7 @@ def parse_args(argv=None):
         "--threshold", type=float, nargs="*", default=[], help="of the propagated mask, fixed"
     )
     parser.add_argument("--robustness", action="store_true", help="worse masks, worse targets")
+    parser.add_argument("--flip", action="store_true", help="the target also mirrored, averaged")
     parser.add_argument("--abstention", action="store_true", help="the score, present or absent")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
@@ -67,6 +68,8 @@ def run(args):
     }
     if args.abstention and weights:
         found["abstention"] = evaluation.abstention(scores)
+    if args.flip and weights:
+        found["flipped"] = evaluation.flipped()
     found["cpu_seconds"] = evaluation.timer.means()
     if args.robustness:
         best = results["best threshold"]["threshold"]
@@ -95,6 +98,9 @@ def report(found):
         ]
         lost = results["model"]["lost_by_abstaining"]
         text.append(f"mIoU lost by abstaining (MODEL.SEGIC.TEST.MIN_SCORE): {lost:.1f}")
+    if "flipped" in found:
+        f = found["flipped"]
+        text += ["", f"With flips: IoU {f['IoU']:.1f}, boundary {f['boundary_IoU']:.1f}"]
     if "robustness" in found:
         rows = found["robustness"]
         names = list(next(iter(rows.values())))

@@ -274,6 +274,23 @@ class PairEvaluation:
             rows[name] = {**results, "propagated mask": other}
         return rows
 
+    def flipped(self):
+        """Result of ``PooledIoU`` where each target is also segmented mirrored, and the two logit
+        maps are averaged (test-time flips)."""
+        present = [(label, refs, label, target) for label, refs, target in self.episodes]
+        straight = {number: (low, size) for number, _, low, _, size in self.predict(present)}
+        pooled = PooledIoU(self.names)
+        mirrored = self.predict(present, change_picture=lambda x: x[:, ::-1].copy())
+        for number, _, low, _, size in mirrored:
+            label, _, target = self.episodes[number]
+            example = self.examples[label][target]
+            frame = self.model.canvas, size, *example.mask.shape
+            both = [resize_to_image(x[None], *frame)[0] for x in (straight[number][0], low)]
+            mean = (both[0] + both[1].flip(-1)) / 2
+            counts = overlap((mean > self.model.threshold).cpu(), example.mask, example.edge)
+            pooled.add(label, counts)
+        return pooled.result()
+
     def abstention(self, present_scores):
         """{"AUROC", "present", "absent"} of the score; the numbers of targets of each kind.
 

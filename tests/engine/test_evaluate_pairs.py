@@ -141,6 +141,23 @@ def test_worse_masks_and_targets_agree_with_a_predictor(folder):
         assert 0 < rows[name]["propagated mask"]["IoU"] < 100
 
 
+def test_flips_average_the_target_and_its_mirror(folder):
+    network = model()
+    evaluation = PairEvaluation(network, read_classes(folder))
+    predictor, place = InContextPredictor.from_model(network), folder / "square"
+    sums = np.zeros(2)
+    for a, b in ((1, 2), (2, 1)):
+        predictor.set_references([(place / f"{a}.bmp", load(place / f"{a}.png") > 0)])
+        picture, truth = load(place / f"{b}.bmp"), load(place / f"{b}.png") > 0
+        straight, mirrored = predictor(picture), predictor(picture[:, ::-1].copy())
+        mean = straight._full_size(straight._logits)[0]
+        mean = mean + mirrored._full_size(mirrored._logits)[0][:, ::-1]
+        sums += ((mean > 0) & truth).sum(), ((mean > 0) | truth).sum()
+        assert (straight.masks[0] != (mean > 0)).any()
+    got = evaluation.flipped()["classes"]["square"]["IoU"]
+    assert got == pytest.approx(100 * sums[0] / sums[1])
+
+
 def test_abstention(folder):
     network = model()
     evaluation = PairEvaluation(network, read_classes(folder))
