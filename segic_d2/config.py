@@ -60,6 +60,8 @@ def add_segic_config(cfg):
     m.SIMILARITY.MEAN = ""  # .safetensors file of that mean; "": of the weights, or of training
     m.SIMILARITY.MEAN_IMAGES = 500  # pictures of training that it is the mean of
     m.SIMILARITY.GROUPS = 1  # equal groups of channels (tapped blocks) with a cosine each
+    m.SIMILARITY.PROPAGATED = 0  # the propagated mask is the mean of so many first groups; 0: all
+    m.SIMILARITY.RELATIVE = False  # also the propagated mask in deviations from its target's mean
     m.SIMILARITY.TAU = 1.0  # the similarity is divided by this
     m.SIMILARITY.EPS = 1e-8  # lower bound of the norms in the cosine
     m.MASK_POOLING = "area"  # "area": soft cell weights, nothing vanishes; "center": released

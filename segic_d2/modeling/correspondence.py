@@ -102,6 +102,15 @@ def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, 
     return maps[image_index, slot] / tau
 
 
+def deviations(maps, inside, eps=1e-6):
+    """Maps (M, r, r) less their mean, over their standard deviation, both of the cells ``inside``
+    (bool (M, r, r)); 0 elsewhere."""
+    weight = inside.to(maps.dtype)
+    count = weight.sum((1, 2), keepdim=True)
+    centered = (maps - (maps * weight).sum((1, 2), keepdim=True) / count) * weight
+    return centered / (centered.square().sum((1, 2), keepdim=True) / count).sqrt().clamp(min=eps)
+
+
 def _slots(image_index, images):
     """Position of each entity among those of its image, and the largest number in an image."""
     counts = torch.bincount(image_index, minlength=images)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from . import released
-from .correspondence import best_points, propagated_mask, valid_cells
+from .correspondence import best_points, deviations, propagated_mask, valid_cells
 from .feature_mean import load_feature_mean
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
@@ -89,6 +89,8 @@ class InContextMaskHead(nn.Module):
         feature_mean=None,
         groups=1,
         background=False,
+        propagated=0,
+        relative=False,
     ):
         super().__init__()
         if canvas % stride:
@@ -124,12 +126,18 @@ class InContextMaskHead(nn.Module):
                 f"MODEL.SEGIC.SIMILARITY.GROUPS is {groups}; the backbone's {channels} channels "
                 "cannot be parted so"
             )
-        if interpolate == "features" and (groups > 1 or background):
+        if interpolate == "features" and (groups > 1 or background or relative):
             raise ValueError(
                 "MODEL.SEGIC.SIMILARITY.INTERPOLATE is 'features' (released), which knows neither "
-                "SIMILARITY.GROUPS above 1 nor MODEL.SEGIC.BACKGROUND"
+                "SIMILARITY.GROUPS above 1 nor SIMILARITY.RELATIVE nor MODEL.SEGIC.BACKGROUND"
             )
-        self.groups, self.background = groups, background
+        if not 0 <= propagated <= groups:
+            raise ValueError(
+                f"MODEL.SEGIC.SIMILARITY.PROPAGATED is {propagated}; it must be 0 (all) to "
+                f"SIMILARITY.GROUPS, {groups}"
+            )
+        self.groups, self.propagated = groups, propagated or groups
+        self.background, self.relative = background, relative
         self.register_buffer("feature_mean", feature_mean)  # None: no buffer, raw cosines
         self.neck = nn.Sequential(
             nn.Conv2d(channels, width, 1, bias=False),
@@ -138,7 +146,7 @@ class InContextMaskHead(nn.Module):
             LayerNorm(width),
         )
         self.prompt_encoder = PromptEncoder(
-            width, canvas, mask_strides, groups * (2 if background else 1)
+            width, canvas, mask_strides, groups * (2 if background else 1) + relative
         )
         self.mask_decoder = MaskDecoder(width, depth, heads, mlp, downsample, mask_tokens)
         if visual:
@@ -184,6 +192,8 @@ class InContextMaskHead(nn.Module):
             "feature_mean": cls._feature_mean(m.SIMILARITY, shape.channels),
             "groups": m.SIMILARITY.GROUPS,
             "background": m.BACKGROUND,
+            "propagated": m.SIMILARITY.PROPAGATED,
+            "relative": m.SIMILARITY.RELATIVE,
         }
 
     @staticmethod
@@ -220,6 +230,9 @@ class InContextMaskHead(nn.Module):
         image = self.neck(features)  # (B, W, g, g)
         similar = self.similarities(features, queries)  # (M, n, r, r)
         maps = self._mean_of_groups(similar)  # (M, r, r)
+        if self.relative:
+            inside = self.valid_positions(image_sizes, maps)[queries.image_index]
+            similar = torch.cat([similar, deviations(maps, inside)[:, None]], 1)
         decode, projected = self.decoding(image), self.project(queries)
         outputs = []
         if not chunk:
@@ -290,7 +303,7 @@ class InContextMaskHead(nn.Module):
     def similarities(self, features, queries, background=True):
         """Similarity maps of M entities, (M, n, r, r): to the references' entity, one per group of
         channels, then, where it is on, to their background. The propagated mask is the mean of the
-        former."""
+        first ``propagated`` of them."""
         if self.feature_mean is not None:
             features = features - self.feature_mean[:, None, None]
         vectors = [queries.vectors]
@@ -308,7 +321,7 @@ class InContextMaskHead(nn.Module):
         return maps.unflatten(0, (-1, len(vectors))).flatten(1, -3)
 
     def _mean_of_groups(self, maps):
-        return maps[:, 0] if self.groups == 1 else maps[:, : self.groups].mean(1)
+        return maps[:, 0] if self.groups == 1 else maps[:, : self.propagated].mean(1)
 
     def to_canvas(self, maps):
         """Maps (M, n, r, r) interpolated to the canvas, (M, n, S, S); as they are where nothing

@@ -6,7 +6,12 @@ from detectron2.modeling import build_model
 from torch.nn import functional as F
 
 from segic_d2.modeling.context import Context
-from segic_d2.modeling.correspondence import pool_mask, pool_prototypes, propagated_mask
+from segic_d2.modeling.correspondence import (
+    deviations,
+    pool_mask,
+    pool_prototypes,
+    propagated_mask,
+)
 from tests.tiny import tiny_config, tiny_episode
 
 BACKGROUND, GROUPS = "MODEL.SEGIC.BACKGROUND", "MODEL.SEGIC.SIMILARITY.GROUPS"
@@ -142,3 +147,43 @@ def test_wrong_values_are_named():
     for opts in ((GROUPS, 2), (BACKGROUND, True)):
         with pytest.raises(ValueError, match="INTERPOLATE is 'features'"):
             build("MODEL.SEGIC.SIMILARITY.INTERPOLATE", "features", *opts)
+
+
+def test_deviations_are_those_of_the_content():
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 5, 6, generator=rng)
+    inside = torch.rand(3, 5, 6, generator=rng) > 0.4
+    got = deviations(maps, inside)
+    for m in range(3):
+        values = maps[m][inside[m]]
+        expected = (values - values.mean()) / values.std(correction=0)
+        torch.testing.assert_close(got[m][inside[m]], expected)
+        assert not got[m][~inside[m]].any()
+    flat = deviations(torch.ones(1, 5, 6), inside[:1])
+    assert torch.isfinite(flat).all()
+
+
+def test_the_relative_map_does_not_change_with_the_level_of_similarity():
+    model = build("MODEL.SEGIC.SIMILARITY.RELATIVE", True)
+    assert model.sem_seg_head.prompt_encoder.mask_downscaling[0].weight.shape == (8, 2, 7, 7)
+    features, context = parts(model)
+    seen = []
+    inner = model.sem_seg_head.to_canvas
+    model.sem_seg_head.to_canvas = lambda maps: seen.append(maps) or inner(maps)
+    model.segment(features, context)
+    for vectors in (context.unit_prototypes, 0.5 * context.unit_prototypes):
+        context.unit_prototypes = vectors
+        model.segment(features, context)
+    torch.testing.assert_close(seen[1][:, 0], 2 * seen[2][:, 0])
+    torch.testing.assert_close(seen[1][:, 1], seen[2][:, 1], atol=1e-4, rtol=1e-4)
+
+
+def test_the_propagated_mask_may_be_that_of_the_first_groups():
+    key = "MODEL.SEGIC.SIMILARITY.PROPAGATED"
+    model = build(GROUPS, 3, key, 2)
+    features, context = parts(model)
+    maps = model.sem_seg_head.similarities(features.map, model._queries(features, context))
+    (mean,) = model.propagated_mask(features, context)
+    torch.testing.assert_close(mean, maps[:, :2].mean(1))
+    with pytest.raises(ValueError, match="PROPAGATED is 4; it must be 0"):
+        build(GROUPS, 3, key, 4)

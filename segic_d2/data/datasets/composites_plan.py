@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 KINDS = ("large", "several", "pile", "small")
-SHARES = (0.5, 0.33, 0.12, 0.05)
+SHARES = (0.55, 0.3, 0.1, 0.05)
 SMALLEST, LARGEST = 0.05, 1.3
 
 
@@ -64,8 +64,8 @@ def plan_scene(vocabulary, focal, rng):
     kind = str(rng.choice(KINDS, p=SHARES))
     own = vocabulary.by_category[focal.category]
     if kind == "large":
-        things = [Thing(focal, rng.uniform(0.6, LARGEST))]
-        rest, low, high = int(rng.integers(1, 4)), 0.2, 0.8
+        things = [Thing(focal, rng.uniform(0.65, LARGEST))]
+        rest, low, high = int(rng.integers(1, 3)), 0.2, 0.7
     elif kind == "pile":
         scale = _log_uniform(rng, 0.2, 0.6)
         things = [Thing(focal, scale)]
@@ -78,12 +78,12 @@ def plan_scene(vocabulary, focal, rng):
         things = [Thing(focal, _log_uniform(rng, SMALLEST, 0.18))]
         rest, low, high = int(rng.integers(1, 5)), 0.08, 0.8
     else:
-        things = [Thing(focal, _log_uniform(rng, 0.3, 1.0))]
+        things = [Thing(focal, _log_uniform(rng, 0.35, 1.0))]
         if rng.random() < 0.35:  # another one of the category
-            things.append(Thing(_pick(rng, own), _log_uniform(rng, 0.2, 0.8)))
-        rest, low, high = int(rng.integers(1, 5)), 0.2, 0.9
+            things.append(Thing(_pick(rng, own), _log_uniform(rng, 0.25, 0.9)))
+        rest, low, high = int(rng.integers(1, 4)), 0.2, 0.9
     for _ in range(rest):
-        item = _other(rng, vocabulary, focal.category, 0.5)
+        item = _other(rng, vocabulary, focal.category, 0.35)
         near = 0 if rng.random() < 0.4 else None
         things.append(Thing(item, _log_uniform(rng, low, high), near))
     return kind, things
