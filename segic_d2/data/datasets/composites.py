@@ -46,7 +46,12 @@ def load_composites(name, folder, file):
     except ValueError as error:
         raise ValueError(f"dataset {name!r}: {path} is no JSON: {error}") from error
     records = load_coco_json(str(path), str(Path(folder) / "images"), name, ["object"])
-    return _of_several(records) if name.endswith("_others") else records
+    if name.endswith("_others"):
+        records = _of_several(records)
+    # a class that no scene shows is no damage: which ones are shown is drawn
+    shown = {a["category_id"] for record in records for a in record["annotations"]}
+    MetadataCatalog.get(name).kept_classes = sorted(shown)
+    return records
 
 
 def _of_several(records):
