@@ -14,18 +14,23 @@ registered for semantic episodes as
 - ``composites_{train,seen,novel}_others``: only categories with several objects, and the reference
   shows another one than the target;
 - ``composites_{train,seen,novel}_objects``: a class per object, so the reference shows the same one
-  in another scene, and in another view where it has several.
+  in another scene, and in another view where it has several;
+- each of these with ``_large`` behind it: classes that cover less than 4 % of a scene are not asked
+  for in it, as they seldom are in a photograph, and are distractors.
 """
 
 import json
 import os
 from pathlib import Path
 
+import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import load_coco_json
 
 SPLITS = ("train", "seen", "novel")
 FORMS = {"": "instances.json", "_others": "instances.json", "_objects": "objects.json"}
+FORMS |= {f"{form}_large": file for form, file in FORMS.items()}
+LARGE = 0.04  # share of the scene
 
 
 def load_composites(name, folder, file):
@@ -46,10 +51,14 @@ def load_composites(name, folder, file):
     except ValueError as error:
         raise ValueError(f"dataset {name!r}: {path} is no JSON: {error}") from error
     records = load_coco_json(str(path), str(Path(folder) / "images"), name, ["object"])
-    if name.endswith("_others"):
+    if "_others" in name:
         records = _of_several(records)
+    if name.endswith("_large"):
+        records = _with_large(records)
     # a class that no scene shows is no damage: which ones are shown is drawn
-    shown = {a["category_id"] for record in records for a in record["annotations"]}
+    shown = {
+        c for r in records for c in r.get("only", [a["category_id"] for a in r["annotations"]])
+    }
     MetadataCatalog.get(name).kept_classes = sorted(shown)
     return records
 
@@ -70,6 +79,20 @@ def _of_several(records):
     return [record for record in kept if record["annotations"]]
 
 
+def _with_large(records):
+    """The records that show a class on ``LARGE`` of the scene, with ``only`` these classes."""
+    kept = []
+    for record in records:
+        areas = {}
+        for a in record["annotations"]:
+            share = mask_util.area(a["segmentation"]) / (record["height"] * record["width"])
+            areas[a["category_id"]] = areas.get(a["category_id"], 0.0) + share
+        large = sorted(c for c, area in areas.items() if area >= LARGE)
+        if large:
+            kept.append({**record, "only": large})
+    return kept
+
+
 def register_composites(root, prefix="composites"):
     """Register the splits below a folder of datasets; they are read when they are first loaded."""
     for split in SPLITS:
@@ -83,5 +106,5 @@ def register_composites(root, prefix="composites"):
                 json_file=os.path.join(folder, file),
                 image_root=os.path.join(folder, "images"),
                 evaluator_type="one_shot",
-                other_objects=end == "_others",
+                other_objects="_others" in end,
             )

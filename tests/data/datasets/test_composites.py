@@ -138,6 +138,21 @@ def test_a_class_that_no_scene_shows_is_no_damage(made):
     assert not left_out
 
 
+@pytest.mark.parametrize("form", ["", "_others", "_objects"])
+def test_large_ones_alone_are_asked_for(made, form):
+    asked = {r["file_name"]: r["only"] for r in DatasetCatalog.get(f"made_train{form}_large")}
+    found = 0
+    for record in DatasetCatalog.get(f"made_train{form}"):
+        areas = {}
+        for a in record["annotations"]:
+            mask = pycocotools.mask.decode(a["segmentation"])
+            areas[a["category_id"]] = areas.get(a["category_id"], 0) + mask.mean()
+        large = sorted(c for c, area in areas.items() if area >= 0.04)
+        assert asked.get(record["file_name"], []) == large
+        found += len(areas) - len(large)
+    assert found  # some are left out
+
+
 def test_references_of_others_show_other_objects(made):
     source = Source("made_novel_others")
     index = source.class_index("skip")
