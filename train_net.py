@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Train and evaluate SegIC, as every Detectron2 project:
 
-python train_net.py --config-file configs/segic_demo.yaml --num-gpus 1 [--resume] [--eval-only] \\
-    [KEY VALUE …]
+python train_net.py --config-file configs/segic_shapes_S.yaml --num-gpus 1 \\
+    [--resume] [--eval-only] [KEY VALUE …]
 """
 
 import logging

@@ -1,32 +1,38 @@
 #!/usr/bin/env python
-"""The whole path in minutes on a CPU: train on the embedded data, measure, and draw.
+"""The whole path in minutes on a CPU: segment real photographs with the decoder that ships, then
+train a small one on the embedded data, measure, and draw.
 
-Ends with one-shot mIoU on novel classes before and after training (Detectron2's tables), pictures
-in ``output/demo/`` and the figures in ``output/demo/results.json``.
+Begins with ``real_*.jpg``; ends with one-shot mIoU on novel classes before and after training
+(Detectron2's tables). Pictures and ``results.json`` are in ``output/demo/``.
 """
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 import torch
 from detectron2.engine import default_setup
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from segic_d2 import InContextPredictor, load_config
 from segic_d2.data import build_one_shot_loader
 from segic_d2.engine import EpisodeTrainer
 from segic_d2.evaluation import BestThresholdEvaluator, OneShotEvaluator
-from segic_d2.visualizer import heat_map, overlay, panel, save_image
+from segic_d2.visualizer import save_image
 
-# One coin of scikit-image's "coins" and the seat of its "motorcycle", marked by hand (x, y).
-COIN = (189, 169.5, 236.5, 216.5)
-SEAT = [145, 165, 175, 162, 225, 172, 262, 188, 300, 190, 345, 188, 356, 192, 350, 205, 310, 225]
-SEAT += [270, 256, 250, 240, 225, 215, 180, 207, 150, 205]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from real_photographs import (  # noqa: E402
+    SEAT,
+    draw,
+    drawn_mask,
+    one_coin,
+    photograph,
+    segment_photographs,
+)
 
 
 class WithPropagatedMask(torch.nn.Module):
@@ -50,32 +56,6 @@ def evaluate(cfg, model):
     return results["one_shot"]["mIoU"], results["propagated_mask"]["mIoU"]
 
 
-def drawn_mask(image, draw_shape):
-    """bool (H, W): what ``draw_shape(ImageDraw)`` fills on a canvas of the image's size."""
-    mask = Image.new("1", image.shape[1::-1])
-    draw_shape(ImageDraw.Draw(mask))
-    return np.array(mask)
-
-
-def photograph(name):
-    """One of the photographs that scikit-image carries, uint8 (H, W, 3)."""
-    return np.asarray(Image.open(Path(skimage.data.__file__).parent / name).convert("RGB"))
-
-
-def draw(predictor, reference, mask, target, truth=None):
-    """A panel: reference, propagated mask, prediction and, where it is known, ground truth."""
-    predictor.set_references([(reference, mask)])
-    result = predictor(target, with_propagated_mask=True)
-    pictures = [
-        ("reference", overlay(reference, mask[None])),
-        ("propagated mask", heat_map(target, result.propagated[0])),
-        (f"prediction, score {result.scores[0]:.2f}", overlay(target, result.masks)),
-    ]
-    if truth is not None:
-        pictures.append(("ground truth", overlay(target, truth)))
-    return panel(pictures)
-
-
 def draw_episodes(cfg, predictor, folder, count):
     """Panels of the first test episodes."""
     cfg = cfg.clone()
@@ -97,8 +77,7 @@ def draw_episodes(cfg, predictor, folder, count):
 
 def draw_photographs(predictor, folder):
     """Real photographs: one coin finds the coins, the seat is found in the other stereo picture."""
-    coins = photograph("coins.png")
-    coin = drawn_mask(coins, lambda d: d.ellipse(COIN, fill=1))
+    coins, coin = one_coin()
     save_image(folder / "photo_coins.jpg", draw(predictor, coins, coin, coins))
     left, right = photograph("motorcycle_left.png"), photograph("motorcycle_right.png")
     seat = drawn_mask(left, lambda d: d.polygon(SEAT, fill=1))
@@ -107,7 +86,7 @@ def draw_photographs(predictor, folder):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config-file", default="segic_demo.yaml")
+    parser.add_argument("--config-file", default="segic_shapes_S.yaml")
     parser.add_argument("--output", default="output/demo")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE … of the config")
     args = parser.parse_args(argv)
@@ -118,6 +97,10 @@ def main(argv=None):
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     default_setup(cfg, argparse.Namespace(config_file="", eval_only=False))
+
+    shipped = InContextPredictor.from_pretrained("segic-demo", device=cfg.MODEL.DEVICE)
+    seconds = segment_photographs(shipped, folder)
+    print(f"Real photographs, one reference each: {seconds:.0f} s, {folder}/real_*.jpg", flush=True)
 
     trainer = EpisodeTrainer(cfg)
     model = getattr(trainer.model, "module", trainer.model)
@@ -133,6 +116,7 @@ def main(argv=None):
         "miou_untrained": untrained,
         "miou_trained": trained,
         "miou_propagated_mask": threshold,
+        "seconds_photographs": seconds,
         "seconds": time.perf_counter() - started,
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")

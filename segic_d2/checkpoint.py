@@ -7,6 +7,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
 
 from .official_checkpoint import is_official, official_shapes, to_model_names
+from .pretrained import PRETRAINED, weights_file
 
 FROZEN_PREFIX = "backbone."
 
@@ -18,6 +19,8 @@ def trainable_state_dict(model):
 
 class SegICCheckpointer(DetectionCheckpointer):
     """Saves and loads trainable weights only, in .pth or (loading) .safetensors files.
+
+    ``MODEL.WEIGHTS`` may also be the name of a decoder that ships with the package ("segic-demo").
 
     A checkpoint of the released SegIC is recognised by its names and loaded as it is, all of its
     tensors or none. A file is written beside its place and then renamed, so that a killed run never
@@ -55,6 +58,8 @@ class SegICCheckpointer(DetectionCheckpointer):
                 model's trainable part, or one of another shape, or (``complete``) lacks one. An
                 official checkpoint must fit exactly, see ``to_model_names``.
         """
+        if path in PRETRAINED:
+            path = weights_file(path)
         if path and not self.path_manager.exists(path):
             raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
         self._path = path

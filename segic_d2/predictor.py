@@ -15,6 +15,7 @@ from .data.views import draw_view, to_tensor
 from .inputs import file_of, to_picture
 from .modeling import Context
 from .prediction import Prediction
+from .pretrained import find_pretrained
 from .reference_input import read_references
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 class InContextPredictor:
     """Segments in any number of pictures what the references show.
 
-    >>> predictor = InContextPredictor("segic_demo.yaml", weights="output/demo/model_final.pth")
+    >>> predictor = InContextPredictor.from_pretrained("segic-demo")
     >>> predictor.set_references([("cat.jpg", "cat.png", "cat")])
     >>> result = predictor("photo.jpg")
     >>> result.masks, result.scores, result.names, result.label_map()
@@ -69,6 +70,19 @@ class InContextPredictor:
         else:
             logger.warning("no weights given and MODEL.WEIGHTS is empty: the decoder is random")
         self._set_up(model, precision, batch_size)
+
+    @classmethod
+    def from_pretrained(cls, name="segic-demo", **options):
+        """A predictor with a decoder that ships with the package.
+
+        Args:
+            name: a key of ``segic_d2.pretrained.PRETRAINED``.
+            options: as of the constructor, but ``config`` and ``weights``.
+
+        Raises:
+            FileNotFoundError, ValueError: an unknown name, or weights that are missing or damaged.
+        """
+        return cls(find_pretrained(name).config, weights=name, **options)
 
     @classmethod
     def from_model(cls, model, precision="fp32", batch_size=4):

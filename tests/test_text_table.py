@@ -126,7 +126,7 @@ def run(tool, *args):
 
 
 def test_the_tool_prints_what_is_new(tool, tmp_path, capsys):
-    path, table = str(tmp_path / "t.safetensors"), ["--config-file", "segic_demo.yaml"]
+    path, table = str(tmp_path / "t.safetensors"), ["--config-file", "segic_shapes_S.yaml"]
     assert run(tool, *table, "--output", path, "--datasets", "shapes_train_coco") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{path}: 18 texts, 18 new, for shapes_train_coco"
@@ -157,7 +157,7 @@ def test_the_tool_fails_in_one_line(tool, tmp_path, capsys):
 def test_a_tower_whose_weights_cannot_be_had_is_one_line_too(tool, tmp_path, capsys):
     pytest.importorskip("open_clip")
     path, missing = tmp_path / "t.safetensors", str(tmp_path / "tower.pt")
-    args = ["--config-file", "segic_demo.yaml", "--output", str(path), "--opts"]
+    args = ["--config-file", "segic_shapes_S.yaml", "--output", str(path), "--opts"]
     assert tool.main([*args, "MODEL.SEGIC.TEXT.WEIGHTS", missing]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: MODEL.SEGIC.TEXT.WEIGHTS {missing!r}: could not load ViT-L-14")

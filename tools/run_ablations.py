@@ -81,7 +81,7 @@ def main(argv=None):
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--config-file", default="segic_demo.yaml")
+    parser.add_argument("--config-file", default="segic_shapes_S.yaml")
     parser.add_argument("--output", default="output/ablations")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--rows", nargs="+", default=tuple(ROWS), choices=tuple(ROWS))

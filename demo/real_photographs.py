@@ -1,0 +1,85 @@
+"""Real photographs that come with scikit-image and matplotlib, and the decoder that ships.
+
+The masks are those of the validation set (datasets/real_validation.json), and one coin.
+"""
+
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from PIL import Image, ImageDraw
+
+from segic_d2.visualizer import heat_map, overlay, panel, save_image
+
+DATASETS = Path(__file__).resolve().parents[1] / "datasets"
+# One coin of scikit-image's "coins" and the seat of its "motorcycle", marked by hand (x, y).
+COIN = (189, 169.5, 236.5, 216.5)
+SEAT = [145, 165, 175, 162, 225, 172, 262, 188, 300, 190, 345, 188, 356, 192, 350, 205, 310, 225]
+SEAT += [270, 256, 250, 240, 225, 215, 180, 207, 150, 205]
+PAIRS = ("motorcycle", 0, 1), ("rocket", 0, 1), ("person", 1, 2)
+
+
+def photograph(name):
+    """One of the photographs that scikit-image carries, uint8 (H, W, 3)."""
+    return np.asarray(Image.open(Path(skimage.data.__file__).parent / name).convert("RGB"))
+
+
+def drawn_mask(image, draw_shape):
+    """bool (H, W): what ``draw_shape(ImageDraw)`` fills on a canvas of the image's size."""
+    mask = Image.new("1", image.shape[1::-1])
+    draw_shape(ImageDraw.Draw(mask))
+    return np.array(mask)
+
+
+def one_coin():
+    """(picture, mask) of one coin among many."""
+    coins = photograph("coins.png")
+    return coins, drawn_mask(coins, lambda d: d.ellipse(COIN, fill=1))
+
+
+def pairs():
+    """(name, reference, its mask, target, its mask or None) of each example; uint8 (H, W, 3) and
+    bool (H, W)."""
+    coins, coin = one_coin()
+    yield "coins", coins, coin, coins, None
+    spec = importlib.util.spec_from_file_location("real", DATASETS / "prepare_real_validation.py")
+    real = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(real)
+    content = json.loads(real.LIST.read_text(encoding="utf-8"))
+    wanted = {k: [content["classes"][k][i] for i in (a, b)] for k, a, b in PAIRS}
+    names = {entry["picture"] for entries in wanted.values() for entry in entries}
+    content["pictures"] = {k: v for k, v in content["pictures"].items() if k in names}
+    files = real.photographs(content)
+    for name, entries in wanted.items():
+        shown = []
+        for entry in entries:
+            about = content["pictures"][entry["picture"]]
+            picture = real.make_picture(files[entry["picture"]], about)
+            shown += [np.asarray(picture), real.make_mask(entry, picture.size)]
+        yield name, *shown
+
+
+def draw(predictor, reference, mask, target, truth=None):
+    """A panel: reference, propagated mask, prediction and, where it is known, ground truth."""
+    predictor.set_references([(reference, mask)])
+    result = predictor(target, with_propagated_mask=True)
+    pictures = [
+        ("reference", overlay(reference, mask[None])),
+        ("propagated mask", heat_map(target, result.propagated[0])),
+        (f"prediction, score {result.scores[0]:.2f}", overlay(target, result.masks)),
+    ]
+    if truth is not None:
+        pictures.append(("ground truth", overlay(target, truth)))
+    return panel(pictures)
+
+
+def segment_photographs(predictor, folder):
+    """Draw ``real_NAME.jpg`` of each pair into a folder; seconds that it took."""
+    start = time.perf_counter()
+    for name, reference, mask, target, truth in pairs():
+        sheet = draw(predictor, reference, mask, target, None if truth is None else truth[None])
+        save_image(Path(folder) / f"real_{name}.jpg", sheet)
+    return time.perf_counter() - start

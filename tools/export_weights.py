@@ -1,0 +1,45 @@
+#!/usr/bin/env python
+"""Write the trained part of a checkpoint as half-precision safetensors, for segic_d2/weights.
+
+    python tools/export_weights.py output/model_final.pth segic_d2/weights/segic-demo.safetensors
+
+Prints its size and its SHA-256, which goes into segic_d2/pretrained.py.
+"""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from segic_d2.checkpoint import FROZEN_PREFIX
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", metavar="FILE.pth")
+    parser.add_argument("output", metavar="FILE.safetensors")
+    args = parser.parse_args(argv)
+    try:
+        state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)["model"]
+    except (OSError, KeyError, RuntimeError) as error:
+        sys.exit(f"error: {args.checkpoint} is no checkpoint: {error}")
+    tensors = {
+        name: tensor.half().contiguous()
+        for name, tensor in sorted(state.items())
+        if not name.startswith(FROZEN_PREFIX)
+    }
+    lost = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if lost:
+        sys.exit(f"error: {lost[0]} does not fit half precision")
+    data = save(tensors)
+    Path(args.output).write_bytes(data)
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    digest = hashlib.sha256(data).hexdigest()
+    print(f"{args.output}: {numbers:,} numbers, {len(data) / 1e6:.2f} MB, SHA-256 {digest}")
+
+
+if __name__ == "__main__":
+    main()
