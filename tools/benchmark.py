@@ -181,7 +181,7 @@ class Stages:
         encoder = head.prompt_encoder
         parts = [
             (head.neck, "forward", "neck"),
-            (head, "propagate", "similarity"),
+            (head, "similarities", "similarity"),
             (head, "to_canvas", "prompts"),
             (head, "point_tokens", "prompts"),
             (head, "project", "prompts"),
