@@ -53,7 +53,7 @@ def test_pooling_cosines_positions_and_losses_are_exact():
     targets = [torch.rand(2, 112, 112, generator=g) > 0.5]
     criterion = EpisodeCriterion(num_points=256)
     for function in (
-        lambda: pool_references(maps, references, {0: None, 1: None}, 112),
+        lambda: pool_references(maps, references, {0: None, 1: None}, 112, background=True),
         lambda: (propagated_mask(maps, vectors, index),),
         lambda: (propagated_mask(maps, vectors, index, upsample_to=28),),
         lambda: (encoding.grid(8, 8),),
