@@ -30,11 +30,12 @@ from iopath.common.file_io import file_lock
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from .picture import SAME_SIZE
+
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 SUFFIX = ".safetensors"
-_SAME_SIZE = T.HFlipTransform, T.VFlipTransform, T.ColorTransform
 _FULL = 0.9  # share of the bound that is left after making room, so that it is made rarely
 _ABANDONED = 3600  # s, after which an unfinished file belongs to nobody
 
@@ -209,7 +210,7 @@ def _that_change(steps):
             size = step.h, step.w
         elif hasattr(step, "new_h"):
             size = step.new_h, step.new_w
-        elif not isinstance(step, _SAME_SIZE):
+        elif not isinstance(step, SAME_SIZE):
             size = None
         yield step
 

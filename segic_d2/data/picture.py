@@ -14,7 +14,7 @@ from .image_io import image_size, read_image
 from .resize import FloatResize
 from .views import to_tensor
 
-_SAME_SIZE = T.HFlipTransform, T.VFlipTransform, T.NoOpTransform, T.ColorTransform
+SAME_SIZE = T.HFlipTransform, T.VFlipTransform, T.NoOpTransform, T.ColorTransform
 
 
 class Frame(T.AugInput):
@@ -40,7 +40,7 @@ class Frame(T.AugInput):
                 size = step.new_h, step.new_w
             elif isinstance(step, T.CropTransform):
                 size = step.h, step.w
-            elif not isinstance(step, _SAME_SIZE):  # one we do not know: try it
+            elif not isinstance(step, SAME_SIZE):  # one we do not know: try it
                 moved = step.apply_image(np.array(self.image))
                 size, dtype = moved.shape[:2], moved.dtype
             self.image = self._blank(size, dtype)

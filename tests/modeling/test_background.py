@@ -12,6 +12,7 @@ from segic_d2.modeling.correspondence import (
     pool_prototypes,
     propagated_mask,
 )
+from segic_d2.modeling.instances import find_peaks, prompt_queries
 from tests.tiny import tiny_config, tiny_episode
 
 BACKGROUND, GROUPS = "MODEL.SEGIC.BACKGROUND", "MODEL.SEGIC.SIMILARITY.GROUPS"
@@ -135,6 +136,11 @@ def test_one_instance_prompt_per_peak_has_its_entitys_background():
     model = build(BACKGROUND, True, GROUPS, 2, "MODEL.SEGIC.INSTANCES.PER_CLASS", 3)
     features, context = parts(model)
     target = {**tiny_episode(0), "height": 84, "width": 112}
+    maps = model.propagated_mask(features, context)[0]
+    peaks = find_peaks(maps, torch.ones_like(maps) > 0, 112, count=3, min_distance=14)
+    assert len(peaks) > 2
+    prompts = prompt_queries(model._queries(features, context), peaks, 1)
+    assert torch.equal(prompts.background, context.background[peaks.entity, 0])
     (found,) = model.find_instances([target], context)
     assert found["instances"].pred_masks.shape[1:] == (84, 112)
 
