@@ -79,6 +79,7 @@ def add_segic_config(cfg):
     m.CROSS_ENTITY.TRAIN_PROB = 0.5  # probability per training image; above 0 on at inference
     m.CROSS_ENTITY.TYPE_ALWAYS = True  # own-type embedding also without crossing; released: False
     m.BOX_PROMPT_PROB = 0.0  # probability < 1 of the true box in training; released: 0.5
+    m.MIXSTYLE = 0.0  # α of MixStyle in training: statistics of the reference's picture; 0: off
 
     m.REVERSION = CN()  # context reversion: the prediction as reference, the references as targets
     m.REVERSION.PROB = 1.0  # probability per training episode
@@ -171,6 +172,9 @@ def add_segic_config(cfg):
     cfg.SOLVER.WARMUP_SAMPLES = 0  # samples of the warm-up; 0: SOLVER.WARMUP_ITERS
     cfg.SOLVER.CHECKPOINT_SAMPLES = 0  # samples between checkpoints; 0: SOLVER.CHECKPOINT_PERIOD
     cfg.SOLVER.AMP.DTYPE = "bf16"  # of SOLVER.AMP.ENABLED: "bf16", or "fp16" on a GPU; paper: fp32
+    cfg.MODEL_EMA = CN()
+    cfg.MODEL_EMA.ENABLED = False  # model_final has the weights' exponential moving average
+    cfg.MODEL_EMA.DECAY = 0.999  # per iteration; early on less, (1 + n) / (10 + n) at iteration n
     # any of one_shot, few_shot, sem_seg, semantic, coco, coco_instances, lvis_instances, pck
     cfg.TEST.EVALUATORS = ("one_shot",)
     cfg.TEST.EPISODES = 1000  # one-shot episodes per dataset

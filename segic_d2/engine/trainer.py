@@ -14,6 +14,7 @@ from torch.optim import AdamW
 
 from ..checkpoint import SegICCheckpointer
 from ..data.build import build_train_loader, most_entities, set_start
+from .averaging import AverageHook
 from .clipping import clip_gradients
 from .diagnostics import Throughput
 from .evaluate_few_shot import mean_over_folds
@@ -89,7 +90,8 @@ class EpisodeTrainer(DefaultTrainer):
 
     def build_hooks(self):
         timer, *others = super().build_hooks()
-        return [timer, Throughput(self.cfg.SOLVER.IMS_PER_BATCH), *others]
+        average = [AverageHook(self.cfg)] if self.cfg.MODEL_EMA.ENABLED else []
+        return [timer, Throughput(self.cfg.SOLVER.IMS_PER_BATCH), *average, *others]
 
     def state_dict(self):
         """Detectron2's state, and what the meaning of an iteration depends on."""

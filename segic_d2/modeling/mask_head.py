@@ -209,7 +209,16 @@ class InContextMaskHead(nn.Module):
         return load_feature_mean(options.MEAN, channels) if options.MEAN else torch.zeros(channels)
 
     def forward(
-        self, features, image_sizes, queries, *, crossing, boxes=None, points=None, chunk=0
+        self,
+        features,
+        image_sizes,
+        queries,
+        *,
+        crossing,
+        boxes=None,
+        points=None,
+        appearance=None,
+        chunk=0,
     ):
         """Decode every entity of every target.
 
@@ -221,13 +230,14 @@ class InContextMaskHead(nn.Module):
             boxes: float (M, 4) xyxy, NaN where an entity has no box prompt; None: no boxes.
             points: float (M, k, 2), pixel coordinates on the canvas of the points of each entity;
                 None: the best points of its propagated mask.
+            appearance: float (B, C, g, g), what the image embedding is of; None: the features.
             chunk: entities decoded at once; 0: all with autograd, or a few that are checkpointed;
                 without, ``entities_at_once``. The result does not depend on it, but for rounding.
 
         Returns:
             HeadOutput of M rows.
         """
-        image = self.neck(features)  # (B, W, g, g)
+        image = self.neck(features if appearance is None else appearance)  # (B, W, g, g)
         similar = self.similarities(features, queries)  # (M, n, r, r)
         maps = self._mean_of_groups(similar)  # (M, r, r)
         if self.relative:

@@ -56,6 +56,7 @@ class SegIC(FrozenEncoder, nn.Module):
         cross_entity,
         cross_entity_prob,
         box_prompt_prob,
+        mixstyle,
         reversion,
         semantic_template,
         instance_text,
@@ -85,6 +86,7 @@ class SegIC(FrozenEncoder, nn.Module):
         self.released_prototype, self.eps = released_prototype, eps
         self.cross_entity, self.cross_entity_prob = cross_entity, cross_entity_prob
         self.box_prompt_prob, self.reversion = box_prompt_prob, reversion
+        self.mixstyle = mixstyle
         self.semantic_template, self.instance_text = semantic_template, instance_text
         self.criterion = criterion
         self.entity_chunk, self.image_chunk = entity_chunk, image_chunk
@@ -149,6 +151,7 @@ class SegIC(FrozenEncoder, nn.Module):
             "cross_entity": m.CROSS_ENTITY.ENABLED and m.CROSS_ENTITY.TRAIN_PROB > 0,
             "cross_entity_prob": m.CROSS_ENTITY.TRAIN_PROB,
             "box_prompt_prob": m.BOX_PROMPT_PROB,
+            "mixstyle": m.MIXSTYLE,
             "reversion": Reversion(
                 prob=m.REVERSION.PROB,
                 empty=m.REVERSION.EMPTY,

@@ -9,6 +9,7 @@ Shape shorthand: B episodes, N entities of an episode, M over all, S canvas side
 
 from functools import partial
 
+import numpy as np
 import torch
 from torchvision.ops import masks_to_boxes
 
@@ -16,6 +17,8 @@ from .context import Queries
 from .correspondence import pool_mask
 from .diagnostics import report_step, report_tasks
 from .outputs import on_canvas
+
+_STYLE = 1  # of a seed: the draw of a style's share
 
 
 def training_losses(model, episodes, features, contexts):
@@ -36,7 +39,8 @@ def training_losses(model, episodes, features, contexts):
     """
     drawn = model.reversion.drawn(episodes)
     weights = [0.5 if both else 1.0 for both in drawn]
-    losses, logits = episode_losses(model, episodes, features[: len(episodes)], contexts, weights)
+    targets, styles = features[: len(episodes)], features.map[first_references(episodes)]
+    losses, logits = episode_losses(model, episodes, targets, contexts, weights, styles)
     report_step(model, episodes, features, contexts, logits)
     if not model.reversion.prob:
         return losses
@@ -63,15 +67,47 @@ def reversed_losses(model, episodes, drawn, features, logits):
         return {}
     targets = features[[x.image for x in found]]
     contexts = [model.episode_context(x.episode, maps[x.sources]) for x in found]
+    styles = maps[[x.sources[0] for x in found]]
     turned, weights = [x.episode for x in found], [0.5] * len(found)
-    return episode_losses(model, turned, targets, contexts, weights, count, "_reversed")[0]
+    return episode_losses(model, turned, targets, contexts, weights, styles, count, "_reversed")[0]
 
 
-def episode_losses(model, episodes, features, contexts, weights, count=None, suffix=""):
+def first_references(episodes):
+    """Row of each episode's first reference among B targets and then all references: B ints."""
+    counts = [len(x["references"]) for x in episodes]
+    return [len(episodes) + sum(counts[:i]) for i in range(len(episodes))]
+
+
+def mix_styles(features, styles, seeds, alpha):
+    """Features with the mean and deviation of each channel drawn towards those of other pictures
+    (MixStyle, Zhou et al., ICLR 2021), so that a decoder cannot rely on a picture's look.
+
+    Where MixStyle shuffles a batch, each picture here mixes with one of its own episode: the result
+    does not depend on the batch.
+
+    Args:
+        features: float (B, C, g, g); styles: float (B, C, g, g), of the other pictures.
+        seeds: B ints, which the share of the features' own statistics follows from: Beta(α, α).
+        alpha: α > 0; small: nearly all of one or the other.
+
+    Returns:
+        float (B, C, g, g).
+    """
+    shares = [np.random.default_rng([seed, _STYLE]).beta(alpha, alpha) for seed in seeds]
+    share = features.new_tensor(shares)[:, None, None, None]
+    (std, mean), (std_other, mean_other) = (
+        torch.std_mean(x, dim=(2, 3), keepdim=True) for x in (features, styles)
+    )
+    unit = (features - mean) / std.clamp(min=1e-6)
+    return unit * std_other.lerp(std, share) + mean_other.lerp(mean, share)
+
+
+def episode_losses(model, episodes, features, contexts, weights, styles, count=None, suffix=""):
     """Losses of B episodes in one decoding pass, and their mask logits, B float (N, 4g, 4g).
 
     Args:
         features: Features of the B targets; contexts: B Contexts.
+        styles: float (B, C, g, g), see ``mix_styles``.
         weights, count: see ``EpisodeCriterion``; suffix: of what is reported per task.
     """
     queries = Queries.from_contexts(contexts, model.released_prototype, model.eps)
@@ -81,12 +117,14 @@ def episode_losses(model, episodes, features, contexts, weights, count=None, suf
     crossing = draws[:, 0] < model.cross_entity_prob * model.cross_entity
     targets = [on_canvas(x["masks"], model.canvas).to(model.device) for x in episodes]
     ignores = [x.get("ignore") for x in episodes]
+    alpha, maps = model.mixstyle, features.map
     out = model.sem_seg_head(
-        features.map,
+        maps,
         features.image_sizes,
         queries,
         crossing=crossing.to(model.device),
         boxes=box_prompts(targets, draws[:, 1] < model.box_prompt_prob),
+        appearance=mix_styles(maps, styles, seeds, alpha) if alpha else None,
     )
     logits = out.logits.float().split(queries.counts)
     terms = model.criterion.per_mask(
