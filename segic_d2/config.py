@@ -120,7 +120,9 @@ def add_segic_config(cfg):
     m.FEATURE_MEMORY = 0  # MB of frozen features kept in memory, found by their pixels; 0: none
     m.TEST = CN()
     m.TEST.THRESHOLD = 0.0  # a pixel is foreground where its logit is above this
-    m.TEST.SCORE = "mask"  # mean foreground probability, or "quality": the estimated IoU (trained)
+    # "mask": mean foreground probability; "quality": the estimated IoU (trained);
+    # "quality_similarity": that times the highest similarity in the target
+    m.TEST.SCORE = "mask"
     m.TEST.MIN_SCORE = 0.0  # an entity with a lower score gets an empty mask; 0: never
     m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances, propagated_mask
 
@@ -157,6 +159,7 @@ def add_segic_config(cfg):
     cfg.INPUT.TEXT_KEEP_PROB = 0.75  # class name kept in training, else the empty text
     cfg.INPUT.ABSENT_PROB = 0.0  # semantic training episodes whose target lacks an entity
 
+    cfg.INPUT.REFERENCE_ZOOM = 0.0  # test: a cut whose side the masks take so much of; 0: whole
     cfg.INPUT.VIEWS_POOL = 0  # different views per image that training draws from; 0: unlimited
     cfg.INPUT.FEATURE_CACHE = CN()  # frozen features of views that recur, on disk
     cfg.INPUT.FEATURE_CACHE.DIR = ""  # folder, may be shared by processes and runs; "": no cache

@@ -115,7 +115,7 @@ class InContextPredictor:
         """
         if task not in ("semantic", "instance"):
             raise ValueError(f"task is {task!r}; it must be 'semantic' or 'instance'")
-        read, names = read_references(references, self.augmentations)
+        read, names = read_references(references, self.augmentations, self.model.reference_zoom)
         self.context = self.model.encode_context(read, names, task)
 
     def save_context(self, path):

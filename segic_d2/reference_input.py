@@ -6,12 +6,12 @@ import os
 import numpy as np
 import torch
 
-from .data.augmentation import apply_soft
+from .data.augmentation import apply_soft, zoomed
 from .data.views import draw_view, to_tensor
 from .inputs import file_of, to_masks, to_picture
 
 
-def read_references(references, augmentations):
+def read_references(references, augmentations, zoom=0.0):
     """Read pictures and masks, and tell the entities apart.
 
     An entity is a name; where there is none, an id of the mask (a binary mask has id 1). So the
@@ -24,6 +24,7 @@ def read_references(references, augmentations):
             ``to_picture`` and ``to_masks``; names: a string for a mask of one id; for several a
             list in the order of the ids, or a dict {id: name}, whose other ids are left out.
         augmentations: Detectron2 ``AugmentationList`` that fits pictures to the canvas.
+        zoom: ``INPUT.REFERENCE_ZOOM``, see ``zoomed``.
 
     Returns:
         references: list of {"image" (3, h, w) (``to_tensor``), "masks" float (n, h, w) in [0, 1],
@@ -45,11 +46,12 @@ def read_references(references, augmentations):
             shown = _by_entity(masks, _names(names, masks))
         for key, (first_id, _) in shown.items():
             entities.setdefault(key, first_id)
-        view, transforms = draw_view(picture, augmentations, 0)
+        masks = [mask for _, mask in shown.values()]
+        view, transforms = draw_view(picture, zoomed(augmentations, masks, zoom), 0)
         read.append(
             {
                 "image": to_tensor(view),
-                "masks": apply_soft(transforms, [m for _, m in shown.values()]),
+                "masks": apply_soft(transforms, masks),
                 "keys": list(shown),
                 "file_name": file_of(image),
             }

@@ -190,6 +190,22 @@ def test_ten_pixels_of_three_million_reach_the_prototype(predictor, tmp_path):
 # ---- targets -----------------------------------------------------------------------------
 
 
+def test_a_zoomed_reference_is_the_cut_picture():
+    """Masks of 20x30 px in 60x90 px, both of one picture, as if it was cut by hand."""
+    first, second = square(y=30, x=10), square(y=20, x=40)
+    masks, names = first + 2 * (second & ~first).astype(np.uint8), {1: "a", 2: "b"}
+    torch.manual_seed(0)
+    zooming = InContextPredictor(tiny_config("INPUT.REFERENCE_ZOOM", 1.0), device="cpu")
+    torch.manual_seed(0)
+    plain = InContextPredictor(tiny_config(), device="cpu")
+    whole = picture(0)
+    zooming.set_references([(whole, masks, names)])
+    plain.set_references([(whole[:, 10:70], masks[:, 10:70], names)])  # they reach from 10 to 70
+    assert torch.equal(zooming.context.prototypes, plain.context.prototypes)
+    plain.set_references([(whole, masks, names)])
+    assert not torch.equal(zooming.context.prototypes, plain.context.prototypes)
+
+
 def test_prediction_is_the_models_own(predictor, references):
     predictor.set_references(references)
     target = picture(5, (50, 37))

@@ -157,6 +157,38 @@ def plain_augmentations(cfg):
     return T.AugmentationList([ResizeLongestSide(cfg.INPUT.CANVAS, resize=cfg.INPUT.RESIZE)])
 
 
+def zoomed(augmentations, masks, share):
+    """Augmentations of a reference that first leave out what is far from its masks, so that a small
+    thing is seen larger.
+
+    Args:
+        augmentations: Detectron2 ``AugmentationList``, of the whole picture.
+        masks: bool array (N, H, W); the cut is around what any of them shows.
+        share: of the cut's side that the masks' longer side takes at least, in [0, 1]
+            (``INPUT.REFERENCE_ZOOM``); 0: the whole picture. A cut is a square, as far as the
+            picture reaches.
+    """
+    shown = np.logical_or.reduce(masks)
+    if not share or not shown.any():
+        return augmentations
+    size, spans = shown.shape, []
+    for axis in (1, 0):
+        found = np.flatnonzero(shown.any(axis))
+        spans.append((int(found[0]), int(found[-1]) + 1))
+    side = int(np.ceil(max(stop - start for start, stop in spans) / share))
+    if side >= max(size):
+        return augmentations
+    (y, h), (x, w) = (_window(*span, side, n) for span, n in zip(spans, size, strict=True))
+    crop = T.CropTransform(x, y, w, h, size[1], size[0])
+    return T.AugmentationList([crop, *augmentations.augs])
+
+
+def _window(start, stop, side, limit):
+    """First pixel and length of a window about a span, moved and cut to lie in 0…limit."""
+    length = min(side, limit)
+    return min(max((start + stop - length) // 2, 0), limit - length), length
+
+
 @contextlib.contextmanager
 def seeded(seed):
     """Seed the global generators that augmentations draw from, and restore them afterwards.

@@ -26,7 +26,7 @@ An episode is a dict:
 
 from detectron2.utils.registry import Registry
 
-from .augmentation import apply_soft, plain_augmentations
+from .augmentation import apply_soft, plain_augmentations, zoomed
 from .masks import class_masks, mask_file
 from .picture import Picture
 from .views import check_size
@@ -107,8 +107,9 @@ class EpisodeMapper:
         }
 
     def plain_reference(self, image_index, class_id):
-        """A reference of one class, the whole image with its longest side at the canvas."""
+        """A reference of one class, the whole image (or ``INPUT.REFERENCE_ZOOM``) with its longest
+        side at the canvas."""
         record, picture, masks, _ = self.read_classes(image_index, [class_id])
-        transforms = picture.draw(self.plain, 0)
+        transforms = picture.draw(zoomed(self.plain, masks, self.cfg.INPUT.REFERENCE_ZOOM), 0)
         view = picture.view(transforms, recurs=True)
         return self.reference(record, view, apply_soft(transforms, masks), [class_id])

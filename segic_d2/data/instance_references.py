@@ -7,7 +7,7 @@ reference is one object: the largest of its class in an image that is drawn with
 import re
 from pathlib import Path
 
-from .augmentation import apply_soft, plain_augmentations
+from .augmentation import apply_soft, plain_augmentations, zoomed
 from .episode_mapper import EpisodeMapper
 from .index import load_records
 from .masks import instance_masks, mask_file, usable_annotations
@@ -59,7 +59,7 @@ class InstanceReferences:
 
         plan = plan_references(cfg, dataset_names, target_dataset, usable)
         plan, _ = cut_to_readable(cfg, plan, cfg.TEST.SHOTS)
-        self.plain = plain_augmentations(cfg)
+        self.plain, self.zoom = plain_augmentations(cfg), cfg.INPUT.REFERENCE_ZOOM
         self.mappers = [EpisodeMapper(cfg, source) for source in plan.sources]
         for mapper in self.mappers:
             mapper.cache = cache
@@ -82,6 +82,7 @@ class InstanceReferences:
         masks, _ = instance_masks(record, rows)
         check_size(masks, size, mask_file(record), record["file_name"])
         largest = masks.sum((1, 2)).argmax()
-        transforms = picture.draw(self.plain, 0)
-        soft = apply_soft(transforms, masks[largest : largest + 1])
+        mask = masks[largest : largest + 1]
+        transforms = picture.draw(zoomed(self.plain, mask, self.zoom), 0)
+        soft = apply_soft(transforms, mask)
         return mapper.reference(record, picture.view(transforms, recurs=True), soft, [class_id])

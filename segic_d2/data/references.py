@@ -5,7 +5,7 @@ import itertools
 from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.data.samplers import InferenceSampler
 
-from .augmentation import apply_soft
+from .augmentation import apply_soft, zoomed
 from .damaged import ERRORS, Damaged, one_line, report
 from .evaluation_mapper import OneShotMapper
 from .reference_plan import plan_references
@@ -75,7 +75,8 @@ class ReferenceGroups:
         mapper = self.mappers[number]
         own_ids, entity_ids = zip(*entities, strict=True)
         record, picture, masks, _ = mapper.read_classes(image, list(own_ids))
-        transforms = picture.draw(mapper.plain, 0)
+        share = mapper.cfg.INPUT.REFERENCE_ZOOM
+        transforms = picture.draw(zoomed(mapper.plain, masks, share), 0)
         view = picture.view(transforms, recurs=True)
         return mapper.reference(record, view, apply_soft(transforms, masks), entity_ids)
 

@@ -49,5 +49,5 @@ class AverageHook(HookBase):
         return {"average": self.average}
 
     def load_state_dict(self, state):
-        """Go on with a checkpoint's average; without one it starts with the checkpoint's weights."""
+        """Go on with a checkpoint's average; one without starts it at its weights."""
         self.average = state["average"]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 
-from ..data.augmentation import ResizeLongestSide, apply_soft
+from ..data.augmentation import ResizeLongestSide, apply_soft, zoomed
 from ..data.datasets.folder import class_title, pair_files
 from ..data.degrade import MASKS, PICTURES
 from ..data.image_io import read_binary_mask, read_image
@@ -38,17 +38,16 @@ class Example:
 
     Attributes:
         features: float (C, g, g). image_size: (h, w) of the picture on the canvas, px.
-        soft: float (1, h, w), its mask as a reference. mask: bool (H, W). edge: its boundary.
-        picture: hash of the picture's pixels. file_name: its path.
+        reference: the picture as a reference of an episode. mask: bool (H, W). edge: its boundary.
+        picture: hash of the picture's pixels.
     """
 
     features: torch.Tensor
     image_size: tuple
-    soft: torch.Tensor
+    reference: dict
     mask: torch.Tensor
     edge: torch.Tensor
     picture: str
-    file_name: str
 
 
 @dataclass
@@ -112,8 +111,8 @@ class PairEvaluation:
         self.episodes = pair_episodes([len(pairs) for pairs in self.files], shots, seed)
         self.examples = [[self._example(*pair) for pair in pairs] for pairs in self.files]
 
-    def _encode(self, picture):
-        view, transforms = draw_view(picture, self.augmentations, 0)
+    def _encode(self, picture, augmentations=None):
+        view, transforms = draw_view(picture, augmentations or self.augmentations, 0)
         features = self.timer.run("encode", self.model.encode_images, [to_tensor(view)])
         return features.map[0], features.image_sizes[0], transforms
 
@@ -122,46 +121,55 @@ class PairEvaluation:
         check_size(mask, picture.shape[:2], mask_file, picture_file)
         if not mask.any():
             raise ValueError(f"{mask_file} is an empty mask")
-        features, size, transforms = self._encode(picture)
+        encoded = self._encode(picture)
         bits = torch.from_numpy(mask)
         return Example(
-            features=features,
-            image_size=tuple(size),
-            soft=apply_soft(transforms, mask[None]),
+            features=encoded[0],
+            image_size=tuple(encoded[1]),
+            reference=self._reference(picture_file, mask, encoded),
             mask=bits,
             edge=boundary(bits),
             picture=hashlib.sha256(picture.tobytes()).hexdigest(),
-            file_name=str(picture_file),
         )
+
+    def _reference(self, picture_file, mask, whole):
+        """A picture as a reference of an episode, the whole of it or ``INPUT.REFERENCE_ZOOM``.
+
+        Args:
+            mask: bool array (H, W). whole: features, size and transforms of the whole picture.
+        """
+        own = zoomed(self.augmentations, mask[None], self.model.reference_zoom)
+        part = own is not self.augmentations
+        features, size, transforms = self._encode(read_image(picture_file), own) if part else whole
+        return {
+            "features": features,
+            "image_size": tuple(size),
+            "masks": apply_soft(transforms, mask[None]),
+            "entity_ids": torch.tensor([0]),
+            "file_name": str(picture_file),
+        }
 
     # ---- one pass over episodes ------------------------------------------------------------
 
     def _context(self, label, references, change_mask=None):
         """The context of examples of a class; ``change_mask`` makes their masks worse."""
-        shown = [self.examples[label][i] for i in references]
-        soft = [e.soft for e in shown]
-        if change_mask is not None:
-            masks = [change_mask(e.mask.numpy()) for e in shown]
-            frames = [
-                draw_view(np.zeros((*m.shape, 3), np.uint8), self.augmentations, 0)[1]
-                for m in masks
-            ]
-            soft = [apply_soft(t, m[None]) for t, m in zip(frames, masks, strict=True)]
+        if change_mask is None:
+            shown = [self.examples[label][i].reference for i in references]
+        else:
+            shown = [self._changed(label, i, change_mask) for i in references]
         episode = {
             "entities": [{"id": 0, "name": self.names[label]}],
             "task": "semantic",
-            "references": [
-                {
-                    "features": e.features,
-                    "image_size": e.image_size,
-                    "masks": s,
-                    "entity_ids": torch.tensor([0]),
-                    "file_name": e.file_name,
-                }
-                for e, s in zip(shown, soft, strict=True)
-            ],
+            "references": shown,
         }
-        return self.model.episode_context(episode, torch.stack([e.features for e in shown]))
+        return self.model.episode_context(episode, torch.stack([r["features"] for r in shown]))
+
+    def _changed(self, label, i, change_mask):
+        example, picture_file = self.examples[label][i], self.files[label][i][0]
+        mask = change_mask(example.mask.numpy())
+        frame = np.zeros((*mask.shape, 3), np.uint8)
+        whole = example.features, example.image_size, draw_view(frame, self.augmentations, 0)[1]
+        return self._reference(picture_file, mask, whole)
 
     @torch.no_grad()
     def predict(self, episodes, change_mask=None, change_picture=None):

@@ -151,7 +151,8 @@ def decode_instances(head, features, image_sizes, queries, options, chunk=0):
     peaks = strongest(peaks, queries.image_index, options.PER_IMAGE)
     if not len(peaks):
         side = 4 * head.grid
-        return peaks, HeadOutput(maps.new_zeros(0, side, side), maps.new_zeros(0))
+        none = maps.new_zeros(0)
+        return peaks, HeadOutput(maps.new_zeros(0, side, side), none, none)
     prompts = prompt_queries(queries, peaks, len(features))
     alone = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     output = head(

@@ -28,10 +28,12 @@ OTHER, OWN = 0, 1  # rows of the type embedding of visual tokens
 
 @dataclass
 class HeadOutput:
-    """What the head says of M entities: mask logits (M, 4g, 4g) and quality estimates (M,)."""
+    """What the head says of M entities: mask logits (M, 4g, 4g), quality estimates (M,), and the
+    highest similarity (M,) of their propagated masks in the picture."""
 
     logits: torch.Tensor
     quality: torch.Tensor
+    similarity: torch.Tensor
 
 
 def default_mask_strides(stride):
@@ -240,8 +242,9 @@ class InContextMaskHead(nn.Module):
         image = self.neck(features if appearance is None else appearance)  # (B, W, g, g)
         similar = self.similarities(features, queries)  # (M, n, r, r)
         maps = self._mean_of_groups(similar)  # (M, r, r)
+        inside = valid_cells(image_sizes, maps.shape[-1], self.canvas, maps.device)
+        inside = inside[queries.image_index]
         if self.relative:
-            inside = self.valid_positions(image_sizes, maps)[queries.image_index]
             similar = torch.cat([similar, deviations(maps, inside)[:, None]], 1)
         decode, projected = self.decoding(image), self.project(queries)
         outputs = []
@@ -263,7 +266,8 @@ class InContextMaskHead(nn.Module):
                 mask.insert(0, exists)
             outputs.append(decode(index, full, torch.cat(prompts, 1), torch.cat(mask, 1)))
         logits, quality = zip(*outputs, strict=True)
-        return HeadOutput(torch.cat(logits), torch.cat(quality))
+        highest = maps.masked_fill(~inside, -torch.inf).amax((1, 2))
+        return HeadOutput(torch.cat(logits), torch.cat(quality), highest)
 
     def _entities_at_once(self, image, count):
         if not torch.is_grad_enabled():

@@ -57,8 +57,8 @@ def scores_of(rule, logits, quality, canvas, image_size, threshold=0.0):
     """Scores (N,) of the entities of a target (``MODEL.SEGIC.TEST.SCORE``).
 
     Args:
-        rule: "mask": ``mask_scores``; "quality": the IoU that the quality token expects.
-        quality: its estimates (N,), needed by that rule only.
+        rule: "mask": ``mask_scores``; others: what ``quality_of`` says.
+        quality: its result (N,), not needed by "mask".
 
     Raises:
         ValueError: the rule needs estimates and there are none.
@@ -67,10 +67,23 @@ def scores_of(rule, logits, quality, canvas, image_size, threshold=0.0):
         return mask_scores(logits, canvas, image_size, threshold)
     if quality is None:
         raise ValueError(
-            "MODEL.SEGIC.TEST.SCORE is 'quality', but no quality estimates were given: "
+            f"MODEL.SEGIC.TEST.SCORE is {rule!r}, but no quality estimates were given: "
             "take them from segment_scored"
         )
     return quality.sigmoid()
+
+
+def quality_of(rule, quality, similarity):
+    """Logits (N,) of the scores of entities (``MODEL.SEGIC.TEST.SCORE``).
+
+    Args:
+        rule: "quality_similarity": the IoU that the quality token expects times the highest
+            similarity in the target, for where nothing is alike nothing is there; others: that IoU.
+        quality: the token's estimates (N,), logits. similarity: (N,), see ``HeadOutput``.
+    """
+    if rule != "quality_similarity":
+        return quality
+    return torch.logit(quality.sigmoid() * similarity.clamp(0, 1), eps=1e-6)
 
 
 def abstain(logits, scores, min_score):

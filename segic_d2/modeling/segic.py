@@ -16,12 +16,21 @@ from .encoding import FrozenEncoder, tensor_hash
 from .feature_memory import FeatureMemory
 from .instances import best_instances, check_options, decode_instances
 from .losses import EpisodeCriterion
-from .outputs import abstain, masks_in_image, resize_to_image, scores_of, to_instances, to_sem_seg
+from .outputs import (
+    abstain,
+    masks_in_image,
+    quality_of,
+    resize_to_image,
+    scores_of,
+    to_instances,
+    to_sem_seg,
+)
 from .reference import pool_references
 from .reversion import Reversion
 from .text_encoder import build_text_encoder
 from .training import training_losses
 
+SCORES = ("mask", "quality", "quality_similarity")
 OUTPUTS = ("masks", "sem_seg", "instances", "propagated_mask")
 
 
@@ -48,6 +57,7 @@ class SegIC(FrozenEncoder, nn.Module):
         pixel_std,
         input_format,
         resize,
+        reference_zoom,
         mask_pooling,
         binarize_masks,
         empty_mask,
@@ -78,6 +88,7 @@ class SegIC(FrozenEncoder, nn.Module):
         self.text_encoder = text_encoder
         self.in_feature, self.canvas = in_feature, canvas
         self.input_format, self.resize = input_format, resize
+        self.reference_zoom = reference_zoom  # see zoomed() of segic_d2.data.augmentation
         self.mask_pooling, self.binarize_masks, self.empty_mask = (
             mask_pooling,
             binarize_masks,
@@ -110,7 +121,7 @@ class SegIC(FrozenEncoder, nn.Module):
             ("MODEL.SEGIC.SIMILARITY.CENTER", m.SIMILARITY.CENTER, ("none", "fixed")),
             ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
             ("INPUT.RESIZE", cfg.INPUT.RESIZE, ("pil", "float")),
-            ("MODEL.SEGIC.TEST.SCORE", m.TEST.SCORE, ("mask", "quality")),
+            ("MODEL.SEGIC.TEST.SCORE", m.TEST.SCORE, SCORES),
             *(
                 (
                     "MODEL.SEGIC.TEST.OUTPUTS",
@@ -142,6 +153,7 @@ class SegIC(FrozenEncoder, nn.Module):
             "pixel_std": list(backbone.pixel_std if own else cfg.MODEL.PIXEL_STD),
             "input_format": "RGB" if own else cfg.INPUT.FORMAT,
             "resize": cfg.INPUT.RESIZE,
+            "reference_zoom": cfg.INPUT.REFERENCE_ZOOM,
             "mask_pooling": m.MASK_POOLING,
             "binarize_masks": m.BINARIZE_MASKS,
             "empty_mask": m.EMPTY_MASK,
@@ -260,7 +272,8 @@ class SegIC(FrozenEncoder, nn.Module):
         out = self.sem_seg_head(
             features.map, features.image_sizes, queries, crossing=crossing, chunk=self.entity_chunk
         )
-        return list(out.logits.split(queries.counts)), list(out.quality.split(queries.counts))
+        quality = quality_of(self.score, out.quality, out.similarity)
+        return list(out.logits.split(queries.counts)), list(quality.split(queries.counts))
 
     def propagated_mask(self, features, context):
         """The propagated masks themselves, list of B float (N, r, r) (Eq. 2)."""
@@ -280,7 +293,8 @@ class SegIC(FrozenEncoder, nn.Module):
 
         Args:
             image_size: (h, w) of the target on the canvas; height, width: its own size.
-            quality: estimates (N,), needed where ``MODEL.SEGIC.TEST.SCORE`` is "quality".
+            quality: of ``segment_scored``, (N,); not needed where ``MODEL.SEGIC.TEST.SCORE`` is
+                "mask".
 
         Returns:
             {"masks": bool (N, height, width), "scores": float (N,)}.
@@ -378,7 +392,8 @@ class SegIC(FrozenEncoder, nn.Module):
             peaks, out = decode_instances(
                 self.sem_seg_head, one.map, [size], queries, self.instances, self.entity_chunk
             )
-            scores, logits = self.scored(out.logits, size, out.quality)
+            quality = quality_of(self.score, out.quality, out.similarity)
+            scores, logits = self.scored(out.logits, size, quality)
             classes = torch.tensor(context.ids, device=self.device)[peaks.entity]
             content = [max(1, round(n * logits.shape[-1] / self.canvas)) for n in size]
             rows = best_instances(

@@ -16,6 +16,7 @@ from segic_d2.data.augmentation import (
     plain_augmentations,
     seeded,
     semantic_augmentations,
+    zoomed,
 )
 from segic_d2.data.episodes import derive_seed
 from segic_d2.data.views import draw_showing, draw_view
@@ -140,6 +141,35 @@ def test_a_small_object_in_a_large_image_never_vanishes():
         assert soft.shape[1:] == view.shape[:2] and max(view.shape) == canvas
         assert soft.sum() > 0
         assert 0.5 < soft.mean() / share < 4  # its share of the image is about kept
+
+
+def zoom(mask, share):
+    """Region (top, bottom, left, right) that is seen of a picture."""
+    height, width = mask.shape[-2:]
+    where = np.stack(np.mgrid[:height, :width], -1).astype(np.float32)
+    plain = T.AugmentationList([T.NoOpTransform()])
+    augmentations = zoomed(plain, mask, share)
+    if augmentations is plain:
+        return 0, height, 0, width
+    seen = T.AugInput(where)
+    augmentations(seen)
+    (top, left), (bottom, right) = seen.image[0, 0].astype(int), seen.image[-1, -1].astype(int)
+    assert seen.image.shape[:2] == (bottom + 1 - top, right + 1 - left)
+    return top, bottom + 1, left, right + 1
+
+
+def test_a_small_thing_is_seen_larger():
+    mask = np.zeros((1, 100, 200), dtype=bool)
+    mask[0, 40:50, 100:120] = True  # 10x20 px about (45, 110)
+    assert zoom(mask, 0.5) == (25, 65, 90, 130)
+    assert zoom(mask, 0.18) == (0, 100, 54, 166)  # 112 px, more than there are in height
+    assert zoom(mask, 0.1) == zoom(mask, 0.0) == (0, 100, 0, 200)
+    assert zoom(~mask, 1.0) == (0, 100, 0, 200)
+    assert zoom(mask & False, 0.5) == (0, 100, 0, 200)
+    corner = np.zeros_like(mask)
+    corner[0, 90:, :10] = True  # the window is moved into the picture
+    assert zoom(corner, 0.5) == (80, 100, 0, 20)
+    assert zoom(np.concatenate([mask, corner]), 0.8) == (0, 100, 0, 150)  # of all masks: 120 px
 
 
 def test_views_are_drawn_again_until_the_object_shows():

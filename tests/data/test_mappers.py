@@ -206,6 +206,27 @@ def test_one_shot_episodes_keep_the_ground_truth_at_full_size(tmp_path):
     assert torch.equal(again["image"], episode["image"]) and again["seed"] == episode["seed"]
 
 
+def test_references_are_zoomed_at_test_alone(tmp_path):
+    """A cut about the class, resized like any picture; the target stays whole."""
+    dataset = toy.coco(tmp_path)
+    plain, near = (
+        mapper("one_shot", dataset, input__canvas=56, input__reference_zoom=z) for z in (0.0, 1.0)
+    )
+    for i, class_id in [(i, c) for i in range(3) for c in range(2)]:
+        _, _, masks, _ = plain.read_classes(i, [class_id])
+        if not masks.any():
+            continue
+        a, b = plain.plain_reference(i, class_id), near.plain_reference(i, class_id)
+        assert b["masks"].mean() > a["masks"].mean()
+        rows, columns = (np.flatnonzero(b["masks"][0].numpy().max(k) > 0.5) for k in (1, 0))
+        assert max(np.ptp(rows), np.ptp(columns)) >= 50  # of 56
+        plan = {"class": class_id, "target": i, "references": [i], "episode": 0}
+        assert torch.equal(plain(plan)["image"], near(plan)["image"])
+        assert not torch.equal(
+            plain(plan)["references"][0]["masks"], near(plan)["references"][0]["masks"]
+        )
+
+
 def test_a_ten_pixel_object_reaches_the_reference(tmp_path):
     home = tmp_path / "classes" / "dot"
     home.mkdir(parents=True)

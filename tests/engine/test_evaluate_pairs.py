@@ -141,6 +141,19 @@ def test_worse_masks_and_targets_agree_with_a_predictor(folder):
         assert 0 < rows[name]["propagated mask"]["IoU"] < 100
 
 
+def test_zoomed_references_agree_with_a_predictor(folder):
+    """Also where the mask was made worse, which moves the cut."""
+    network, plain = model("INPUT.REFERENCE_ZOOM", 0.8), model()
+    evaluation = PairEvaluation(network, read_classes(folder))
+    got = evaluation.measure()[0]["model"]["classes"]
+    worse = evaluation.measure(change_mask=boxed)[0]["model"]["classes"]
+    unlike = percent(slow(folder, plain)[0])
+    for name, iou in percent(slow(folder, network)[0]).items():
+        assert got[name]["IoU"] == pytest.approx(iou) != pytest.approx(unlike[name])
+    for name, iou in percent(slow(folder, network, mask_change=boxed)[0]).items():
+        assert worse[name]["IoU"] == pytest.approx(iou)
+
+
 def test_flips_average_the_target_and_its_mirror(folder):
     network = model()
     evaluation = PairEvaluation(network, read_classes(folder))

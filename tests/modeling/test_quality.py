@@ -3,7 +3,7 @@ import torch
 from detectron2.modeling import build_model
 
 from segic_d2.modeling.losses import EpisodeCriterion
-from segic_d2.modeling.outputs import mask_scores
+from segic_d2.modeling.outputs import mask_scores, quality_of
 from segic_d2.modeling.quality import mask_iou, quality_losses
 from segic_d2.predictor import InContextPredictor
 from tests.tiny import tiny_config, tiny_episode
@@ -115,7 +115,32 @@ def test_scores_are_the_mean_probability_or_the_quality():
         quality.postprocess(logits, size[:2], 168, 224)
 
 
-@pytest.mark.parametrize("rule", ["mask", "quality"])
+def test_the_quality_times_the_highest_similarity():
+    """Of the cells in the picture, which is 84 px of a canvas of 112 px high: 6 of 8 rows; what is
+    shown looks like the padding."""
+    episode = tiny_episode(2, 3)
+    for reference in episode["references"]:
+        reference["image"][:] = torch.tensor([124, 116, 104])[:, None, None]
+    quality = model("MODEL.SEGIC.TEST.SCORE", "quality")
+    both = model("MODEL.SEGIC.TEST.SCORE", "quality_similarity")
+    (a,), (b,) = quality([episode]), both([episode])
+    features = both.encode_images([episode["image"]])
+    context = both.encode_context(episode["references"])
+    with torch.no_grad():
+        (maps,) = both.propagated_mask(features, context)
+    highest = maps[:, :6].flatten(1).amax(1)
+    assert (highest + 0.2 < maps.flatten(1).amax(1)).all()
+    torch.testing.assert_close(
+        b["scores"], a["scores"] * highest.clamp(min=0), atol=2e-6, rtol=1e-5
+    )
+    assert torch.equal(a["masks"], b["masks"])
+    batch = both([episode, tiny_episode(3, 2)])
+    torch.testing.assert_close(batch[0]["scores"], b["scores"])
+    unlike = quality_of("quality_similarity", torch.tensor([3.0]), torch.tensor([-0.2]))
+    assert unlike.sigmoid().item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["mask", "quality", "quality_similarity"])
 def test_an_entity_below_the_lowest_score_is_not_found(rule):
     """In masks, instances, label maps and for people; its score is kept."""
     episode, kinds = tiny_episode(2, 3), ("instances", "sem_seg")

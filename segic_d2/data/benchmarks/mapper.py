@@ -5,7 +5,7 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
 from torch.nn import functional as F
 
-from ..augmentation import apply_soft, plain_augmentations
+from ..augmentation import apply_soft, plain_augmentations, zoomed
 from ..episodes import derive_seed
 from ..picture import Frame, Picture
 from ..views import check_size
@@ -43,7 +43,7 @@ class FewShotMapper:
                 f"TEST.MASK_SIZE is {self.mask_size!r}; it must be one of {MASK_SIZES}"
             )
         self.classes, self.reader, self.seed = classes, reader, cfg.TEST.SEED
-        self.plain = plain_augmentations(cfg)
+        self.plain, self.zoom = plain_augmentations(cfg), cfg.INPUT.REFERENCE_ZOOM
 
     def __call__(self, item):
         class_id, number, names = item["class_id"], item["episode"], item["references"]
@@ -63,9 +63,9 @@ class FewShotMapper:
         for name in (item["target"], *item["references"]):
             yield from self.reader.files(name)
 
-    def read(self, file_name, class_id, object):
-        """``Sample`` whose masks are cropped to its box, the view (``Picture.view``), and the
-        transforms of it that follow the crop."""
+    def read(self, file_name, class_id, object, zoom=0.0):
+        """``Sample`` whose masks are cropped to its box, the view (``Picture.view``; ``zoom``: of
+        its part about the mask, see ``zoomed``), and the transforms of it that follow the crop."""
         sample = self.reader.read(file_name, class_id, object)
         picture = Picture(sample.image, self.cache)
         size = picture.size  # before the masks: an unreadable picture is the first thing to name
@@ -78,7 +78,7 @@ class FewShotMapper:
             crop = TransformList([crop_to(sample.box, size, sample.image)])
             frame.transform(crop)
             masks = {key: crop.apply_segmentation(mask) for key, mask in masks.items()}
-        plain = self.plain(frame)
+        plain = zoomed(self.plain, masks["mask"][None], zoom)(frame)
         view = picture.view(crop + plain, recurs=True)
         return sample._replace(**masks), view, plain
 
@@ -97,7 +97,7 @@ class FewShotMapper:
 
     def reference(self, file_name, class_id, object=None):
         """A reference with its soft mask (1, h, w)."""
-        sample, view, plain = self.read(file_name, class_id, object)
+        sample, view, plain = self.read(file_name, class_id, object, self.zoom)
         soft = apply_soft(plain, sample.mask[None])
         if not soft.any():
             raise ValueError(

@@ -55,6 +55,19 @@ def test_the_fields_of_an_episode(tmp_path):
     assert reader.asked == [("t.png", 7, None), ("r.png", 7, None), ("r.png", 7, None)]
 
 
+def test_references_are_zoomed_and_targets_not(tmp_path):
+    """16x10 px cut out as 16x16 px, which fill the canvas; with a box, of what it leaves."""
+    for box in (None, (0.0, 5.0, 60.0, 25.0)):
+        plain, near = (
+            FewShotMapper(toy.config(input__reference_zoom=z), CLASSES, Reader(tmp_path, box=box))
+            for z in (0.0, 1.0)
+        )
+        (a, *_), (b, *_) = plain(ITEM)["references"], near(ITEM)["references"]
+        assert b["image"].shape == (3, 56, 56) != a["image"].shape
+        assert b["masks"].sum() == pytest.approx(56 * 35, rel=0.02)
+        assert torch.equal(plain(ITEM)["image"], near(ITEM)["image"])
+
+
 def test_network_size_is_the_canvas_without_its_padding(tmp_path):
     ignore = np.zeros(SIZE, bool)
     ignore[:4] = True
