@@ -6,9 +6,10 @@ Sizes are the longer side of an object over the shorter side of the frame.
 import math
 from dataclasses import dataclass
 
-KINDS = ("large", "several", "pile", "small")
-SHARES = (0.55, 0.3, 0.1, 0.05)
+KINDS = ("close", "large", "several", "pile", "small")
+SHARES = (0.35, 0.3, 0.22, 0.09, 0.04)
 SMALLEST, LARGEST = 0.05, 1.3
+CLOSEST = 2.0  # a close view leaves the frame
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def _other(rng, vocabulary, category, alike):
 def plan_scene(vocabulary, focal, rng):
     """The things of a scene about an object: (kind, list of :class:`Thing`, the focal one first).
 
-    "large": it fills much of the frame or leaves it; "several": 2 to 6 things of all sizes;
+    "close": it fills the frame or leaves it, with one other thing; "large": it fills much of the
+    frame or leaves it; "several": 2 to 6 things of all sizes;
     "pile": 3 to 10 of its category together; "small": it is tiny beside larger things. Everywhere
     at least one thing is of another category, often of the same supercategory.
 
@@ -63,7 +65,10 @@ def plan_scene(vocabulary, focal, rng):
     """
     kind = str(rng.choice(KINDS, p=SHARES))
     own = vocabulary.by_category[focal.category]
-    if kind == "large":
+    if kind == "close":
+        things = [Thing(focal, _log_uniform(rng, 0.9, CLOSEST))]
+        rest, low, high = 1, 0.25, 0.7
+    elif kind == "large":
         things = [Thing(focal, rng.uniform(0.65, LARGEST))]
         rest, low, high = int(rng.integers(1, 3)), 0.2, 0.7
     elif kind == "pile":
