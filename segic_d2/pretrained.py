@@ -17,7 +17,7 @@ class Pretrained:
 
 PRETRAINED = {
     "segic-demo": Pretrained(
-        "segic_demo.yaml", "f64082e67e5d064624a4febcc082bb5e6ccdb7575b9ec3649299b5e89a7ec801"
+        "segic_demo.yaml", "187b26814391fd3f0fc110b5fe8ffd4df6ef0007f730ef81aa74dc32d38fd44c"
     ),
 }
 

@@ -15,6 +15,7 @@ from segic_d2.checkpoint import SegICCheckpointer, trainable_state_dict
 from segic_d2.config import load_config
 from segic_d2.modeling.backbone.embedded import cache_path
 from segic_d2.pretrained import FOLDER, PRETRAINED, weights_file
+from tests.engine.short_runs import train
 
 ROOT = Path(__file__).resolve().parents[1]
 RANDOM_BACKBONE = ("MODEL.BACKBONE.WEIGHTS", "")
@@ -79,6 +80,23 @@ def test_exported_weights_are_those_of_the_checkpoint(tmp_path, capsys):
         tool.main([str(tmp_path / "m.pth"), str(tmp_path / "out.safetensors")])
     with pytest.raises(SystemExit, match="no checkpoint"):
         tool.main([str(tmp_path / "none.pth"), str(tmp_path / "out.safetensors")])
+
+
+def test_the_average_of_a_checkpoint_is_exported_where_it_has_one(tmp_path):
+    out, name = tmp_path / "out.safetensors", "sem_seg_head.neck.0.weight"
+    opts = ("MODEL_EMA.ENABLED", True, "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.MAX_ITER", 3)
+    trainer, _ = train(tmp_path / "run", *opts)
+    second = str(tmp_path / "run/model_0000001.pth")
+    tool.main([second, str(out), "--average"])
+    held = torch.load(second, weights_only=True)
+    average = held["trainer"]["hooks"]["AverageHook"]["average"]
+    found = load_file(out)
+    assert found.keys() == trainable_state_dict(trainer.model).keys()
+    assert torch.equal(found[name], average[name].half())
+    assert not torch.equal(found[name], held["model"][name].half())
+    train(tmp_path / "plain", "SOLVER.MAX_ITER", 1)
+    with pytest.raises(SystemExit, match="no average; MODEL_EMA.ENABLED makes it"):
+        tool.main([str(tmp_path / "plain/model_final.pth"), str(out), "--average"])
 
 
 @pytest.mark.skipif(not cache_path().is_file(), reason="the embedded weights are not prepared")

@@ -3,6 +3,7 @@
 
     python tools/export_weights.py output/model_final.pth segic_d2/weights/segic-demo.safetensors
 
+--average takes the moving average (MODEL_EMA) that a checkpoint on the way holds, too.
 Prints its size and its SHA-256, which goes into segic_d2/pretrained.py.
 """
 
@@ -21,11 +22,18 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", metavar="FILE.pth")
     parser.add_argument("output", metavar="FILE.safetensors")
+    parser.add_argument("--average", action="store_true", help="the average in place of weights")
     args = parser.parse_args(argv)
     try:
-        state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)["model"]
+        loaded = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
+        state = loaded["model"]
     except (OSError, KeyError, RuntimeError) as error:
         sys.exit(f"error: {args.checkpoint} is no checkpoint: {error}")
+    if args.average:
+        hooks = loaded.get("trainer", {}).get("hooks", {})
+        if "AverageHook" not in hooks:
+            sys.exit(f"error: {args.checkpoint} has no average; MODEL_EMA.ENABLED makes it")
+        state = {**state, **hooks["AverageHook"]["average"]}
     tensors = {
         name: tensor.half().contiguous()
         for name, tensor in sorted(state.items())
