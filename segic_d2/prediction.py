@@ -18,7 +18,8 @@ class Prediction:
     Attributes:
         masks: bool array (N, H, W), independent of each other: they may overlap.
         scores: float32 array (N,), mean foreground probability inside each mask, 0: nothing found;
-            or the expected IoU (``MODEL.SEGIC.TEST.SCORE``). A mask whose score is below
+            or the expected IoU, or that times the highest similarity found
+            (``MODEL.SEGIC.TEST.SCORE``). A mask whose score is below
             ``MODEL.SEGIC.TEST.MIN_SCORE`` is empty.
         names: N names or None. ids: N ids, the values of ``label_map``.
         image: uint8 array (H, W, 3), the picture as displayed.

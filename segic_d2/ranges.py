@@ -28,7 +28,6 @@ NUMBERS = {  # key → least, most
     "INPUT.INSTANCE.JITTER_PROB": (0, 1),
     "INPUT.MAX_REDRAWS": (0, INF),
     "INPUT.TEXT_KEEP_PROB": (0, 1),
-    "INPUT.REFERENCE_ZOOM": (0, 1),
 }
 INTERVALS = {  # key → most; (low, high) with 0 < low ≤ high
     "INPUT.SEMANTIC.SCALE": INF,

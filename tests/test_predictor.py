@@ -206,6 +206,12 @@ def test_a_zoomed_reference_is_the_cut_picture():
     assert not torch.equal(zooming.context.prototypes, plain.context.prototypes)
 
 
+@pytest.mark.parametrize("share", [-0.5, 2.0])
+def test_a_zoom_out_of_its_range_is_named(share):
+    with pytest.raises(ValueError, match=rf"^INPUT.REFERENCE_ZOOM is {share}; it must be in"):
+        InContextPredictor(tiny_config("INPUT.REFERENCE_ZOOM", share), device="cpu")
+
+
 def test_prediction_is_the_models_own(predictor, references):
     predictor.set_references(references)
     target = picture(5, (50, 37))

@@ -63,7 +63,8 @@ def _mappers(cfg, plan, cache):
 
 
 class ReferenceGroups:
-    """A group of images → their references, each image once with all classes that it stands for."""
+    """A group of images → their references, each image once with all classes that it stands for;
+    ``INPUT.REFERENCE_ZOOM`` cuts about all of them."""
 
     def __init__(self, mappers):
         self.mappers = mappers

@@ -10,7 +10,8 @@ class AverageHook(HookBase):
 
     Stands before the hooks that evaluate and save, so that the last evaluation and ``model_final``
     are the average's. Earlier ones are those of the weights as they are; their checkpoints hold the
-    average, too, so that a resumed run ends with the same weights. The first weights weigh nothing
+    average, too, so that a resumed run ends with the same weights. A run that goes on after its end
+    does so from the average. The first weights weigh nothing
     after a few iterations: the decay is at most (1 + n) / (10 + n) at iteration n.
 
     Args:

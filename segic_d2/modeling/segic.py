@@ -138,6 +138,10 @@ class SegIC(FrozenEncoder, nn.Module):
             raise ValueError(
                 f"MODEL.SEGIC.TEST.MIN_SCORE is {m.TEST.MIN_SCORE}; it must be in [0, 1]"
             )
+        if not 0 <= cfg.INPUT.REFERENCE_ZOOM <= 1:
+            raise ValueError(
+                f"INPUT.REFERENCE_ZOOM is {cfg.INPUT.REFERENCE_ZOOM}; it must be in [0, 1]"
+            )
         check_options(m.INSTANCES)
         backbone = build_backbone(cfg)
         if not any(p.is_meta for p in backbone.parameters()):

@@ -39,7 +39,8 @@ def training_losses(model, episodes, features, contexts):
     """
     drawn = model.reversion.drawn(episodes)
     weights = [0.5 if both else 1.0 for both in drawn]
-    targets, styles = features[: len(episodes)], features.map[first_references(episodes)]
+    targets, mixing = features[: len(episodes)], model.mixstyle > 0
+    styles = features.map[first_references(episodes)] if mixing else None
     losses, logits = episode_losses(model, episodes, targets, contexts, weights, styles)
     report_step(model, episodes, features, contexts, logits)
     if not model.reversion.prob:
@@ -67,7 +68,7 @@ def reversed_losses(model, episodes, drawn, features, logits):
         return {}
     targets = features[[x.image for x in found]]
     contexts = [model.episode_context(x.episode, maps[x.sources]) for x in found]
-    styles = maps[[x.sources[0] for x in found]]
+    styles = maps[[x.sources[0] for x in found]] if model.mixstyle else None
     turned, weights = [x.episode for x in found], [0.5] * len(found)
     return episode_losses(model, turned, targets, contexts, weights, styles, count, "_reversed")[0]
 
@@ -83,7 +84,7 @@ def mix_styles(features, styles, seeds, alpha):
     (MixStyle, Zhou et al., ICLR 2021), so that a decoder cannot rely on a picture's look.
 
     Where MixStyle shuffles a batch, each picture here mixes with one of its own episode: the result
-    does not depend on the batch.
+    does not depend on the batch. The statistics are of the whole canvas, padding included.
 
     Args:
         features: float (B, C, g, g); styles: float (B, C, g, g), of the other pictures.
@@ -107,7 +108,7 @@ def episode_losses(model, episodes, features, contexts, weights, styles, count=N
 
     Args:
         features: Features of the B targets; contexts: B Contexts.
-        styles: float (B, C, g, g), see ``mix_styles``.
+        styles: float (B, C, g, g), see ``mix_styles``; None: without.
         weights, count: see ``EpisodeCriterion``; suffix: of what is reported per task.
     """
     queries = Queries.from_contexts(contexts, model.released_prototype, model.eps)
@@ -117,14 +118,14 @@ def episode_losses(model, episodes, features, contexts, weights, styles, count=N
     crossing = draws[:, 0] < model.cross_entity_prob * model.cross_entity
     targets = [on_canvas(x["masks"], model.canvas).to(model.device) for x in episodes]
     ignores = [x.get("ignore") for x in episodes]
-    alpha, maps = model.mixstyle, features.map
+    maps = features.map
     out = model.sem_seg_head(
         maps,
         features.image_sizes,
         queries,
         crossing=crossing.to(model.device),
         boxes=box_prompts(targets, draws[:, 1] < model.box_prompt_prob),
-        appearance=mix_styles(maps, styles, seeds, alpha) if alpha else None,
+        appearance=None if styles is None else mix_styles(maps, styles, seeds, model.mixstyle),
     )
     logits = out.logits.float().split(queries.counts)
     terms = model.criterion.per_mask(

@@ -41,6 +41,23 @@ def test_groups_hold_each_picture_once_with_all_that_it_stands_for(tmp_path):
         assert torch.equal(mask, reference["masks"][0])
 
 
+def test_zoomed_groups_are_cut_about_all_that_they_stand_for(tmp_path):
+    name, spans = toy.coco(tmp_path, number=3), []
+    for zoom in (0.0, 1.0):
+        cfg = toy.config(input__reference_zoom=zoom)
+        plan = plan_references(cfg, [name], name).first(2)
+        found = [r for group in build_reference_loader(cfg, plan, 2) for r in group]
+        shown = [np.argwhere((r["masks"] > 0.5).any(0).numpy()) for r in found]
+        spans.append(
+            [
+                max(np.ptp(x, axis=0) + 1) / max(r["image"].shape[1:])
+                for x, r in zip(shown, found, strict=True)
+            ]
+        )
+    assert all(near >= far for far, near in zip(*spans, strict=True))
+    assert min(spans[1]) > 0.9 > min(spans[0])
+
+
 def test_a_file_is_the_same_through_a_linked_folder(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").symlink_to(tmp_path / "a")

@@ -137,6 +137,9 @@ def test_a_reference_is_the_largest_object_of_its_class(data):
     inside = (two["masks"][0] > 0.5).nonzero()
     assert inside.min(0).values.tolist() == [box[1], box[0]]
     assert inside.max(0).values.tolist() == pytest.approx([box[3] - 1, box[2] - 1], abs=1)
+    near = config("coco_instances", "TEST.SHOTS", 3, "INPUT.REFERENCE_ZOOM", 1.0)
+    (cut, *_) = InstanceReferences(near, ["coco_2017_train"], "coco_2017_val").of_class(79)
+    assert cut["masks"].mean() > 0.7 > two["masks"].mean()  # 16x14 px in 16x16
     other = InstanceReferences(config("coco_instances"), ["coco_2017_train"], "coco_2017_val")
     assert all(len(f) == 1 and f[0] == references.files[c][0] for c, f in other.files.items())
 
