@@ -79,7 +79,8 @@ def quality_of(rule, quality, similarity):
     Args:
         rule: "quality_similarity": the IoU that the quality token expects times the highest
             similarity in the target, for where nothing is alike nothing is there; others: that IoU.
-        quality: the token's estimates (N,), logits. similarity: (N,), see ``HeadOutput``.
+        quality: the token's estimates (N,), logits.
+        similarity: (N,), see ``HeadOutput``; of an instance prompt, that at its own peak.
     """
     if rule != "quality_similarity":
         return quality

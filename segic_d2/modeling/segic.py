@@ -396,7 +396,7 @@ class SegIC(FrozenEncoder, nn.Module):
             peaks, out = decode_instances(
                 self.sem_seg_head, one.map, [size], queries, self.instances, self.entity_chunk
             )
-            quality = quality_of(self.score, out.quality, out.similarity)
+            quality = quality_of(self.score, out.quality, peaks.similarity)
             scores, logits = self.scored(out.logits, size, quality)
             classes = torch.tensor(context.ids, device=self.device)[peaks.entity]
             content = [max(1, round(n * logits.shape[-1] / self.canvas)) for n in size]

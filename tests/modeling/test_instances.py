@@ -230,7 +230,7 @@ def test_duplicates_go_and_the_score_follows_its_key():
     episode, context = setting(quality)
     features = quality.encode_images([episode])
     with torch.no_grad():
-        _, out = decode_instances(
+        peaks, out = decode_instances(
             quality.sem_seg_head,
             features.map,
             features.image_sizes,
@@ -240,6 +240,14 @@ def test_duplicates_go_and_the_score_follows_its_key():
     scores = quality.find_instances([episode], context)[0]["instances"].scores
     known = out.quality.sigmoid()
     assert all((known - s).abs().min() < 1e-5 for s in scores)
+    both = build(
+        *("MODEL.SEGIC.TEST.SCORE", "quality_similarity", "MODEL.SEGIC.INSTANCES.NMS_IOU", 1.0)
+    )
+    scores = both.find_instances([episode], context)[0]["instances"].scores
+    known = out.quality.sigmoid() * peaks.similarity.clamp(0, 1)  # at each prompt's own peak
+    assert (peaks.similarity < out.similarity - 1e-3).any()
+    assert all((known - s).abs().min() < 1e-5 for s in scores)
+    torch.testing.assert_close(scores[0], known.max(), atol=1e-5, rtol=1e-4)
     strict = build("MODEL.SEGIC.TEST.MIN_SCORE", 1.0)
     assert len(strict.find_instances([episode], context)[0]["instances"]) == 0
 
