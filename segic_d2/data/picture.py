@@ -81,13 +81,17 @@ class Picture:
         Returns:
             ``image``, uint8 or float32 (3, h, w); in use with a cache also ``feature_key``, under
             which the view's features are missed. Or, from the cache, ``features`` (C, g, g) and
-            ``image_size`` (h, w), and no pixel was decoded.
+            ``image_size`` (h, w), and no pixel was decoded, unless the cache is ``with_pixels``.
         """
         key = self.cache.key(self.file_name, transforms) if recurs and self.cache else None
         features = self.cache.get(key) if key else None
         if features is not None:
             frame = Frame(self.size)
             frame.transform(transforms)
-            return {"features": features, "image_size": frame.size}
-        view = {"image": to_tensor(transforms.apply_image(self.pixels))}
+            view = {"features": features, "image_size": frame.size}
+            return {**view, **self._pixels(transforms)} if self.cache.with_pixels else view
+        view = self._pixels(transforms)
         return {**view, "feature_key": key} if key else view
+
+    def _pixels(self, transforms):
+        return {"image": to_tensor(transforms.apply_image(self.pixels))}

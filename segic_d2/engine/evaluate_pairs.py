@@ -37,12 +37,12 @@ class Example:
     """One picture of a class, encoded.
 
     Attributes:
-        features: float (C, g, g). image_size: (h, w) of the picture on the canvas, px.
+        features: ``Features`` of the one picture. image_size: its (h, w) on the canvas, px.
         reference: the picture as a reference of an episode. mask: bool (H, W). edge: its boundary.
         picture: hash of the picture's pixels.
     """
 
-    features: torch.Tensor
+    features: Features
     image_size: tuple
     reference: dict
     mask: torch.Tensor
@@ -114,36 +114,36 @@ class PairEvaluation:
     def _encode(self, picture, augmentations=None):
         view, transforms = draw_view(picture, augmentations or self.augmentations, 0)
         features = self.timer.run("encode", self.model.encode_images, [to_tensor(view)])
-        return features.map[0], features.image_sizes[0], transforms
+        return features, transforms
 
     def _example(self, picture_file, mask_file):
         picture, mask = read_image(picture_file), read_binary_mask(mask_file)
         check_size(mask, picture.shape[:2], mask_file, picture_file)
         if not mask.any():
             raise ValueError(f"{mask_file} is an empty mask")
-        encoded = self._encode(picture)
+        features, transforms = self._encode(picture)
         bits = torch.from_numpy(mask)
         return Example(
-            features=encoded[0],
-            image_size=tuple(encoded[1]),
-            reference=self._reference(picture_file, mask, encoded),
+            features=features,
+            image_size=tuple(features.image_sizes[0]),
+            reference=self._reference(picture_file, mask, features, transforms),
             mask=bits,
             edge=boundary(bits),
             picture=hashlib.sha256(picture.tobytes()).hexdigest(),
         )
 
-    def _reference(self, picture_file, mask, whole):
+    def _reference(self, picture_file, mask, features, transforms):
         """A picture as a reference of an episode, the whole of it or ``INPUT.REFERENCE_ZOOM``.
 
         Args:
-            mask: bool array (H, W). whole: features, size and transforms of the whole picture.
+            mask: bool array (H, W). features, transforms: of the whole picture.
         """
         own = zoomed(self.augmentations, mask[None], self.model.reference_zoom)
-        part = own is not self.augmentations
-        features, size, transforms = self._encode(read_image(picture_file), own) if part else whole
+        if own is not self.augmentations:
+            features, transforms = self._encode(read_image(picture_file), own)
         return {
-            "features": features,
-            "image_size": tuple(size),
+            "features": features.map[0],
+            "image_size": tuple(features.image_sizes[0]),
             "masks": apply_soft(transforms, mask[None]),
             "entity_ids": torch.tensor([0]),
             "file_name": str(picture_file),
@@ -168,8 +168,8 @@ class PairEvaluation:
         example, picture_file = self.examples[label][i], self.files[label][i][0]
         mask = change_mask(example.mask.numpy())
         frame = np.zeros((*mask.shape, 3), np.uint8)
-        whole = example.features, example.image_size, draw_view(frame, self.augmentations, 0)[1]
-        return self._reference(picture_file, mask, whole)
+        _, transforms = draw_view(frame, self.augmentations, 0)
+        return self._reference(picture_file, mask, example.features, transforms)
 
     @torch.no_grad()
     def predict(self, episodes, change_mask=None, change_picture=None):
@@ -191,13 +191,13 @@ class PairEvaluation:
                 contexts[label, references] = context
         for (label, i), asked in by_target.items():
             example = self.examples[label][i]
-            features, size = example.features, example.image_size
+            features = example.features
             if change_picture is not None:
                 picture = change_picture(read_image(self.files[label][i][0]))
-                features, size, _ = self._encode(picture)
+                features, _ = self._encode(picture)
             for start in range(0, len(asked), AT_ONCE):
                 part = asked[start : start + AT_ONCE]
-                batch = Features(features.expand(len(part), -1, -1, -1), [size] * len(part))
+                batch, size = features[[0] * len(part)], tuple(features.image_sizes[0])
                 own = [contexts[key] for _, key in part]
                 maps = self.model.propagated_mask(batch, own)
                 logits = scores = [None] * len(part)

@@ -13,19 +13,24 @@ from .stored_features import brought_features, image_size, round_features
 
 @dataclass
 class Features:
-    """Feature maps of images on the canvas: map float (B, C, g, g), image_sizes B (h, w)."""
+    """Feature maps of images on the canvas: map float (B, C, g, g), image_sizes B (h, w).
+
+    ``pictures`` are the images themselves, B (3, h, w) or None each, for
+    ``MODEL.SEGIC.TEST.REFINE``; None: there are none.
+    """
 
     map: torch.Tensor
     image_sizes: list
+    pictures: list | None = None
 
     def __len__(self):
         return len(self.map)
 
     def __getitem__(self, part):
         """The images of a slice, or of a list of rows."""
-        if isinstance(part, slice):
-            return Features(self.map[part], self.image_sizes[part])
-        return Features(self.map[part], [self.image_sizes[row] for row in part])
+        rows = range(len(self))[part] if isinstance(part, slice) else part
+        pictures = None if self.pictures is None else [self.pictures[row] for row in rows]
+        return Features(self.map[part], [self.image_sizes[row] for row in rows], pictures)
 
 
 def tensor_bytes(tensor):
@@ -84,14 +89,14 @@ class FrozenEncoder:
                     f"image of shape {tuple(image.shape)}: expected (3, h, w) with h, w at most "
                     f"INPUT.CANVAS {self.canvas}"
                 )
-        sizes = [image_size(x) for x in images]
+        sizes, pictures = [image_size(x) for x in images], [x.get("image") for x in images]
         maps = [self._stored(x) for x in images]
         rest = [x["image"] for x, found in zip(images, maps, strict=True) if found is None]
         if len(rest) == len(maps):
-            return Features(self._encode(rest), sizes)
+            return Features(self._encode(rest), sizes, pictures)
         encoded = iter(self._encode(rest) if rest else ())
         maps = [next(encoded) if found is None else found for found in maps]
-        return Features(torch.stack(maps), sizes)
+        return Features(torch.stack(maps), sizes, pictures)
 
     def _stored(self, image):
         """Features (C, g, g) that an image brings along or that the store keeps; None: neither.

@@ -26,6 +26,7 @@ from .outputs import (
     to_sem_seg,
 )
 from .reference import pool_references
+from .refinement import refine_logits
 from .reversion import Reversion
 from .text_encoder import build_text_encoder
 from .training import training_losses
@@ -79,6 +80,8 @@ class SegIC(FrozenEncoder, nn.Module):
         min_score,
         outputs,
         num_classes,
+        refine_radius=0,
+        refine_eps=0.005,
         instances=None,
         vis_period=0,
     ):
@@ -105,6 +108,7 @@ class SegIC(FrozenEncoder, nn.Module):
         self.feature_store = None  # see stored_features.py
         self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
         self.score, self.min_score = score, min_score
+        self.refine_radius, self.refine_eps = refine_radius, refine_eps
         self.instances, self.vis_period = instances, vis_period
         shape = (1, 3, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).reshape(shape), False)
@@ -194,6 +198,8 @@ class SegIC(FrozenEncoder, nn.Module):
             "min_score": m.TEST.MIN_SCORE,
             "outputs": m.TEST.OUTPUTS,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "refine_radius": m.TEST.REFINE.RADIUS,
+            "refine_eps": m.TEST.REFINE.EPS,
             "instances": m.INSTANCES,
             "vis_period": cfg.VIS_PERIOD,
         }
@@ -262,10 +268,12 @@ class SegIC(FrozenEncoder, nn.Module):
             context: one Context for all targets, or a list of B.
 
         Returns:
-            list of B float (N, 4g, 4g), logits over the whole canvas.
+            list of B float (N, 4g, 4g), logits over the whole canvas, refined where
+            ``MODEL.SEGIC.TEST.REFINE`` is on.
 
         Raises:
-            ValueError: a context that was made by another model, or not one context per target.
+            ValueError: a context that was made by another model, not one context per target, or
+                features without their pictures where logits are to be refined.
         """
         return self.segment_scored(features, context)[0]
 
@@ -277,7 +285,25 @@ class SegIC(FrozenEncoder, nn.Module):
             features.map, features.image_sizes, queries, crossing=crossing, chunk=self.entity_chunk
         )
         quality = quality_of(self.score, out.quality, out.similarity)
-        return list(out.logits.split(queries.counts)), list(quality.split(queries.counts))
+        logits = list(out.logits.split(queries.counts))
+        if self.refine_radius:
+            logits = [self.refined(low, features, row) for row, low in enumerate(logits)]
+        return logits, list(quality.split(queries.counts))
+
+    def refined(self, logits, features, row=0):
+        """Logits (N, 4g, 4g) of one of the targets after ``MODEL.SEGIC.TEST.REFINE``."""
+        if not self.refine_radius:
+            return logits
+        picture = features.pictures[row] if features.pictures else None
+        if picture is None:
+            raise ValueError(
+                f"MODEL.SEGIC.TEST.REFINE.RADIUS is {self.refine_radius}, which needs the pictures "
+                "of the targets beside their features"
+            )
+        radius, eps = self.refine_radius, self.refine_eps
+        return refine_logits(
+            logits, picture, self.canvas, radius=radius, eps=eps, threshold=self.threshold
+        )
 
     def propagated_mask(self, features, context):
         """The propagated masks themselves, list of B float (N, r, r) (Eq. 2)."""
@@ -409,7 +435,8 @@ class SegIC(FrozenEncoder, nn.Module):
                 iou=self.instances.NMS_IOU,
                 limit=limit,
             )
-            masks = masks_in_image(logits[rows], self.canvas, size, *own, self.threshold)
+            best = self.refined(logits[rows], one)
+            masks = masks_in_image(best, self.canvas, size, *own, self.threshold)
             found.append({"instances": to_instances(masks, scores[rows], classes[rows])})
         return found
 

@@ -181,7 +181,11 @@ def test_test_episodes_come_from_the_cache(tmp_path):
     second = mapping(plan)
     assert "features" in second and "features" in second["references"][0]
     assert torch.equal(first["gt_masks"], second["gt_masks"])
-    assert second["image_size"] == (42, 56)
+    assert second["image_size"] == (42, 56) and "image" not in second
+    mapping.cache.with_pixels = True
+    third = mapping(plan)
+    assert torch.equal(third["features"], second["features"])
+    assert torch.equal(third["image"], first["image"]) and third["image_size"] == (42, 56)
 
 
 def test_mappers_draw_plans_as_before(tmp_path):

@@ -154,6 +154,19 @@ def test_zoomed_references_agree_with_a_predictor(folder):
         assert worse[name]["IoU"] == pytest.approx(iou)
 
 
+def test_refined_masks_agree_with_a_predictor(folder):
+    """Also of a target that was made worse: it is its own guide."""
+    network, plain = model("MODEL.SEGIC.TEST.REFINE.RADIUS", 3), model()
+    evaluation = PairEvaluation(network, read_classes(folder))
+    got = evaluation.measure()[0]["model"]["classes"]
+    dark = evaluation.measure(change_picture=darkened)[0]["model"]["classes"]
+    unlike = percent(slow(folder, plain)[0])
+    for name, iou in percent(slow(folder, network)[0]).items():
+        assert got[name]["IoU"] == pytest.approx(iou) != pytest.approx(unlike[name])
+    for name, iou in percent(slow(folder, network, change=darkened)[0]).items():
+        assert dark[name]["IoU"] == pytest.approx(iou)
+
+
 def test_flips_average_the_target_and_its_mirror(folder):
     network = model()
     evaluation = PairEvaluation(network, read_classes(folder))

@@ -100,13 +100,16 @@ def test_the_cache_changes_losses_by_rounding_only(tmp_path):
     assert with_cache != without
 
 
-def test_evaluation_reads_and_fills_the_cache(tmp_path, calls):
+@pytest.mark.parametrize("refine", [0, 3])
+def test_evaluation_reads_and_fills_the_cache(tmp_path, calls, refine):
+    """Also where masks are refined, for which pictures are read beside their features."""
     settings = {"INPUT__FEATURE_CACHE__DIR": str(tmp_path / "cache"), "TEST__EPISODES": 4}
     settings |= {"DATALOADER__NUM_WORKERS": 0, "DATASETS__TEST": ("shapes_small_sem_seg",)}
     settings |= {
         "DATASETS__SINGLE_IMAGE_CLASSES": "skip",
         "DATASETS__REFERENCE": ("shapes_small_sem_seg",),
     }
+    settings["MODEL__SEGIC__TEST__REFINE__RADIUS"] = refine
     opts = [*options(tmp_path / "out", **settings), "TEST.EVALUATORS", ("one_shot", "sem_seg")]
     cfg = load_config(str(ROOT / "configs/Base-SegIC.yaml"), opts)
     torch.manual_seed(0)

@@ -1,0 +1,87 @@
+"""Edges from the picture: mask logits refined by a guided filter (He, Sun, Tang, TPAMI 2013).
+
+The backbone sees cells of 14 or 16 pixels, so that masks bend where cells meet. Within a small
+window a mask should be an affine function of the picture's colours: it then has its edges where the
+picture has them.
+
+Shape shorthand: N entities, r side of the low-resolution logits, S canvas side (px).
+"""
+
+import torch
+from torch.nn import functional as F
+
+from .precision import without_autocast
+
+AT_ONCE = 64  # entities filtered at once
+SURE = 1e-3  # a probability this near 0 or 1 keeps the logit it had, if that was surer still
+
+
+def window_mean(maps, radius):
+    """Mean over the (2·radius+1)² window of each position, as far as it lies inside of the map.
+
+    ``maps`` is float (B, C, h, w)."""
+    length = 2 * radius + 1
+    rows = F.avg_pool2d(maps, (length, 1), 1, (radius, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, length), 1, (0, radius), count_include_pad=False)
+
+
+@without_autocast
+def guided_filter(guide, maps, radius, eps):
+    """Filter maps so that they follow the edges of a guide (the paper's Eqs. 19–21).
+
+    Args:
+        guide: float (3, h, w), colours in [0, 1].
+        maps: float (N, h, w).
+        radius: of the window, cells. eps: variance of colours below which a window counts as flat.
+
+    Returns:
+        float (N, h, w).
+    """
+    colours = guide[None]  # (1, 3, h, w)
+    mean = window_mean(colours, radius)
+    products = (colours[:, :, None] * colours[:, None]).flatten(1, 2)
+    square = mean[:, :, None] * mean[:, None]
+    covariance = window_mean(products, radius).unflatten(1, (3, 3)) - square
+    covariance = covariance[0].permute(2, 3, 0, 1)  # (h, w, 3, 3)
+    inverse = torch.linalg.inv(covariance + eps * torch.eye(3, device=guide.device))
+    filtered = []
+    for part in maps[:, None].split(AT_ONCE):
+        own = window_mean(part, radius)
+        shared = window_mean(part * colours, radius) - own * mean  # (n, 3, h, w)
+        slope = torch.einsum("hwij,njhw->nihw", inverse, shared)
+        offset = own - (slope * mean).sum(1, keepdim=True)
+        slope, offset = window_mean(slope, radius), window_mean(offset, radius)
+        filtered.append((slope * colours).sum(1) + offset[:, 0])
+    return torch.cat(filtered)
+
+
+@without_autocast
+def refine_logits(logits, picture, canvas, *, radius, eps, threshold=0.0):
+    """Mask logits whose foreground probability is filtered with the picture as the guide.
+
+    Args:
+        logits: float (N, r, r) over the canvas.
+        picture: uint8 or float (3, h, w) in 0–255, the content of the canvas.
+        radius: cells of the logits; 0: they are returned as they are. eps: see ``guided_filter``.
+        threshold: the logit above which a pixel is foreground, so that its probability is one half.
+
+    Returns:
+        float32 (N, r, r); beyond the content, what is nearest in it.
+    """
+    if not radius:
+        return logits
+    side = logits.shape[-1]
+    size = picture.shape[-2:]
+    colours = picture.to(logits.device, torch.float32)[None] / 255
+    pad = (0, canvas - size[1], 0, canvas - size[0])
+    colours = F.pad(colours, pad, mode="replicate")
+    guide = F.interpolate(
+        colours, (side, side), mode="bilinear", align_corners=False, antialias=True
+    )[0]
+    rows, columns = (-(-n * side // canvas) for n in size)
+    inside = logits[:, :rows, :columns].float()
+    chance = guided_filter(guide[:, :rows, :columns], (inside - threshold).sigmoid(), radius, eps)
+    found = torch.logit(chance, eps=SURE) + threshold
+    found = torch.where(chance > 1 - SURE, found.maximum(inside), found)
+    found = torch.where(chance < SURE, found.minimum(inside), found)
+    return F.pad(found[None], (0, side - columns, 0, side - rows), mode="replicate")[0]
