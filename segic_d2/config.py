@@ -124,9 +124,10 @@ def add_segic_config(cfg):
     # "quality_similarity": that times the highest similarity in the target
     m.TEST.SCORE = "mask"
     m.TEST.MIN_SCORE = 0.0  # an entity with a lower score gets an empty mask; 0: never
-    # A guided filter (He et al., TPAMI 2013) moves the edges of masks to those of the picture.
-    m.TEST.REFINE = CN()
-    m.TEST.REFINE.RADIUS = 0  # of its window, cells of the logits (4 to a backbone cell); 0: none
+    m.TEST.REFINE = CN()  # masks are refined by what the target shows, see refinement.py
+    m.TEST.REFINE.WALK = 0.0  # of a random walk over like cells, the share that goes on; 0: none
+    m.TEST.REFINE.WALK_POWER = 8.0  # of the cells' similarity
+    m.TEST.REFINE.RADIUS = 0  # of a guided filter, logits' cells (4 to the backbone's); 0: none
     m.TEST.REFINE.EPS = 0.005  # variance of colours in [0, 1] below which a window has no edge
     m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances, propagated_mask
 

@@ -20,7 +20,7 @@ def open_feature_cache(cfg, model):
         parts = ("backbone", "feature", "weights", "canvas", "input")
         identity = {part: model.fingerprint[part] for part in parts}
         model.feature_store = FeatureCache(options.DIR, options.MAX_GB, identity, options.DTYPE)
-        model.feature_store.with_pixels = bool(model.refine_radius)
+        model.feature_store.with_pixels = bool(model.refinement.radius)
     return model.feature_store
 
 

@@ -334,6 +334,24 @@ class InContextMaskHead(nn.Module):
         )
         return maps.unflatten(0, (-1, len(vectors))).flatten(1, -3)
 
+    def self_similarity(self, features, image_size):
+        """How alike the cells of one target are, as the propagated mask sees it.
+
+        Args:
+            features: float (C, g, g). image_size: (h, w) of the content on the canvas, px.
+
+        Returns:
+            float32 (n, n) of the n = rows · columns cells that hold content, the mean cosine of the
+            first ``propagated`` groups of channels; and (g, rows, columns).
+        """
+        rows, columns = (-(-x // self.stride) for x in image_size)
+        features = features.float()
+        if self.feature_mean is not None:
+            features = features - self.feature_mean[:, None, None]
+        parts = features[:, :rows, :columns].flatten(1).unflatten(0, (self.groups, -1))
+        units = F.normalize(parts[: self.propagated], dim=1, eps=self.eps)  # (n groups, c, cells)
+        return (units.mT @ units).mean(0), (self.grid, rows, columns)
+
     def _mean_of_groups(self, maps):
         return maps[:, 0] if self.groups == 1 else maps[:, : self.propagated].mean(1)
 

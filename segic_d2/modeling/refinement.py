@@ -1,11 +1,17 @@
-"""Edges from the picture: mask logits refined by a guided filter (He, Sun, Tang, TPAMI 2013).
+"""What masks owe to the target alone: whole things by its features, edges by its colours.
 
-The backbone sees cells of 14 or 16 pixels, so that masks bend where cells meet. Within a small
-window a mask should be an affine function of the picture's colours: it then has its edges where the
-picture has them.
+A random walk with restart over the cells of the backbone carries the foreground probability to
+cells with like features (as AffinityNet does with class activations; Ahn and Kwak, CVPR 2018): it
+fills what the decoder left out of a thing and drops what it strewed elsewhere. A guided filter (He,
+Sun, Tang, TPAMI 2013) then moves edges: the backbone sees cells of 14 or 16 pixels, so that masks
+bend where cells meet, but within a small window a mask should be an affine function of the
+picture's colours. Neither is trained.
 
-Shape shorthand: N entities, r side of the low-resolution logits, S canvas side (px).
+Shape shorthand: N entities, r side of the low-resolution logits, S canvas side (px), g grid side
+(cells).
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
@@ -14,6 +20,51 @@ from .precision import without_autocast
 
 AT_ONCE = 64  # entities filtered at once
 SURE = 1e-3  # a probability this near 0 or 1 keeps the logit it had, if that was surer still
+STEPS = 10  # of the random walk
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """``MODEL.SEGIC.TEST.REFINE``: the radius of the guided filter in cells of the logits and its
+    eps, the share of the walk that goes on at a step, and the power of its similarities. A radius
+    or a share of 0 leaves that part out."""
+
+    radius: int = 0
+    eps: float = 0.005
+    walk: float = 0.0
+    power: float = 8.0
+
+
+@without_autocast
+def random_walk(logits, similarity, cells, go_on, power, threshold=0.0):
+    """Mask logits after a random walk of their foreground probability over cells that look alike.
+
+    A cell's new probability is its own with a share of 1 − ``go_on``, and else the mean over cells
+    as the last step left them, weighed by similarity to the power ``power``; ``STEPS`` times.
+
+    Args:
+        logits: float (N, r, r) over the canvas.
+        similarity: float (h·w, h·w), cosines of the cells of the content; below 0 counts as 0.
+        cells: (g, h, w): the grid's side, and the rows and columns of cells that hold content.
+        go_on: in [0, 1). power: above 0.
+        threshold: see ``refine_logits``.
+
+    Returns:
+        float32 (N, r, r): the logits plus what the walk adds to each cell's, interpolated.
+    """
+    side, rows, columns = cells
+    weights = similarity.float().clamp(min=0) ** power
+    weights = weights / weights.sum(1, keepdim=True)
+    pooled = F.adaptive_avg_pool2d(logits.float(), side)[:, :rows, :columns].flatten(1)
+    own = (pooled - threshold).sigmoid()  # (N, h·w)
+    chance = own
+    for _ in range(STEPS):
+        chance = (1 - go_on) * own + go_on * chance @ weights.T
+    added = torch.logit(chance, eps=SURE) - torch.logit(own, eps=SURE)
+    added = added.unflatten(1, (1, rows, columns))
+    added = F.pad(added, (0, side - columns, 0, side - rows), mode="replicate")
+    size = logits.shape[-2:]
+    return logits + F.interpolate(added, size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def window_mean(maps, radius):

@@ -26,7 +26,7 @@ from .outputs import (
     to_sem_seg,
 )
 from .reference import pool_references
-from .refinement import refine_logits
+from .refinement import Refinement, random_walk, refine_logits
 from .reversion import Reversion
 from .text_encoder import build_text_encoder
 from .training import training_losses
@@ -80,8 +80,7 @@ class SegIC(FrozenEncoder, nn.Module):
         min_score,
         outputs,
         num_classes,
-        refine_radius=0,
-        refine_eps=0.005,
+        refinement=None,
         instances=None,
         vis_period=0,
     ):
@@ -108,7 +107,7 @@ class SegIC(FrozenEncoder, nn.Module):
         self.feature_store = None  # see stored_features.py
         self.threshold, self.outputs, self.num_classes = threshold, tuple(outputs), num_classes
         self.score, self.min_score = score, min_score
-        self.refine_radius, self.refine_eps = refine_radius, refine_eps
+        self.refinement = refinement or Refinement()
         self.instances, self.vis_period = instances, vis_period
         shape = (1, 3, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).reshape(shape), False)
@@ -198,8 +197,12 @@ class SegIC(FrozenEncoder, nn.Module):
             "min_score": m.TEST.MIN_SCORE,
             "outputs": m.TEST.OUTPUTS,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            "refine_radius": m.TEST.REFINE.RADIUS,
-            "refine_eps": m.TEST.REFINE.EPS,
+            "refinement": Refinement(
+                radius=m.TEST.REFINE.RADIUS,
+                eps=m.TEST.REFINE.EPS,
+                walk=m.TEST.REFINE.WALK,
+                power=m.TEST.REFINE.WALK_POWER,
+            ),
             "instances": m.INSTANCES,
             "vis_period": cfg.VIS_PERIOD,
         }
@@ -285,24 +288,31 @@ class SegIC(FrozenEncoder, nn.Module):
             features.map, features.image_sizes, queries, crossing=crossing, chunk=self.entity_chunk
         )
         quality = quality_of(self.score, out.quality, out.similarity)
-        logits = list(out.logits.split(queries.counts))
-        if self.refine_radius:
-            logits = [self.refined(low, features, row) for row, low in enumerate(logits)]
+        logits = out.logits.split(queries.counts)
+        logits = [self.refined(low, features, row) for row, low in enumerate(logits)]
         return logits, list(quality.split(queries.counts))
 
-    def refined(self, logits, features, row=0):
-        """Logits (N, 4g, 4g) of one of the targets after ``MODEL.SEGIC.TEST.REFINE``."""
-        if not self.refine_radius:
+    def refined(self, logits, features, row=0, walk=True):
+        """Logits (N, 4g, 4g) of one of the targets after ``MODEL.SEGIC.TEST.REFINE``.
+
+        Args:
+            walk: False: without the random walk, which joins what looks alike.
+        """
+        how, threshold = self.refinement, self.threshold
+        if how.walk and walk:
+            size = features.image_sizes[row]
+            similarity, cells = self.sem_seg_head.self_similarity(features.map[row], size)
+            logits = random_walk(logits, similarity, cells, how.walk, how.power, threshold)
+        if not how.radius:
             return logits
         picture = features.pictures[row] if features.pictures else None
         if picture is None:
             raise ValueError(
-                f"MODEL.SEGIC.TEST.REFINE.RADIUS is {self.refine_radius}, which needs the pictures "
-                "of the targets beside their features"
+                f"MODEL.SEGIC.TEST.REFINE.RADIUS is {how.radius}, which needs the pictures of the "
+                "targets beside their features"
             )
-        radius, eps = self.refine_radius, self.refine_eps
         return refine_logits(
-            logits, picture, self.canvas, radius=radius, eps=eps, threshold=self.threshold
+            logits, picture, self.canvas, radius=how.radius, eps=how.eps, threshold=threshold
         )
 
     def propagated_mask(self, features, context):
@@ -435,7 +445,7 @@ class SegIC(FrozenEncoder, nn.Module):
                 iou=self.instances.NMS_IOU,
                 limit=limit,
             )
-            best = self.refined(logits[rows], one)
+            best = self.refined(logits[rows], one, walk=False)
             masks = masks_in_image(best, self.canvas, size, *own, self.threshold)
             found.append({"instances": to_instances(masks, scores[rows], classes[rows])})
         return found

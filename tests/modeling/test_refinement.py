@@ -1,4 +1,4 @@
-"""The guided filter: against loops, on edges, and wherever masks come from."""
+"""Random walk and guided filter: against loops, on edges, and wherever masks come from."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,72 @@ from torch.nn import functional as F
 
 from segic_d2.modeling import refinement
 from segic_d2.modeling.encoding import Features
-from segic_d2.modeling.refinement import guided_filter, refine_logits, window_mean
+from segic_d2.modeling.refinement import (
+    STEPS,
+    guided_filter,
+    random_walk,
+    refine_logits,
+    window_mean,
+)
 from segic_d2.predictor import InContextPredictor
 from tests.tiny import tiny_config, tiny_episode
 
-REFINE = "MODEL.SEGIC.TEST.REFINE.RADIUS"
+REFINE, WALK = "MODEL.SEGIC.TEST.REFINE.RADIUS", "MODEL.SEGIC.TEST.REFINE.WALK"
+
+
+def slow_walk(own, similarity, go_on, power):
+    """One cell and one step at a time."""
+    chance = list(own)
+    for _ in range(STEPS):
+        now = []
+        for i, row in enumerate(similarity):
+            weights = [max(float(s), 0.0) ** power for s in row]
+            mean = sum(w * c for w, c in zip(weights, chance, strict=True)) / sum(weights)
+            now.append((1 - go_on) * float(own[i]) + go_on * float(mean))
+        chance = now
+    return torch.tensor(chance)
+
+
+def random_cells(rows, columns, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    units = F.normalize(torch.randn(rows * columns, 6, generator=g), dim=1)
+    return units @ units.T
+
+
+@pytest.mark.parametrize("go_on, power, threshold", [(0.5, 2.0, 0.0), (0.8, 8.0, -1.0)])
+def test_the_walk_against_a_loop(go_on, power, threshold):
+    """Of logits that are constant in each cell of a grid of 4x4, of which 3x4 hold content."""
+    g = torch.Generator().manual_seed(1)
+    low = torch.randn(2, 4, 4, generator=g)
+    logits = low.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    similarity = random_cells(3, 4)
+    got = random_walk(logits, similarity, (4, 3, 4), go_on, power, threshold)
+    for one, start, before in zip(got, low, logits, strict=True):
+        own = (start[:3].flatten() - threshold).sigmoid()
+        end = slow_walk(own, similarity, go_on, power)
+        added = (end.logit() - own.logit()).reshape(1, 1, 3, 4)
+        added = F.pad(added, (0, 0, 0, 1), mode="replicate")
+        added = F.interpolate(added, (16, 16), mode="bilinear", align_corners=False)[0, 0]
+        torch.testing.assert_close(one, before + added, atol=1e-4, rtol=1e-4)
+    padded = logits.clone()
+    padded[:, 12:] = 50  # what lies in the padding goes nowhere
+    again = random_walk(padded, similarity, (4, 3, 4), go_on, power, threshold)
+    assert torch.equal(again[:, :12], got[:, :12])
+
+
+def test_a_thing_is_filled_and_unlike_cells_keep_what_they_have():
+    """Columns 0 and 1 are one thing that was half found, 2 and 3 are each like nothing else."""
+    similarity = torch.eye(4)
+    similarity[0, 1] = similarity[1, 0] = 1
+    logits = torch.tensor([3.0, -1.5, 2.0, -2.0]).expand(1, 4, 4)
+    similarity = similarity.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    column = torch.arange(16) % 4  # cells row by row
+    order = column.argsort(stable=True).argsort()
+    got = random_walk(logits, similarity[order][:, order], (4, 4, 4), 0.9, 8.0)
+    torch.testing.assert_close(got[0, :, 2:], logits[0, :, 2:])
+    assert (got[0, :, 1] > 0).all() and (got[0, :, 0] < 3).all()
+    assert (got[0] == got[0, 0]).all()
+    assert random_walk(logits[:0], similarity, (4, 4, 4), 0.9, 8.0).shape == (0, 4, 4)
 
 
 def slow_filter(guide, values, radius, eps):
@@ -161,7 +222,33 @@ def test_every_way_to_masks_is_refined():
     assert (predictor(picture).masks != unlike.masks).any()
 
 
-def test_found_instances_are_refined():
+def test_the_walk_is_over_cells_as_the_propagated_mask_sees_them():
+    opts = "MODEL.SEGIC.SIMILARITY.GROUPS", 3, "MODEL.SEGIC.SIMILARITY.PROPAGATED", 2
+    center = "MODEL.SEGIC.SIMILARITY.CENTER", "fixed"
+    episode = tiny_episode(2, 3, size=(84, 100))
+    plain, walking = model(*opts, *center), model(*opts, *center, WALK, 0.8)
+    for network in (plain, walking):
+        network.sem_seg_head.feature_mean += torch.linspace(-0.2, 0.3, 24)
+    features = plain.encode_images([episode])
+    context = plain.encode_context(episode["references"])
+    similarity, cells = plain.sem_seg_head.self_similarity(features.map[0], (84, 100))
+    assert cells == (8, 6, 8)  # 100 px are 7.1 cells
+    centred = features.map[0] - plain.sem_seg_head.feature_mean[:, None, None]
+    for (y, x), (v, u) in (((0, 0), (5, 7)), ((2, 3), (4, 1))):
+        groups = slice(0, 8), slice(8, 16)
+        pairs = [(centred[part, y, x], centred[part, v, u]) for part in groups]
+        expected = sum(F.cosine_similarity(*pair, dim=0) for pair in pairs) / 2
+        torch.testing.assert_close(similarity[8 * y + x, 8 * v + u], expected)
+    with torch.no_grad():
+        (low,), (walked,) = (m.segment(features, context) for m in (plain, walking))
+    torch.testing.assert_close(walked, random_walk(low, similarity, cells, 0.8, 8.0))
+    assert (walked - low).abs().max() > 1e-3
+    bare = Features(features.map, features.image_sizes)  # the walk needs no pictures
+    with torch.no_grad():
+        assert torch.equal(walking.segment(bare, context)[0], walked)
+
+
+def test_found_instances_are_filtered_and_do_not_walk_to_each_other():
     opts = "MODEL.SEGIC.INSTANCES.NMS_IOU", 1.0
     plain, refining = model(*opts), model(*opts, REFINE, 3)
     episode = tiny_episode(2, 3)
@@ -169,6 +256,8 @@ def test_found_instances_are_refined():
     (a,), (b,) = (m.find_instances([episode], context) for m in (plain, refining))
     assert torch.equal(a["instances"].scores, b["instances"].scores)
     assert not torch.equal(a["instances"].pred_masks, b["instances"].pred_masks)
+    (c,) = model(*opts, WALK, 0.8).find_instances([episode], context)
+    assert torch.equal(a["instances"].pred_masks, c["instances"].pred_masks)
 
 
 def test_features_without_their_pictures_are_named():
@@ -184,8 +273,8 @@ def test_features_without_their_pictures_are_named():
 def test_losses_do_not_depend_on_it():
     episode = tiny_episode(2, training=True)
     losses = []
-    for radius in (0, 4):
-        network = model(REFINE, radius).train()
+    for radius, walk in ((0, 0.0), (4, 0.8)):
+        network = model(REFINE, radius, WALK, walk).train()
         torch.manual_seed(1)
         losses.append(network([episode]))
     assert losses[0] == losses[1]
