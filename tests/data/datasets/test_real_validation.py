@@ -55,14 +55,14 @@ def test_the_shipped_list_promises_what_the_document_says(script):
     content = json.loads(script.LIST.read_text(encoding="utf-8"))
     numbers = [len(entries) for entries in content["classes"].values()]
     assert len(numbers) >= 8 and min(numbers) >= 2
-    assert sum(n * (n - 1) for n in numbers) == 64  # episodes
+    assert sum(n * (n - 1) for n in numbers) == 94  # episodes
     used = {e["picture"] for entries in content["classes"].values() for e in entries}
     assert used == set(content["pictures"])
     assert {p["source"] for p in content["pictures"].values()} == set(content["sources"])
     for entries in content["classes"].values():
         for entry in entries:
             width, height = size = tuple(content["pictures"][entry["picture"]]["size"])
-            assert 0.01 < script.make_mask(entry, size).mean() < 0.95
+            assert 0.005 < script.make_mask(entry, size).mean() < 0.95
             for x, y in np.concatenate([np.reshape(p, (-1, 2)) for p in entry["polygons"]]):
                 assert -60 <= x <= width + 60 and -60 <= y <= height + 60
 
