@@ -21,6 +21,11 @@ def target(cfg, source):
     return TargetMapper(cfg, source)
 
 
+def masks_need_pixels(cfg):
+    """Whether targets need their pixels beside features from a cache (``TEST.REFINE``)."""
+    return cfg.MODEL.SEGIC.TEST.REFINE.RADIUS > 0
+
+
 class OneShotMapper(EpisodeMapper):
     """An entry of :func:`~segic_d2.data.episodes.one_shot_episodes` → a test episode.
 
@@ -33,7 +38,7 @@ class OneShotMapper(EpisodeMapper):
         record, picture, masks, ignore = self.read_classes(plan["target"], [class_id])
         episode = {
             **self.header(plan["target"], record, picture),
-            **picture.view(picture.draw(self.plain, 0), recurs=True),
+            **picture.view(picture.draw(self.plain, 0), True, masks_need_pixels(self.cfg)),
             "task": "semantic",
             "seed": derive_seed(self.cfg.TEST.SEED, plan["episode"]),
             "episode": plan["episode"],
@@ -64,7 +69,7 @@ class TargetMapper:
     labels = None  # values that label maps may hold, which the evaluator reads; None: any
 
     def __init__(self, cfg, source=None):
-        self.plain = plain_augmentations(cfg)
+        self.plain, self.with_pixels = plain_augmentations(cfg), masks_need_pixels(cfg)
 
     def __call__(self, record):
         picture = Picture(record["file_name"], self.cache)
@@ -75,7 +80,7 @@ class TargetMapper:
                 f"{record['file_name']} is {width}x{height} px as displayed, "
                 f"its record says {said[1]}x{said[0]} px"
             )
-        view = picture.view(picture.draw(self.plain, 0), recurs=True)
+        view = picture.view(picture.draw(self.plain, 0), True, self.with_pixels)
         rest = {k: v for k, v in record.items() if k != "annotations"}
         return {**rest, **view, "height": height, "width": width}
 

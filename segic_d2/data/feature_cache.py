@@ -50,15 +50,10 @@ class FeatureCache:
             :func:`segic_d2.engine.open_feature_cache`.
         dtype: "float16" or "float32".
 
-    Attributes:
-        with_pixels: a picture found here brings its pixels as well (``Picture.view``).
-
     Raises:
         ValueError: naming the key of the config, if the folder cannot be written, the bound is not
             positive or the type is another.
     """
-
-    with_pixels = False
 
     def __init__(self, folder, max_gb, identity, dtype="float16"):
         if dtype not in DTYPES:

@@ -72,16 +72,17 @@ class Picture:
         with seeded(seed):
             return augmentations(Frame(self.size))
 
-    def view(self, transforms, recurs=False):
+    def view(self, transforms, recurs=False, with_pixels=False):
         """The picture after a ``TransformList``.
 
         Args:
             recurs: the same view will be asked for again, so the cache may hold its features.
+            with_pixels: features from the cache come with the image, not in place of it.
 
         Returns:
             ``image``, uint8 or float32 (3, h, w); in use with a cache also ``feature_key``, under
             which the view's features are missed. Or, from the cache, ``features`` (C, g, g) and
-            ``image_size`` (h, w), and no pixel was decoded, unless the cache is ``with_pixels``.
+            ``image_size`` (h, w), and no pixel was decoded.
         """
         key = self.cache.key(self.file_name, transforms) if recurs and self.cache else None
         features = self.cache.get(key) if key else None
@@ -89,7 +90,7 @@ class Picture:
             frame = Frame(self.size)
             frame.transform(transforms)
             view = {"features": features, "image_size": frame.size}
-            return {**view, **self._pixels(transforms)} if self.cache.with_pixels else view
+            return {**view, **self._pixels(transforms)} if with_pixels else view
         view = self._pixels(transforms)
         return {**view, "feature_key": key} if key else view
 

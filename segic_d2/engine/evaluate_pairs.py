@@ -37,13 +37,12 @@ class Example:
     """One picture of a class, encoded.
 
     Attributes:
-        features: ``Features`` of the one picture. image_size: its (h, w) on the canvas, px.
+        features: ``Features`` of the one picture.
         reference: the picture as a reference of an episode. mask: bool (H, W). edge: its boundary.
         picture: hash of the picture's pixels.
     """
 
     features: Features
-    image_size: tuple
     reference: dict
     mask: torch.Tensor
     edge: torch.Tensor
@@ -125,7 +124,6 @@ class PairEvaluation:
         bits = torch.from_numpy(mask)
         return Example(
             features=features,
-            image_size=tuple(features.image_sizes[0]),
             reference=self._reference(picture_file, mask, features, transforms),
             mask=bits,
             edge=boundary(bits),

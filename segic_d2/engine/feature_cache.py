@@ -9,7 +9,6 @@ from ..data.feature_cache import FeatureCache
 
 def open_feature_cache(cfg, model):
     """The cache of a model's features, which the model fills from now on; None where it is off.
-    Where the model refines masks (``MODEL.SEGIC.TEST.REFINE``) it brings pixels as well.
 
     Raises:
         ValueError: see :class:`~segic_d2.data.feature_cache.FeatureCache`.
@@ -20,7 +19,6 @@ def open_feature_cache(cfg, model):
         parts = ("backbone", "feature", "weights", "canvas", "input")
         identity = {part: model.fingerprint[part] for part in parts}
         model.feature_store = FeatureCache(options.DIR, options.MAX_GB, identity, options.DTYPE)
-        model.feature_store.with_pixels = bool(model.refinement.radius)
     return model.feature_store
 
 
@@ -31,5 +29,4 @@ class FeatureCacheHook(HookBase):
         trainer = self.trainer
         if trainer.cfg.INPUT.FEATURE_CACHE.DIR:
             cache = open_feature_cache(trainer.cfg, trainer.model)
-            cache.with_pixels = False  # losses are of logits as they are
             set_cache(trainer.data_loader, cache)

@@ -19,6 +19,7 @@ from . import released
 from .correspondence import best_points, deviations, propagated_mask, valid_cells
 from .feature_mean import load_feature_mean
 from .mask_decoder import MaskDecoder
+from .precision import without_autocast
 from .prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
 from .shared_decoding import decode_shared, entities_at_once, share_image
 
@@ -334,6 +335,7 @@ class InContextMaskHead(nn.Module):
         )
         return maps.unflatten(0, (-1, len(vectors))).flatten(1, -3)
 
+    @without_autocast
     def self_similarity(self, features, image_size):
         """How alike the cells of one target are, as the propagated mask sees it.
 
@@ -341,16 +343,16 @@ class InContextMaskHead(nn.Module):
             features: float (C, g, g). image_size: (h, w) of the content on the canvas, px.
 
         Returns:
-            float32 (n, n) of the n = rows · columns cells that hold content, the mean cosine of the
-            first ``propagated`` groups of channels; and (g, rows, columns).
+            float32 (n, n) of the n = rows · columns cells that hold any content, the mean cosine of
+            the first ``propagated`` groups of channels, 4 n² bytes; and (g, rows, columns).
         """
         rows, columns = (-(-x // self.stride) for x in image_size)
         features = features.float()
         if self.feature_mean is not None:
             features = features - self.feature_mean[:, None, None]
         parts = features[:, :rows, :columns].flatten(1).unflatten(0, (self.groups, -1))
-        units = F.normalize(parts[: self.propagated], dim=1, eps=self.eps)  # (n groups, c, cells)
-        return (units.mT @ units).mean(0), (self.grid, rows, columns)
+        units = F.normalize(parts[: self.propagated], dim=1, eps=self.eps).flatten(0, 1)
+        return units.T @ units / self.propagated, (self.grid, rows, columns)
 
     def _mean_of_groups(self, maps):
         return maps[:, 0] if self.groups == 1 else maps[:, : self.propagated].mean(1)

@@ -40,20 +40,22 @@ def random_walk(logits, similarity, cells, go_on, power, threshold=0.0):
     """Mask logits after a random walk of their foreground probability over cells that look alike.
 
     A cell's new probability is its own with a share of 1 − ``go_on``, and else the mean over cells
-    as the last step left them, weighed by similarity to the power ``power``; ``STEPS`` times.
+    as the last step left them, weighed by similarity to the power ``power``; ``STEPS`` times. What
+    that adds to the cell's logit, between −7 and 7, is added to all logits in it.
 
     Args:
         logits: float (N, r, r) over the canvas.
         similarity: float (h·w, h·w), cosines of the cells of the content; below 0 counts as 0.
-        cells: (g, h, w): the grid's side, and the rows and columns of cells that hold content.
+        cells: (g, h, w): the grid's side, and the rows and columns of cells with any content.
         go_on: in [0, 1). power: above 0.
         threshold: see ``refine_logits``.
 
     Returns:
-        float32 (N, r, r): the logits plus what the walk adds to each cell's, interpolated.
+        float32 (N, r, r): the logits plus what the walk adds, interpolated between cells.
     """
     side, rows, columns = cells
     weights = similarity.float().clamp(min=0) ** power
+    weights.fill_diagonal_(1)  # also of a cell without any feature
     weights = weights / weights.sum(1, keepdim=True)
     pooled = F.adaptive_avg_pool2d(logits.float(), side)[:, :rows, :columns].flatten(1)
     own = (pooled - threshold).sigmoid()  # (N, h·w)
@@ -95,15 +97,13 @@ def guided_filter(guide, maps, radius, eps):
     covariance = window_mean(products, radius).unflatten(1, (3, 3)) - square
     covariance = covariance[0].permute(2, 3, 0, 1)  # (h, w, 3, 3)
     inverse = torch.linalg.inv(covariance + eps * torch.eye(3, device=guide.device))
-    filtered = []
-    for part in maps[:, None].split(AT_ONCE):
-        own = window_mean(part, radius)
-        shared = window_mean(part * colours, radius) - own * mean  # (n, 3, h, w)
-        slope = torch.einsum("hwij,njhw->nihw", inverse, shared)
-        offset = own - (slope * mean).sum(1, keepdim=True)
-        slope, offset = window_mean(slope, radius), window_mean(offset, radius)
-        filtered.append((slope * colours).sum(1) + offset[:, 0])
-    return torch.cat(filtered)
+    maps = maps[:, None]
+    own = window_mean(maps, radius)
+    shared = window_mean(maps * colours, radius) - own * mean  # (N, 3, h, w)
+    slope = torch.einsum("hwij,njhw->nihw", inverse, shared)
+    offset = own - (slope * mean).sum(1, keepdim=True)
+    slope, offset = window_mean(slope, radius), window_mean(offset, radius)
+    return (slope * colours).sum(1) + offset[:, 0]
 
 
 @without_autocast
@@ -113,14 +113,12 @@ def refine_logits(logits, picture, canvas, *, radius, eps, threshold=0.0):
     Args:
         logits: float (N, r, r) over the canvas.
         picture: uint8 or float (3, h, w) in 0–255, the content of the canvas.
-        radius: cells of the logits; 0: they are returned as they are. eps: see ``guided_filter``.
+        radius: cells of the logits. eps: see ``guided_filter``.
         threshold: the logit above which a pixel is foreground, so that its probability is one half.
 
     Returns:
         float32 (N, r, r); beyond the content, what is nearest in it.
     """
-    if not radius:
-        return logits
     side = logits.shape[-1]
     size = picture.shape[-2:]
     colours = picture.to(logits.device, torch.float32)[None] / 255
@@ -130,9 +128,20 @@ def refine_logits(logits, picture, canvas, *, radius, eps, threshold=0.0):
         colours, (side, side), mode="bilinear", align_corners=False, antialias=True
     )[0]
     rows, columns = (-(-n * side // canvas) for n in size)
-    inside = logits[:, :rows, :columns].float()
-    chance = guided_filter(guide[:, :rows, :columns], (inside - threshold).sigmoid(), radius, eps)
-    found = torch.logit(chance, eps=SURE) + threshold
-    found = torch.where(chance > 1 - SURE, found.maximum(inside), found)
-    found = torch.where(chance < SURE, found.minimum(inside), found)
-    return F.pad(found[None], (0, side - columns, 0, side - rows), mode="replicate")[0]
+    guide, beyond = guide[:, :rows, :columns], (0, side - columns, 0, side - rows)
+    refined = []
+    for part in logits.split(AT_ONCE):
+        inside = part[:, :rows, :columns].float()
+        chance = guided_filter(guide, (inside - threshold).sigmoid(), radius, eps)
+        found = torch.logit(chance, eps=SURE) + threshold
+        found = torch.where(chance > 1 - SURE, found.maximum(inside), found)
+        found = torch.where(chance < SURE, found.minimum(inside), found)
+        refined.append(F.pad(found[:, None], beyond, mode="replicate")[:, 0])
+    return torch.cat(refined)
+
+
+def unless_lost(refined, logits, threshold):
+    """Refined logits (N, r, r), but those before of an entity of which nothing would be left: what
+    is smaller than the filter's window and hardly stands out is smoothed away."""
+    lost = (refined <= threshold).flatten(1).all(1)
+    return torch.where(lost[:, None, None], logits.to(refined.dtype), refined)

@@ -26,7 +26,7 @@ from .outputs import (
     to_sem_seg,
 )
 from .reference import pool_references
-from .refinement import Refinement, random_walk, refine_logits
+from .refinement import Refinement, random_walk, refine_logits, unless_lost
 from .reversion import Reversion
 from .text_encoder import build_text_encoder
 from .training import training_losses
@@ -288,32 +288,32 @@ class SegIC(FrozenEncoder, nn.Module):
             features.map, features.image_sizes, queries, crossing=crossing, chunk=self.entity_chunk
         )
         quality = quality_of(self.score, out.quality, out.similarity)
-        logits = out.logits.split(queries.counts)
-        logits = [self.refined(low, features, row) for row, low in enumerate(logits)]
+        contexts = context if isinstance(context, list | tuple) else [context] * len(features)
+        rows = enumerate(zip(out.logits.split(queries.counts), contexts, strict=True))
+        logits = [self.refined(x, features, row, c.task != "instance") for row, (x, c) in rows]
         return logits, list(quality.split(queries.counts))
 
     def refined(self, logits, features, row=0, walk=True):
         """Logits (N, 4g, 4g) of one of the targets after ``MODEL.SEGIC.TEST.REFINE``.
 
         Args:
-            walk: False: without the random walk, which joins what looks alike.
+            walk: False: without the random walk, which joins what looks alike; so for instances.
         """
-        how, threshold = self.refinement, self.threshold
+        how, threshold, refined = self.refinement, self.threshold, logits
         if how.walk and walk:
             size = features.image_sizes[row]
             similarity, cells = self.sem_seg_head.self_similarity(features.map[row], size)
-            logits = random_walk(logits, similarity, cells, how.walk, how.power, threshold)
-        if not how.radius:
-            return logits
-        picture = features.pictures[row] if features.pictures else None
-        if picture is None:
-            raise ValueError(
-                f"MODEL.SEGIC.TEST.REFINE.RADIUS is {how.radius}, which needs the pictures of the "
-                "targets beside their features"
-            )
-        return refine_logits(
-            logits, picture, self.canvas, radius=how.radius, eps=how.eps, threshold=threshold
-        )
+            refined = random_walk(refined, similarity, cells, how.walk, how.power, threshold)
+        if how.radius:
+            picture = features.pictures[row] if features.pictures else None
+            if picture is None:
+                raise ValueError(
+                    f"MODEL.SEGIC.TEST.REFINE.RADIUS is {how.radius}, which needs the pictures of "
+                    "the targets beside their features"
+                )
+            options = {"radius": how.radius, "eps": how.eps, "threshold": threshold}
+            refined = refine_logits(refined, picture, self.canvas, **options)
+        return logits if refined is logits else unless_lost(refined, logits, threshold)
 
     def propagated_mask(self, features, context):
         """The propagated masks themselves, list of B float (N, r, r) (Eq. 2)."""

@@ -182,7 +182,10 @@ def test_test_episodes_come_from_the_cache(tmp_path):
     assert "features" in second and "features" in second["references"][0]
     assert torch.equal(first["gt_masks"], second["gt_masks"])
     assert second["image_size"] == (42, 56) and "image" not in second
-    mapping.cache.with_pixels = True
+    config = toy.config(model__segic__test__refine__radius=4)
+    mapping = EPISODE_MAPPER_REGISTRY.get("one_shot")(config, Source(toy.coco(tmp_path / "again")))
+    mapping.cache = FeatureCache(tmp_path / "cache", 1, {})
+    fill(mapping.cache, [mapping(plan)])
     third = mapping(plan)
     assert torch.equal(third["features"], second["features"])
     assert torch.equal(third["image"], first["image"]) and third["image_size"] == (42, 56)

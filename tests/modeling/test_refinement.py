@@ -108,16 +108,13 @@ def slow_filter(guide, values, radius, eps):
 
 
 @pytest.mark.parametrize("radius, eps", [(1, 0.005), (2, 0.1), (9, 0.005)])
-def test_the_filter_against_a_fit_per_window(radius, eps, monkeypatch):
+def test_the_filter_against_a_fit_per_window(radius, eps):
     g = torch.Generator().manual_seed(0)
     guide, maps = torch.rand(3, 9, 7, generator=g), torch.rand(5, 9, 7, generator=g)
     got = guided_filter(guide, maps, radius, eps)
     for one, own in zip(got, maps, strict=True):
         expected = slow_filter(guide, own, radius, eps).float()
         torch.testing.assert_close(one, expected, atol=1e-4, rtol=0)
-    monkeypatch.setattr(refinement, "AT_ONCE", 2)
-    assert torch.equal(guided_filter(guide, maps, radius, eps), got)
-    assert guided_filter(guide, maps[:0], radius, eps).shape == (0, 9, 7)
 
 
 def test_means_are_of_what_lies_inside():
@@ -159,7 +156,7 @@ def test_masks_take_the_edges_of_the_picture():
     torch.testing.assert_close((unseen + 1).sigmoid(), smooth)
 
 
-def test_padding_counts_for_nothing_and_what_was_sure_stays_sure():
+def test_padding_counts_for_nothing_and_what_was_sure_stays_sure(monkeypatch):
     g = torch.Generator().manual_seed(0)
     picture = torch.randint(0, 256, (3, 70, 112), generator=g, dtype=torch.uint8)
     logits = 2 * torch.randn(3, 32, 32, generator=g)
@@ -169,7 +166,11 @@ def test_padding_counts_for_nothing_and_what_was_sure_stays_sure():
     again = refine_logits(other, picture, 112, radius=2, eps=0.005)
     assert torch.equal(got, again)
     assert torch.equal(got[:, 20:], got[:, 19:20].expand(-1, 12, -1))
-    assert refine_logits(logits, picture, 112, radius=0, eps=0.005) is logits
+    for size in (70, 112):  # no entity at all
+        none = refine_logits(logits[:0], picture[:, :, :size], 112, radius=2, eps=0.005)
+        assert none.shape == (0, 32, 32)
+    monkeypatch.setattr(refinement, "AT_ONCE", 2)
+    torch.testing.assert_close(refine_logits(logits, picture, 112, radius=2, eps=0.005), got)
 
     flat = torch.full((3, 112, 112), 100, dtype=torch.uint8)
     sure = torch.tensor([9.0, 12.0, -9.0, -12.0])[:, None, None].expand(-1, 32, 32)
@@ -258,6 +259,62 @@ def test_found_instances_are_filtered_and_do_not_walk_to_each_other():
     assert not torch.equal(a["instances"].pred_masks, b["instances"].pred_masks)
     (c,) = model(*opts, WALK, 0.8).find_instances([episode], context)
     assert torch.equal(a["instances"].pred_masks, c["instances"].pred_masks)
+
+
+def test_similarity_keeps_its_precision_and_a_cell_without_features_is_like_itself_alone():
+    network, episode = model(WALK, 0.8), tiny_episode(2)
+    features = network.encode_images([episode])
+    features.map[0, :, 2, 3] = 0
+    head = network.sem_seg_head
+    similarity, cells = head.self_similarity(features.map[0], (84, 112))
+    with torch.autocast("cpu", torch.bfloat16):
+        half, _ = head.self_similarity(features.map[0], (84, 112))
+    assert half.dtype == torch.float32 and torch.equal(half, similarity)
+    logits = torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(0))
+    for power in (8.0, 1e9):
+        walked = random_walk(logits, similarity, cells, 0.8, power)
+        assert walked.isfinite().all() and (power > 8 or (walked != logits).all())
+    torch.testing.assert_close(walked, logits)  # nothing is alike to that power
+
+
+def test_nothing_is_lost_wholly():
+    """A spot of 3x3 cells, smaller than the filter's window, in a picture that does not show it."""
+    refining = model(REFINE, 4)
+    logits = torch.full((2, 32, 32), -6.0)
+    logits[0, 10:13, 20:23] = 4
+    logits[1, 4:20, 4:20] = 4
+    flat = torch.full((3, 112, 112), 100, dtype=torch.uint8)
+    features = Features(torch.zeros(1, 24, 8, 8), [(112, 112)], [flat])
+    got = refining.refined(logits, features)
+    alone = refine_logits(logits, flat, 112, radius=4, eps=0.005)
+    assert (alone[0] < 0).all() and torch.equal(got[0], logits[0])
+    assert torch.equal(got[1], alone[1]) and (alone[1] > 0).any()
+    assert refining.refined(logits[:0], features).shape == (0, 32, 32)
+
+
+def test_no_instance_and_no_entity_are_no_errors():
+    opts = REFINE, 3, WALK, 0.8, "MODEL.SEGIC.TEST.THRESHOLD", 50.0
+    refining, episode = model(*opts), tiny_episode(2, 3)
+    context = refining.encode_context(episode["references"])
+    (found,) = refining.find_instances([episode], context)
+    assert len(found["instances"]) == 0
+    features = refining.encode_images([episode, tiny_episode(4)])
+    with torch.no_grad():
+        some, none = refining.segment(features, [context, context.take([])])
+    assert some.shape == (3, 32, 32) and none.shape == (0, 32, 32)
+
+
+def test_instances_of_a_context_do_not_walk():
+    episode = tiny_episode(2, 3)
+    plain, walking = model(), model(WALK, 0.8)
+    features = plain.encode_images([episode])
+    same = {}
+    with torch.no_grad():
+        for task in ("semantic", "instance"):
+            context = plain.encode_context(episode["references"], task=task)
+            (a,), (b,) = (m.segment(features, context) for m in (plain, walking))
+            same[task] = torch.equal(a, b)
+    assert same == {"semantic": False, "instance": True}
 
 
 def test_features_without_their_pictures_are_named():

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from ..augmentation import apply_soft, plain_augmentations, zoomed
 from ..episodes import derive_seed
+from ..evaluation_mapper import masks_need_pixels
 from ..picture import Frame, Picture
 from ..views import check_size
 
@@ -44,6 +45,7 @@ class FewShotMapper:
             )
         self.classes, self.reader, self.seed = classes, reader, cfg.TEST.SEED
         self.plain, self.zoom = plain_augmentations(cfg), cfg.INPUT.REFERENCE_ZOOM
+        self.with_pixels = masks_need_pixels(cfg)
 
     def __call__(self, item):
         class_id, number, names = item["class_id"], item["episode"], item["references"]
@@ -63,7 +65,7 @@ class FewShotMapper:
         for name in (item["target"], *item["references"]):
             yield from self.reader.files(name)
 
-    def read(self, file_name, class_id, object, zoom=0.0):
+    def read(self, file_name, class_id, object, zoom=0.0, with_pixels=False):
         """``Sample`` whose masks are cropped to its box, the view (``Picture.view``; ``zoom``: of
         its part about the mask, see ``zoomed``), and the transforms of it that follow the crop."""
         sample = self.reader.read(file_name, class_id, object)
@@ -79,12 +81,12 @@ class FewShotMapper:
             frame.transform(crop)
             masks = {key: crop.apply_segmentation(mask) for key, mask in masks.items()}
         plain = zoomed(self.plain, masks["mask"][None], zoom)(frame)
-        view = picture.view(crop + plain, recurs=True)
+        view = picture.view(crop + plain, True, with_pixels)
         return sample._replace(**masks), view, plain
 
     def target(self, file_name, class_id, object=None):
         """The fields of an episode that say what is to be segmented, and the truth."""
-        sample, view, _ = self.read(file_name, class_id, object)
+        sample, view, _ = self.read(file_name, class_id, object, with_pixels=self.with_pixels)
         maps = {"gt_masks": sample.mask, "gt_ignore": sample.ignore}
         maps = {k: torch.from_numpy(m.copy()) for k, m in maps.items() if m is not None}
         if self.mask_size == "network":
