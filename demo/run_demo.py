@@ -96,12 +96,14 @@ def main(argv=None):
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
-    default_setup(cfg, argparse.Namespace(config_file="", eval_only=False))
+    folder.mkdir(parents=True, exist_ok=True)
 
     shipped = InContextPredictor.from_pretrained("segic-demo", device=cfg.MODEL.DEVICE)
     seconds = segment_photographs(shipped, folder)
     print(f"Real photographs, one reference each: {seconds:.0f} s, {folder}/real_*.jpg", flush=True)
 
+    # seeds only now, so that the training is that of train_net.py whatever ran before
+    default_setup(cfg, argparse.Namespace(config_file="", eval_only=False))
     trainer = EpisodeTrainer(cfg)
     model = getattr(trainer.model, "module", trainer.model)
     print("Novel classes, before training:", flush=True)

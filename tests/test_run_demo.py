@@ -3,9 +3,11 @@
 import json
 
 import numpy as np
+import torch
 from PIL import Image
 
 from segic_d2 import InContextPredictor
+from segic_d2.engine import EpisodeTrainer
 from tests.engine.test_training import TINY
 from tests.tiny import tiny_config
 
@@ -17,8 +19,17 @@ def test_the_demo_writes_figures_and_pictures(tmp_path, monkeypatch):
         assert name == "segic-demo"
         return InContextPredictor(tiny_config(), device=device)
 
+    class Seen(EpisodeTrainer):
+        def __init__(self, cfg):
+            states.append((cfg.SEED, torch.get_rng_state()))
+            super().__init__(cfg)
+
+    states = []
     monkeypatch.setattr(InContextPredictor, "from_pretrained", shipped)
+    monkeypatch.setattr("demo.run_demo.EpisodeTrainer", Seen)
     results = main(["--output", str(tmp_path), *TINY, "SOLVER.MAX_ITER", "2", "TEST.EPISODES", "8"])
+    ((seed, state),) = states  # nothing that ran before moves the training
+    assert seed >= 0 and torch.equal(state, torch.Generator().manual_seed(seed).get_state())
     saved = json.loads((tmp_path / "results.json").read_text())
     assert saved == results
     assert set(saved) == {
