@@ -35,6 +35,11 @@ SCORES = ("mask", "quality", "quality_similarity")
 OUTPUTS = ("masks", "sem_seg", "instances", "propagated_mask")
 
 
+def _one_each(context, number):
+    """A list of contexts as it is; one context for each of a number of targets."""
+    return context if isinstance(context, list | tuple) else [context] * number
+
+
 @META_ARCH_REGISTRY.register()
 class SegIC(FrozenEncoder, nn.Module):
     """Segments in a target what references show.
@@ -288,7 +293,7 @@ class SegIC(FrozenEncoder, nn.Module):
             features.map, features.image_sizes, queries, crossing=crossing, chunk=self.entity_chunk
         )
         quality = quality_of(self.score, out.quality, out.similarity)
-        contexts = context if isinstance(context, list | tuple) else [context] * len(features)
+        contexts = _one_each(context, len(features))
         rows = enumerate(zip(out.logits.split(queries.counts), contexts, strict=True))
         logits = [self.refined(x, features, row, c.task != "instance") for row, (x, c) in rows]
         return logits, list(quality.split(queries.counts))
@@ -376,7 +381,7 @@ class SegIC(FrozenEncoder, nn.Module):
             reference_features = self.encode_images(references)
             contexts = self._episode_contexts(batched_inputs, reference_features.map)
         else:
-            contexts = context if isinstance(context, list) else [context] * len(batched_inputs)
+            contexts = _one_each(context, len(batched_inputs))
         maps = [None] * len(batched_inputs)
         if "propagated_mask" in outputs:
             maps = self.propagated_mask(features, contexts)
@@ -453,7 +458,7 @@ class SegIC(FrozenEncoder, nn.Module):
     # ---- inside ----------------------------------------------------------------------------
 
     def _queries(self, features, context):
-        contexts = context if isinstance(context, list | tuple) else [context] * len(features)
+        contexts = _one_each(context, len(features))
         if len(contexts) != len(features):
             raise ValueError(f"{len(contexts)} contexts for {len(features)} targets")
         for c in {id(c): c for c in contexts}.values():

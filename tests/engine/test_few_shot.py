@@ -243,8 +243,12 @@ def test_what_is_no_fold_is_refused(tmp_path):
         evaluate(cfg, None, "shapes_novel_coco")
 
 
-def test_a_cold_and_a_warm_feature_cache(tmp_path):
-    cold = config(tmp_path, "fss1000_test", input__feature_cache__dir=str(tmp_path / "cache"))
+@pytest.mark.parametrize("refine", [0, 3])
+def test_a_cold_and_a_warm_feature_cache(tmp_path, refine):
+    """Also where masks are refined, for which targets are read beside their features."""
+    options = {"model__segic__test__refine__radius": refine}
+    options |= {"input__feature_cache__dir": str(tmp_path / "cache")}
+    cold = config(tmp_path, "fss1000_test", **options)
     model = model_of(cold)
     seen = counted(model)
     first = evaluate(cold, model, "fss1000_test")

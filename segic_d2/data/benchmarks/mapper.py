@@ -66,8 +66,9 @@ class FewShotMapper:
             yield from self.reader.files(name)
 
     def read(self, file_name, class_id, object, zoom=0.0, with_pixels=False):
-        """``Sample`` whose masks are cropped to its box, the view (``Picture.view``; ``zoom``: of
-        its part about the mask, see ``zoomed``), and the transforms of it that follow the crop."""
+        """``Sample`` whose masks are cropped to its box, the view (``Picture.view``, also for
+        ``with_pixels``; ``zoom``: of its part about the mask, see ``zoomed``), and the transforms
+        of it that follow the crop."""
         sample = self.reader.read(file_name, class_id, object)
         picture = Picture(sample.image, self.cache)
         size = picture.size  # before the masks: an unreadable picture is the first thing to name
