@@ -12,7 +12,7 @@ import torch
 from detectron2.engine import default_argument_parser, default_setup, launch
 
 from segic_d2.checkpoint import SegICCheckpointer
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.data import check_data
 from segic_d2.engine import EpisodeTrainer
 

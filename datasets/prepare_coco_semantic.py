@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from painting import paint
 from segic_d2.data.index import load_records
-from segic_d2.data.painting import paint
 
 
 def write(split):

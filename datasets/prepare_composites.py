@@ -5,7 +5,7 @@ python datasets/prepare_composites.py [--output datasets/composites] [--num-trai
 
 Debian or Ubuntu: the packages are fetched with apt-get download (about 400 MB, nothing is
 installed). Elsewhere the script says what to place where. What they are made of stands in
-segic_d2/data/datasets/composites_objects.csv and composites_backgrounds.csv.
+datasets/composites/objects.csv and backgrounds.csv.
 """
 
 import argparse
@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from segic_d2.data.datasets.composites_sources import fetch, sources_root
-from segic_d2.data.datasets.composites_splits import SEED, SIZES, generate
+from composites.sources import fetch, sources_root
+from composites.splits import SEED, SIZES, generate
 
 
 def main(argv=None):

@@ -76,7 +76,7 @@ def _encode(mask):
 
 
 def collect(names, contents):
-    """COCO's three lists from image names and what :func:`read` found in each."""
+    """COCO's three lists from image names and what ``read`` found in each."""
     images, annotations, categories, number = [], [], {}, 0
     for i, (name, (size, objects)) in enumerate(zip(names, contents, strict=True), 1):
         if size is None:

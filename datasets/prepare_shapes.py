@@ -6,7 +6,7 @@ python datasets/prepare_shapes.py [--output datasets/shapes] [--num-train 400] [
 
 import argparse
 
-from segic_d2.data.datasets.shapes import SEED, SIZES, generate, shapes_root
+from segic_d2.data.datasets.shapes.register import SEED, SIZES, generate, shapes_root
 
 
 def main():

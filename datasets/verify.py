@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-from segic_d2.data.verify_trees import known_sets, verify_tree
+from trees.verify import known_sets, verify_tree
 
 
 def main(arguments=None):

@@ -10,8 +10,8 @@ import sys
 
 from tqdm import tqdm
 
-from segic_d2.output_files import distinct_stems, list_pictures
-from segic_d2.prediction_writer import PredictionWriter
+from segic_d2.io.names import distinct_stems, list_pictures
+from segic_d2.io.writer import PredictionWriter
 from segic_d2.predictor import PRECISIONS, InContextPredictor
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageDraw
 
-from segic_d2.visualizer import heat_map, overlay, panel, save_image
+from segic_d2.utils.visualizer import heat_map, overlay, panel, save_image
 
 DATASETS = Path(__file__).resolve().parents[1] / "datasets"
 # One coin of scikit-image's "coins" and the seat of its "motorcycle", marked by hand (x, y).

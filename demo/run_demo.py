@@ -22,7 +22,7 @@ from segic_d2 import InContextPredictor, load_config
 from segic_d2.data import build_one_shot_loader
 from segic_d2.engine import EpisodeTrainer
 from segic_d2.evaluation import BestThresholdEvaluator, OneShotEvaluator
-from segic_d2.visualizer import save_image
+from segic_d2.utils.visualizer import save_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from real_photographs import (  # noqa: E402

@@ -19,8 +19,8 @@ except ModuleNotFoundError as error:
         name="detectron2",
     ) from error
 
-from . import evaluation  # noqa: E402, F401
-from .config import add_segic_config, get_config_file, load_config  # noqa: E402
+from .config import add_segic_config  # noqa: E402
+from .config.load import get_config_file, load_config  # noqa: E402
 from .data import register_folder_dataset  # noqa: E402
 from .modeling import Context, InContextMaskHead, SegIC  # noqa: E402
 from .predictor import InContextPredictor  # noqa: E402

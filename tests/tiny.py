@@ -5,7 +5,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 
 
 class TinyBackbone(Backbone):

@@ -113,7 +113,7 @@ def run(config, folder, weights, args):
     from detectron2.modeling import build_model
 
     from segic_d2.checkpoint import SegICCheckpointer
-    from segic_d2.config import load_config
+    from segic_d2.config.load import load_config
     from segic_d2.data import check_data
     from segic_d2.engine import EpisodeTrainer
 

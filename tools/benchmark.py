@@ -24,9 +24,9 @@ import torch
 from detectron2.modeling import build_backbone, build_sem_seg_head
 from torch.utils.flop_counter import FlopCounterMode
 
-from segic_d2.config import load_config
-from segic_d2.modeling.context import Queries
-from segic_d2.modeling.outputs import masks_in_image
+from segic_d2.config.load import load_config
+from segic_d2.modeling.segic.queries import Queries
+from segic_d2.structures.frame import masks_in_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from machine import hardware, markdown, peak_memory, synchronize  # noqa: E402

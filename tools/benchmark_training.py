@@ -31,12 +31,12 @@ import torch
 from detectron2.data import DatasetCatalog, DatasetMapper
 from detectron2.utils.logger import setup_logger
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.data import build_train_loader, set_cache
-from segic_d2.data.augmentation import instance_augmentations, semantic_augmentations
+from segic_d2.data.augmentation.transforms import instance_augmentations, semantic_augmentations
 from segic_d2.data.build import EpisodeStream
-from segic_d2.data.episode_mapper import EPISODE_MAPPER_REGISTRY
 from segic_d2.data.index import Source
+from segic_d2.data.mappers.base import EPISODE_MAPPER_REGISTRY
 from segic_d2.engine import EpisodeTrainer, open_feature_cache
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))

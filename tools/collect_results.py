@@ -10,7 +10,7 @@ folder's. A cell is empty where nothing was run, or where the figure has not bee
 import argparse
 import sys
 
-from segic_d2.result_tables import collect, tables
+from results.tables import collect, tables
 
 
 def main(arguments=None):

@@ -13,11 +13,10 @@ from pathlib import Path
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
-from segic_d2.config import load_config
-from segic_d2.data.augmentation import ResizeLongestSide
-from segic_d2.data.image_io import IMAGE_SUFFIXES, read_image
-from segic_d2.data.views import draw_view, to_tensor
-from segic_d2.modeling.feature_mean import compute_feature_mean, save_feature_mean
+from segic_d2.config.load import load_config
+from segic_d2.io.pictures import IMAGE_SUFFIXES, read_image
+from segic_d2.modeling.segic.feature_mean import compute_feature_mean, save_feature_mean
+from segic_d2.structures.view import ResizeLongestSide, draw_view, to_tensor
 
 
 def pictures(folder):

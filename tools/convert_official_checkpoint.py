@@ -8,7 +8,7 @@ python tools/convert_official_checkpoint.py IN.pth OUT.safetensors \\
 import argparse
 import sys
 
-from segic_d2.official_checkpoint import convert
+from segic_d2.checkpoint.official import convert
 
 
 def main(argv=None):

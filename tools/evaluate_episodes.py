@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from detectron2.evaluation import inference_context
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.data import build_one_shot_loader
-from segic_d2.engine.feature_cache import open_feature_cache
+from segic_d2.engine.hooks.feature_cache import open_feature_cache
 from segic_d2.evaluation.pairs import PooledIoU, overlap
 from segic_d2.evaluation.threshold import best_threshold, histograms
 from segic_d2.predictor import InContextPredictor

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from segic_d2.config import load_config
-from segic_d2.engine.evaluate_pairs import PairEvaluation, read_classes
+from segic_d2.config.load import load_config
+from segic_d2.engine.evaluations.pairs import PairEvaluation, read_classes
 from segic_d2.predictor import InContextPredictor
 
 

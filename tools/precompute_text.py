@@ -11,9 +11,9 @@ An existing table keeps its vectors; what it lacks is added.
 import argparse
 import sys
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.modeling import build_text_encoder
-from segic_d2.text_table import config_datasets, extend_table, registered_datasets, texts_of
+from text_table import config_datasets, extend_table, registered_datasets, texts_of
 
 SHOWN = 10  # new texts and names of datasets that are printed
 

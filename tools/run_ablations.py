@@ -26,10 +26,10 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.engine import EpisodeTrainer, evaluate
-from segic_d2.modeling.text_encoder import save_text_table
-from segic_d2.text_table import texts_of
+from segic_d2.modeling.text.encoder import save_text_table
+from text_table import texts_of
 
 TEST = {"seen": "shapes_seen_coco", "novel": "shapes_novel_coco"}
 WORDS = "words.safetensors"  # in the output folder: vectors of random words

@@ -6,9 +6,9 @@ is run with two and four entities per image; other numbers lie on the straight l
 
 import torch
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone, build_model
+
 from live_memory import FusedAttention, LiveMemory, tensor_bytes
 from machine import markdown
-
 from segic_d2.engine import EpisodeTrainer
 
 COUNTED = 2, 4  # entities per image of the steps from which others are extrapolated

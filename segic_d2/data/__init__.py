@@ -1,12 +1,6 @@
 """Episodes from registered datasets; importing registers the mappers and the datasets."""
 
-from . import (  # noqa: F401
-    datasets,
-    evaluation_mapper,
-    instance_mapper,
-    labelled_target,
-    semantic_mapper,
-)
+from . import datasets  # noqa: F401
 from .build import (
     build_few_shot_loader,
     build_one_shot_loader,
@@ -15,13 +9,11 @@ from .build import (
     set_cache,
     set_start,
 )
-from .check import check_data
 from .datasets import register_folder_dataset
-from .episode_mapper import EPISODE_MAPPER_REGISTRY
-from .image_io import read_image, read_label_map
-from .masks import soft_resize
-from .reference_plan import plan_references, same_file
-from .references import build_reference_loader, load_references
+from .health.check import check_data
+from .mappers import EPISODE_MAPPER_REGISTRY
+from .references.plan import plan_references, same_file
+from .references.semantic import build_reference_loader, load_references
 
 __all__ = [
     "EPISODE_MAPPER_REGISTRY",
@@ -33,11 +25,8 @@ __all__ = [
     "check_data",
     "load_references",
     "plan_references",
-    "read_image",
-    "read_label_map",
     "register_folder_dataset",
     "same_file",
     "set_cache",
     "set_start",
-    "soft_resize",
 ]

@@ -19,13 +19,14 @@ from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset
 
-from ..ranges import check_ranges
-from .benchmarks.mapper import FewShotMapper
-from .damaged import SkipDamaged
-from .episode_mapper import EPISODE_MAPPER_REGISTRY
+from ..config.ranges import check_ranges
 from .episodes import generator, one_shot_episodes
+from .health.damaged import SkipDamaged
+from .health.verify import known_labels, label_check, report_gaps
 from .index import Source, load_records
-from .verify import known_labels, label_check, report_gaps
+from .mappers.base import EPISODE_MAPPER_REGISTRY
+from .mappers.few_shot import FewShotMapper
+from .mappers.pairs import PairMapper
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def build_train_loader(cfg, start=0):
 
 
 def set_cache(loader, cache):
-    """Let the views of a loader of :func:`build_train_loader` that recur come from a feature cache
+    """Let the views of a loader of ``build_train_loader`` that recur come from a feature cache
     (None: none); before it is iterated."""
     for mapper in loader.dataset.mappers:
         mapper.cache = cache
@@ -164,7 +165,7 @@ def training_pictures(cfg, count, cache=None):
     takes them; they depend neither on processes nor on workers. Fewer where there are not so many.
 
     Args:
-        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for views that recur, or None.
+        cache: ``FeatureCache`` for views that recur, or None.
 
     Yields:
         episodes.
@@ -190,7 +191,7 @@ def most_entities(loader):
 
 
 def set_start(loader, position):
-    """Let a loader of :func:`build_train_loader` begin at a position; before it is iterated."""
+    """Let a loader of ``build_train_loader`` begin at a position; before it is iterated."""
     loader.dataset.sampler.start = position
 
 
@@ -198,7 +199,7 @@ def build_one_shot_loader(cfg, dataset_name, cache=None):
     """The test episodes of a dataset, split over the processes; they depend on TEST.SEED alone.
 
     Args:
-        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
+        cache: ``FeatureCache`` for the pictures, or None.
 
     Returns:
         Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` episodes.
@@ -219,9 +220,9 @@ def build_few_shot_loader(cfg, episodes, reader, cache=None):
     """The episodes of a benchmark, split over the processes.
 
     Args:
-        episodes: :class:`~segic_d2.data.benchmarks.EpisodeList`.
+        episodes: ``EpisodeList``.
         reader: of the same benchmark, see ``READER_REGISTRY``.
-        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
+        cache: ``FeatureCache`` for the pictures, or None.
 
     Returns:
         Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` episodes.
@@ -246,7 +247,7 @@ def build_target_loader(cfg, dataset_name, cache=None, mapper="target"):
 
     Args:
         mapper: "target", or "labelled_target", which says which classes each image shows.
-        cache: :class:`~segic_d2.data.feature_cache.FeatureCache` for the pictures, or None.
+        cache: ``FeatureCache`` for the pictures, or None.
 
     Returns:
         Detectron2's test loader; a batch is a list of up to ``TEST.BATCH_SIZE`` dataset dicts with
@@ -292,3 +293,20 @@ def _test_loader(cfg, dataset, mapper):
     )
     loader.items, loader.mapper = dataset, mapper
     return loader
+
+
+def build_pair_loader(cfg, dataset_name, cache=None):
+    """All pairs of a registered dataset, split over the processes.
+
+    Raises:
+        ValueError: naming the dataset, if it has no pairs.
+    """
+    records = load_records(dataset_name)
+    if not all("source_keypoints" in r for r in records):
+        raise ValueError(
+            f"TEST.EVALUATORS has 'pck', which needs pairs with key points (spair71k_test); the "
+            f"dataset {dataset_name!r} has none"
+        )
+    mapper = PairMapper(cfg)
+    mapper.cache = cache
+    return _test_loader(cfg, DatasetFromList(list(enumerate(records)), copy=False), mapper)

@@ -1,6 +1,6 @@
 """Which target goes with which references: pure and seeded, without reading an image.
 
-Every draw takes a numpy ``Generator``; :func:`generator` makes one from a seed and a position, so
+Every draw takes a numpy ``Generator``; ``generator`` makes one from a seed and a position, so
 that an episode depends on neither workers, nor processes, nor the episodes before it.
 """
 
@@ -135,7 +135,7 @@ def draw_semantic(rng, index, *, draw="class", max_entities=1, max_shots=1, abse
 
     Args:
         rng: numpy ``Generator``.
-        index: :class:`ClassIndex`.
+        index: ``ClassIndex``.
         draw: ``"class"``: class, then target, each uniform; ``"image"``: target, then class.
         max_entities: 1 to this many classes of the target, as far as it shows them.
         max_shots: 1 to this many references per entity, one number for the episode.
@@ -206,7 +206,7 @@ def one_shot_episodes(index, num, shots, seed):
     """The test episodes of a dataset: class uniform, target uniform, references ≠ target.
 
     Args:
-        index: :class:`ClassIndex`.
+        index: ``ClassIndex``.
         num: number of episodes.
         shots: references per episode.
         seed: the list depends on this alone; episode n also on n, so a longer list begins with
@@ -225,3 +225,7 @@ def one_shot_episodes(index, num, shots, seed):
             {"episode": number, "class": class_id, "target": target, "references": references}
         )
     return episodes
+
+
+# first key after an episode's seed, by what is drawn
+TARGET, REFERENCE, TEXT = 0, 1, 2

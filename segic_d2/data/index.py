@@ -3,12 +3,13 @@
 import numpy as np
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
-from .background import background_ids
-from .damaged import Damaged, one_line, report
+from ..io.masks import IGNORE_LABEL
 from .datasets import load_lvis, register_by_name
+from .datasets.class_list import background_ids
 from .episodes import ClassIndex
-from .label_cache import label_values
-from .masks import IGNORE_LABEL, record_form, usable_annotations
+from .health.damaged import Damaged, one_line, report
+from .health.label_cache import label_values
+from .records import record_form, usable_annotations
 
 
 def class_names(name, records):
@@ -29,7 +30,7 @@ def class_names(name, records):
 
 def load_records(name):
     """The dataset dicts of a registered dataset, or of one whose name says where it is
-    (:func:`~segic_d2.data.datasets.register_by_name`).
+    (``register_by_name``).
 
     Raises:
         KeyError: if the dataset is not registered.
@@ -56,7 +57,7 @@ class Source:
 
     Args:
         name: a name in Detectron2's ``DatasetCatalog``; its records are dataset dicts of any of
-            the forms of :mod:`segic_d2.data.masks`.
+            the forms of ``records``.
 
     Attributes:
         records: serialized list of dataset dicts, whose memory worker processes share.
@@ -114,7 +115,7 @@ class Source:
         return presence
 
     def class_index(self, single_image="error"):
-        """The :class:`~segic_d2.data.episodes.ClassIndex` of this dataset."""
+        """The ``ClassIndex`` of this dataset."""
         shown = None
         if MetadataCatalog.get(self.name).get("other_objects"):  # the composites
             shown = [_objects_by_class(r) for r in self.records]

@@ -1,7 +1,8 @@
-from . import evaluate_instances, evaluate_pck, evaluate_semantic  # noqa: F401
-from .evaluate_few_shot import mean_over_folds
-from .evaluation import EVALUATION_REGISTRY, FixedContext, evaluate
-from .feature_cache import FeatureCacheHook, open_feature_cache
+"""What Detectron2's trainer needs to be told, and the evaluations."""
+
+from .evaluations import EVALUATION_REGISTRY, evaluate, mean_over_folds
+from .evaluations.one_shot import FixedContext
+from .hooks.feature_cache import FeatureCacheHook, open_feature_cache
 from .trainer import EpisodeTrainer, create_ddp_model
 
 __all__ = [

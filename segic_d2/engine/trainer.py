@@ -14,13 +14,13 @@ from torch.optim import AdamW
 
 from ..checkpoint import SegICCheckpointer
 from ..data.build import build_train_loader, most_entities, set_start
-from .averaging import AverageHook
-from .clipping import clip_gradients
-from .diagnostics import Throughput
-from .evaluate_few_shot import mean_over_folds
-from .evaluation import evaluate
-from .feature_cache import FeatureCacheHook
-from .feature_mean import FeatureMeanHook
+from .evaluations.base import evaluate
+from .evaluations.few_shot import mean_over_folds
+from .hooks.averaging import AverageHook
+from .hooks.clipping import clip_gradients
+from .hooks.feature_cache import FeatureCacheHook
+from .hooks.feature_mean import FeatureMeanHook
+from .hooks.throughput import Throughput
 from .precision import build_trainer, precision_of
 from .schedule import settle_schedule
 

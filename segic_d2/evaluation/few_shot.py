@@ -10,7 +10,7 @@ from .one_shot import OneShotEvaluator
 
 
 class FewShotEvaluator(OneShotEvaluator):
-    """mIoU and FB-IoU of :class:`OneShotEvaluator`, named and written with their conditions.
+    """mIoU and FB-IoU of ``OneShotEvaluator``, named and written with their conditions.
 
     Args:
         task: key of the results, which states the conditions.

@@ -40,7 +40,7 @@ class OneShotEvaluator(EpisodeCounts):
         return OrderedDict(one_shot=result)
 
     def metrics(self, totals):
-        """What :meth:`evaluate` reports, of the summed counts {class id: int64 (4,)}."""
+        """What ``evaluate`` reports, of the summed counts {class id: int64 (4,)}."""
         counts = np.stack(list(totals.values()))
         iou = counts[:, 0] / np.maximum(counts[:, 1], 1)
         pooled = counts.sum(0)

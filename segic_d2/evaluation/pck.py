@@ -65,7 +65,7 @@ class PCKEvaluator(DatasetEvaluator):
         return {"pairs": [[pair, *counted] for pair, counted in self._pairs.items()]}
 
     def load_state_dict(self, state):
-        """Go on from the counts of :meth:`state_dict`."""
+        """Go on from the counts of ``state_dict``."""
         self._pairs = {int(pair): (category, counts) for pair, category, counts in state["pairs"]}
 
     def evaluate(self):

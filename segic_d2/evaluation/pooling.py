@@ -68,7 +68,7 @@ class EpisodeCounts(DatasetEvaluator):
         }
 
     def load_state_dict(self, state):
-        """Go on from the counts of :meth:`state_dict`."""
+        """Go on from the counts of ``state_dict``."""
         self._counts = {n: [] for n in state["all_episodes"].tolist()}
         rows = state["episodes"].tolist(), state["classes"].tolist(), state["counts"]
         for episode, class_id, counts in zip(*rows, strict=True):

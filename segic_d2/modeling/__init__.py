@@ -1,9 +1,12 @@
-from .context import Context
-from .encoding import Features
-from .mask_head import InContextMaskHead
-from .outputs import to_label_map
-from .segic import SegIC
-from .text_encoder import (
+"""Models and their parts; importing registers them."""
+
+from ..structures.context import Context
+from ..structures.features import Features
+from ..structures.frame import to_label_map
+from . import backbone  # noqa: F401
+from .segic.mask_head import InContextMaskHead
+from .segic.meta_arch import SegIC
+from .text.encoder import (
     TEXT_ENCODER_REGISTRY,
     build_text_encoder,
     read_text_table,

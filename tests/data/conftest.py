@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segic_d2.data import label_cache
-from segic_d2.data.label_cache import cache_folder
-
-from . import paper_data
+from segic_d2.data.health import label_cache
+from segic_d2.utils.files import cache_folder
+from tests.data import paper_data
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.data import build_one_shot_loader, build_train_loader, check_data
 from segic_d2.data.datasets.coco_folds import fold_classes
 

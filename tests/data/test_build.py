@@ -15,8 +15,7 @@ from segic_d2.data import (
     set_start,
 )
 from segic_d2.data.episodes import derive_seed
-
-from . import toy
+from tests.data import toy
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segic_d2.data.index import Source
-
-from . import toy
+from tests.data import toy
 
 
 def test_presence_of_every_form(tmp_path):

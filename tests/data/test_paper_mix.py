@@ -12,14 +12,14 @@ import torch
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
-from segic_d2.config import load_config
-from segic_d2.data import build_train_loader, read_label_map
+from segic_d2.config.load import load_config
+from segic_d2.data import build_train_loader
 from segic_d2.data.datasets import load_lvis
 from segic_d2.data.index import Source
+from segic_d2.io.masks import read_label_map
 from segic_d2.modeling import save_text_table
-from segic_d2.text_table import config_datasets, texts_of
-
-from . import paper_data
+from tests.data import paper_data
+from text_table import config_datasets, texts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

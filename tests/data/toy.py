@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from PIL import Image
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.data import register_folder_dataset
 
 NAMES = ["red thing", "green thing", "blue thing"]

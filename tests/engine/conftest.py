@@ -5,7 +5,7 @@ import runpy
 import pytest
 
 from tests.data import paper_data
-from tests.engine.semantic_runs import ROOT, register_below
+from tests.engine.evaluations.semantic_runs import ROOT, register_below
 from tests.miniatures import a847, ade20k, coco_semantic, pc459
 
 

@@ -5,7 +5,7 @@ import torch
 from detectron2.modeling import build_model
 from torch.optim import AdamW
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.engine import EpisodeTrainer
 from tests.tiny import tiny_config, tiny_episode
 

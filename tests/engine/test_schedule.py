@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.solver import build_lr_scheduler
 
-from segic_d2.config import get_config_file, load_config
+from segic_d2.config.load import get_config_file, load_config
 from segic_d2.engine.schedule import settle_schedule
 
 PAPER, OFFICIAL = "segic_dinov2_L.yaml", "official/segic_dinov2_L.yaml"

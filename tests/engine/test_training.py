@@ -15,11 +15,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 from PIL import Image
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.engine import EpisodeTrainer
-from segic_d2.modeling.text_encoder import save_text_table
-from segic_d2.text_table import texts_of
+from segic_d2.modeling.text.encoder import save_text_table
 from tests.engine.short_runs import short_config
+from text_table import texts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .pictures import save, scene
+from tests.miniatures.pictures import save, scene
 
 CLASSES = ["wall", "building, edifice", *(f"thing {i}" for i in range(2, 847))]
 SHOWN = [(0, 1), (1, 846), (0, 300, 846), (1, 300)]  # per image, in both splits

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .pictures import save, scene
+from tests.miniatures.pictures import save, scene
 
 SHOWN = [(1, 2), (2, 150), (1, 150, 40), (40, 2)]
 

@@ -2,7 +2,7 @@
 
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-from . import objects
+from tests.miniatures import objects
 
 CATEGORIES = [
     {"supercategory": "thing", "id": c["id"], "name": c["name"]}

@@ -6,7 +6,7 @@ import numpy as np
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from PIL import Image
 
-from .pictures import SIZE, colour
+from tests.miniatures.pictures import SIZE, colour
 
 THINGS = [c for c in COCO_CATEGORIES if c["isthing"]]  # ids up to 90, of which 80 are used
 BOXES = [(2, 2, 28, 30), (20, 8, 14, 12), (36, 4, 10, 16)]  # x, y, w, h; the second on the first

@@ -2,7 +2,7 @@
 
 from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 
-from . import objects
+from tests.miniatures import objects
 
 # image number → (COCO folder, categories of its boxes, known to be absent, not fully labelled)
 SHOWN = {

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from .pictures import SIZE, save, scene
+from tests.miniatures.pictures import SIZE, save, scene
 
 CLASSES = ["accordion", "aeroplane", *(f"object {i}" for i in range(2, 459))]
 SHOWN = [(0, 1), (255, 458), (1, 458), (0, 255)]  # 255 is a class here

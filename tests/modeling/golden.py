@@ -20,7 +20,7 @@ from detectron2.modeling import Backbone, build_model
 from safetensors.torch import load_file
 
 from segic_d2.checkpoint import SegICCheckpointer
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.modeling import save_text_table
 
 DEFAULT = Path(__file__).resolve().parents[3] / "shared/golden/golden_seed0"
@@ -155,7 +155,7 @@ def _model(golden, binarize):
         mean, std = ([255.0 * v for v in x] for x in (pixels.mean, pixels.std))
         stride = golden.canvas // golden.bank.shape[-1]
         backbone = BankBackbone(golden.bank, stride, mean, std)
-        patch.setattr("segic_d2.modeling.segic.build_backbone", lambda cfg: backbone)
+        patch.setattr("segic_d2.modeling.segic.meta_arch.build_backbone", lambda cfg: backbone)
         model = build_model(cfg).eval()
     SegICCheckpointer(model, complete=True).load(f"{golden.prefix}_weights.safetensors")
     return model

@@ -5,8 +5,8 @@ import re
 
 import torch
 
-from segic_d2.modeling import released
-from segic_d2.modeling.losses import draws_of, mask_losses, point_sample, sample_points
+from segic_d2.modeling.segic import released
+from segic_d2.modeling.segic.losses import draws_of, mask_losses, point_sample, sample_points
 from tests.modeling.golden import REFERENCES
 from tests.modeling.golden_inference import Inference, Unknown
 

@@ -12,9 +12,9 @@ from unittest.mock import patch
 
 import torch
 
-from segic_d2.modeling import released
-from segic_d2.modeling.correspondence import pool_mask
-from segic_d2.modeling.outputs import resize_to_image
+from segic_d2.modeling.layers.correspondence import pool_mask
+from segic_d2.modeling.segic import released
+from segic_d2.structures.frame import resize_to_image
 
 
 class Unknown(Exception):

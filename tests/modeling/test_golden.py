@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 import torch
 
-from segic_d2.modeling.outputs import resize_to_image
+from segic_d2.structures.frame import resize_to_image
 from tests.modeling import golden as files
 from tests.modeling.golden_entries import run_case
 from tests.modeling.golden_inference import OUTPUTS, Unknown

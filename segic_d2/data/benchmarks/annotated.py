@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..image_io import image_size
-from ..masks import decode
-from ..verify import File
+from ...io.pictures import image_size
+from ...io.rle import decode
+from ..health.verify import File
 from .base import EpisodeList, FewShotEpisode, Sample, choose, draw_references
 
 SEED = 0  # of numpy's legacy generator, set once before the first episode of a fold
@@ -37,7 +37,7 @@ class Annotated:
 
     Attributes:
         names: dict class id → class name, of every class, also of those without an image.
-        shown: dict class id → dict image file name → list of :class:`Shown`.
+        shown: dict class id → dict image file name → list of ``Shown``.
         note: why the episodes are not the published ones, in one sentence.
         masks_note: why the masks are not, in one sentence; "": they are.
     """
@@ -76,17 +76,17 @@ def draw_episodes(annotated, class_ids, number, shots):
 
     The generator is seeded once. Per episode it draws the target, the target's object, then each
     reference by rejection, until it is not the target, followed by its object, all by HSNet's call
-    (:func:`~segic_d2.data.benchmarks.base.choose`). Where the whole image is taken, no object is
+    (``choose``). Where the whole image is taken, no object is
     drawn.
 
     Args:
-        annotated: :class:`Annotated`.
+        annotated: ``Annotated``.
         class_ids: the n classes of the fold, each with at least two images.
         number: episodes.
         shots: references per episode; they may repeat, but are never the target.
 
     Returns:
-        list of ``number`` :class:`~segic_d2.data.benchmarks.base.FewShotEpisode`.
+        list of ``number`` ``FewShotEpisode``.
     """
     rng = np.random.RandomState(SEED)
     images = {c: list(annotated.shown[c]) for c in class_ids}
@@ -127,8 +127,8 @@ class AnnotatedReader:
     """Masks from annotations; keeps those of the images that the episodes name.
 
     Args:
-        annotated: :class:`Annotated`.
-        episodes: :class:`~segic_d2.data.benchmarks.base.EpisodeList` of the same annotations.
+        annotated: ``Annotated``.
+        episodes: ``EpisodeList`` of the same annotations.
         root: folder of the images.
         locate: function (root, file name as in the list) → path of the image.
     """
@@ -146,7 +146,7 @@ class AnnotatedReader:
         """The class's mask in an image, or that of one object's part with the object's box.
 
         Returns:
-            :class:`~segic_d2.data.benchmarks.base.Sample`.
+            ``Sample``.
 
         Raises:
             FileNotFoundError: naming the missing image.
@@ -166,7 +166,7 @@ class AnnotatedReader:
 
 
 def objects_shown(parts):
-    """(object id, box, segmentation) of one class and image → list of :class:`Shown`, one per
+    """(object id, box, segmentation) of one class and image → list of ``Shown``, one per
     object."""
     objects = {}
     for key, box, segmentation in parts:

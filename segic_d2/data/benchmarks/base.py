@@ -18,15 +18,15 @@ BENCHMARK_REGISTRY = Registry("BENCHMARK")
 BENCHMARK_REGISTRY.__doc__ = """
 Few-shot benchmarks by name: functions (fold: int, shots: int, lists: str | None) → EpisodeList.
 ``lists`` is the folder that holds the lists or annotations; None: the benchmark's place under
-``$DETECTRON2_DATASETS``. What :func:`register_benchmark` was told stands in their attributes.
+``$DETECTRON2_DATASETS``. What ``register_benchmark`` was told stands in their attributes.
 """
 
 READER_REGISTRY = Registry("BENCHMARK_READER")
 READER_REGISTRY.__doc__ = """
 Readers of pixels by the benchmark's name: classes (episodes: EpisodeList, lists: str | None) with
 
-- ``read(file_name, class_id, object=None)`` → :class:`Sample`;
-- ``files(file_name)`` → list of the :class:`~segic_d2.data.verify.File` s that ``read`` opens;
+- ``read(file_name, class_id, object=None)`` → ``Sample``;
+- ``files(file_name)`` → list of the ``File`` s that ``read`` opens;
 - ``note``: "" where the masks are those of the published numbers, else one sentence;
 - ``root``: the folder in which the images are looked for (str).
 """
@@ -57,7 +57,7 @@ class EpisodeList:
     Attributes:
         benchmark, fold, shots: which.
         classes: dict class id → class name, of every class that the fold evaluates.
-        episodes: list of :class:`FewShotEpisode`, in order.
+        episodes: list of ``FewShotEpisode``, in order.
         standard: whether these are the very episodes of the published numbers.
         note: why they are not, in one sentence.
         skipped: what was left out and why, one string per class with a single image.

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_io import read_label_map
-from ..masks import decode
-from ..verify import File
+from ...io.masks import read_label_map
+from ...io.rle import decode
+from ..health.verify import File
 from .base import Sample, datasets_root, find_list, register_reader
 from .coco20i import NAMES, annotation_names, read_annotations
 

@@ -7,9 +7,9 @@ seed 0.
 
 import numpy as np
 
+from ...io.masks import read_grey
 from ..datasets.folder import class_title
-from ..image_io import read_grey
-from ..verify import File
+from ..health.verify import File
 from .base import (
     EpisodeList,
     FewShotEpisode,

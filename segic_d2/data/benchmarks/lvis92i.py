@@ -15,7 +15,7 @@ from pathlib import Path
 
 from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 
-from ..masks import has_mask
+from ...io.rle import has_mask
 from .annotated import Annotated, AnnotatedReader, CocoFile, Shown, episode_list, stamp
 from .base import datasets_root, find_list, register_benchmark, register_reader
 from .coco2017 import coco2017_image

@@ -13,7 +13,7 @@ Class ids are PACO's category ids. Read from ``$DETECTRON2_DATASETS/paco``:
 from functools import lru_cache
 from pathlib import Path
 
-from ..masks import has_mask
+from ...io.rle import has_mask
 from .annotated import (
     Annotated,
     AnnotatedReader,
@@ -85,7 +85,7 @@ def _annotations(files):
 
 @lru_cache(maxsize=1)
 def _published(train, val, *written):
-    """(part classes of training, :class:`Annotated` of validation) from Matcher's pickles.
+    """(part classes of training, ``Annotated`` of validation) from Matcher's pickles.
 
     The form that is expected: ``cid2img``, class id → list of {image id: image file}, and
     ``img2anno``, image id → annotations with ``category_id``, ``segmentation``, ``obj_bbox``

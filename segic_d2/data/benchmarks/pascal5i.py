@@ -10,8 +10,8 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from ..image_io import read_label_map
-from ..verify import File
+from ...io.masks import read_label_map
+from ..health.verify import File
 from .base import (
     EpisodeList,
     FewShotEpisode,

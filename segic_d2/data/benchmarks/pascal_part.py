@@ -92,7 +92,7 @@ def _annotations(files):
 
 @lru_cache(maxsize=1)
 def _read(masks, published=None, written=()):
-    """(class ids of each fold, :class:`Annotated` of all folds)."""
+    """(class ids of each fold, ``Annotated`` of all folds)."""
     found = _parts(masks)
     if published is None:
         wanted = [

@@ -14,7 +14,7 @@ def dataset_name(benchmark, fold=0):
 
 
 def find_fold(name):
-    """(benchmark, fold) of a name of :func:`dataset_name`, or None."""
+    """(benchmark, fold) of a name of ``dataset_name``, or None."""
     found = re.fullmatch(r"(?P<benchmark>\w+?)_(fold(?P<fold>\d+)|test)", name)
     if not found or found["benchmark"] not in BENCHMARK_REGISTRY:
         return None

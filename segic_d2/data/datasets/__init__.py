@@ -13,7 +13,7 @@ from .folder import register_by_name, register_folder_dataset
 from .fss import register_all_fss
 from .lvis import load_lvis
 from .open_vocabulary import register_all_open_vocabulary
-from .shapes import register_shapes
+from .shapes.register import register_shapes
 from .spair import register_all_spair
 
 register_shapes()

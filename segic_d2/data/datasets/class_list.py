@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from detectron2.data import MetadataCatalog
+
 NUMBERED = re.compile(r"(\d+)\s*[:\t ]\s*(\S.*)")
 
 
@@ -47,3 +49,9 @@ def read_class_list(path, count, first=""):
     if not re.match(rf"{re.escape(first)}\b", names[0], re.IGNORECASE):
         raise ValueError(f"{path}: the first name is {names[0]!r}, but label 0 is {first!r}")
     return names
+
+
+def background_ids(name, names):
+    """Ids that are never an entity: classes called "background", and ``background_label``."""
+    ids = {i for i, n in enumerate(names) if str(n).lower() == "background"}
+    return ids | {MetadataCatalog.get(name).get("background_label", None)} - {None}

@@ -16,9 +16,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
-from ..damaged import Damaged, one_line, report
-from ..image_io import IMAGE_SUFFIXES
-from ..label_cache import label_values
+from ...io.pictures import IMAGE_SUFFIXES
+from ..health.damaged import Damaged, one_line, report
+from ..health.label_cache import label_values
 from .coco_folds import NAME as FOLD_NAME
 from .coco_folds import register_fold
 from .synthetic import register_synthetic
@@ -52,7 +52,7 @@ def register_folder_dataset(name, root, **metadata):
 def register_by_name(name):
     """Register a dataset whose name says where it is, so that no code is needed; else do nothing.
 
-    ``folder:ROOT`` is :func:`register_folder_dataset`, ``coco:JSON:IMAGES`` Detectron2's
+    ``folder:ROOT`` is ``register_folder_dataset``, ``coco:JSON:IMAGES`` Detectron2's
     ``register_coco_instances``: for example
     ``DATASETS.TRAIN "('folder:/data/mushrooms', 'coco:/data/cells.json:/data/cells')"``.
     ``synthetic:DATASET:ROOT`` holds generated pictures of a dataset's classes (``synthetic.py``).

@@ -51,7 +51,7 @@ def register_label_maps(name, images, labels, class_file, count, first=""):
     Args:
         name: for ``DatasetCatalog``.
         images, labels: folders of ``*.jpg`` and ``*.tif``, paired by name.
-        class_file: see :func:`~segic_d2.data.datasets.class_list.read_class_list`.
+        class_file: see ``read_class_list``.
         count: number of classes.
         first: name of class 0, where it is known.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..background import background_ids
+from .class_list import background_ids
 
 IGNORED_8_BIT, IGNORED_16_BIT = 255, 65535
 

@@ -11,7 +11,7 @@ import timm
 import torch
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 
-from .checkpoint_file import KEY, read_checkpoint
+from ...checkpoint.files import KEY, read_checkpoint
 from .timm_backbone import TimmBackbone
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def load_backbone_weights(backbone, weights):
         state = _from_timm_hub(backbone, weights.partition(":")[2], source)
     else:
         if weights == "embedded":
-            from .embedded import embedded_weights  # here, since that module is also run by itself
+            from .embedded import embedded_weights
 
             weights = embedded_weights()
         state, from_caffe2 = read_checkpoint(weights)

@@ -10,9 +10,8 @@ from PIL import Image
 
 from segic_d2.data.benchmarks import READER_REGISTRY, list_episodes
 from segic_d2.data.benchmarks.coco20i import NAMES
+from tests.data.benchmarks.published import PROTOCOLS, needs_protocols
 from tests.miniatures import coco20i as mini
-
-from .published import PROTOCOLS, needs_protocols
 
 
 def naive(fold, images, shots, episodes=1000):

@@ -5,10 +5,9 @@ import pytest
 from PIL import Image
 
 from segic_d2.data.benchmarks import READER_REGISTRY, list_episodes
+from tests.data.benchmarks.published import PROTOCOLS, needs_protocols
 from tests.miniatures import fss1000 as fss
 from tests.miniatures import pascal5i as voc
-
-from .published import PROTOCOLS, needs_protocols
 
 
 @pytest.fixture

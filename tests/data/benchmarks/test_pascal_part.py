@@ -118,7 +118,7 @@ def test_both_ears_are_one_mask(home):
     ids = {c["name"]: c["id"] for c in data["categories"]}
     found = [a for a in data["annotations"] if a["category_id"] == ids["cat+EAR"]]
     assert len(found) == 1 and found[0]["obj_bbox"] == [40, 2, 12, 12]
-    from segic_d2.data.masks import decode
+    from segic_d2.io.rle import decode
 
     both = miniature.filled((41, 2, 3, 3)) | miniature.filled((47, 2, 3, 3))
     np.testing.assert_array_equal(decode(found[0]["segmentation"], *miniature.SIZE), both > 0)

@@ -10,9 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from segic_d2.data import register_folder_dataset
 from segic_d2.data.datasets.coco_folds import fold_classes
 from segic_d2.data.index import Source, load_records
-from segic_d2.data.masks import class_mask
-
-from .. import paper_data
+from segic_d2.data.records import class_mask
+from tests.data import paper_data
 
 LISTS = Path(__file__).resolve().parents[4] / "shared/protocols"
 PUBLISHED = {  # the first and the last classes of each fold

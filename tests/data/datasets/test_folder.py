@@ -5,8 +5,7 @@ from PIL import Image
 
 from segic_d2.data import register_folder_dataset
 from segic_d2.data.index import Source
-
-from .. import toy
+from tests.data import toy
 
 
 def picture(path, values=None):

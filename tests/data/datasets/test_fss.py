@@ -3,9 +3,8 @@ from detectron2.data import MetadataCatalog
 
 from segic_d2.data.datasets.fss import fss_classes, register_fss
 from segic_d2.data.index import Source, load_records
-
-from .. import paper_data
-from ..toy import unique
+from tests.data import paper_data
+from tests.data.toy import unique
 
 
 def test_only_the_classes_of_the_split_are_read(tmp_path):

@@ -11,7 +11,7 @@ from PIL import Image
 from segic_d2.data.datasets.class_list import read_class_list
 from segic_d2.data.datasets.open_vocabulary import register_all_open_vocabulary
 from segic_d2.data.index import Source
-from segic_d2.data.masks import class_mask
+from segic_d2.data.records import class_mask
 from tests.data import paper_data
 from tests.miniatures import a847, ade20k, pc459
 

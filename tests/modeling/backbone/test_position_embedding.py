@@ -8,7 +8,7 @@ import timm
 import torch
 from detectron2.modeling import build_backbone, build_model
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.modeling.backbone import TimmBackbone
 from segic_d2.modeling.backbone.position_embedding import resample_position_embedding
 from tests.tiny import tiny_config

@@ -3,7 +3,7 @@ import timm
 import torch
 from detectron2.modeling import build_backbone
 
-from segic_d2.config import load_config
+from segic_d2.config.load import load_config
 from segic_d2.modeling.backbone import TimmBackbone
 
 IMAGENET = [123.675, 116.28, 103.53]

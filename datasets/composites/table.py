@@ -1,0 +1,131 @@
+"""What the composites are made of: reviewed tables of objects and of backgrounds.
+
+``objects.csv``, a row per object: category, supercategory, split ("train" or "novel",
+the same for all objects of a category), source ("stamps": a photograph with an alpha channel;
+"models": a 3D model that is rendered), file, sha256. ``backgrounds.csv``, a row per
+photograph: package, file, sha256, and the categories that it shows, of which no object is put in
+front of it.
+Both list only what was looked at; drawings, glass and things with a rest of their ground are left
+out. No image stands in this repository.
+"""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+OBJECTS = Path(__file__).with_name("objects.csv")
+BACKGROUNDS = Path(__file__).with_name("backgrounds.csv")
+SOURCES = ("stamps", "models")
+SPLITS = ("train", "novel")
+
+
+@dataclass(frozen=True)
+class Object:
+    """One thing that can be shown again; ``number`` is its place in the table, from 0."""
+
+    number: int
+    category: str
+    supercategory: str
+    split: str
+    source: str
+    file: str
+    sha256: str
+
+    @property
+    def name(self):
+        """The category and the file's stem, which tell it from the category's other objects."""
+        return f"{self.category}: {Path(self.file).stem}"
+
+
+@dataclass(frozen=True)
+class Background:
+    """A photograph to put things in front of; "archive.rcc#3" is the fourth WebP picture in it."""
+
+    package: str
+    file: str
+    sha256: str
+    shows: frozenset = field(default_factory=frozenset)
+
+
+def _rows(path, needed):
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [key for key in needed if key not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path}: no column {', '.join(missing)}")
+        for row in reader:
+            if any(row[key] is None for key in needed):
+                raise ValueError(f"{path}, line {reader.line_num}: too few columns")
+            yield reader.line_num, row
+
+
+def read_objects(path=OBJECTS):
+    """The objects of a table, in its order.
+
+    Raises:
+        ValueError: naming the file and line of an unknown split or source, of a category with two
+            splits or supercategories, or of an object that stands there twice.
+    """
+    objects, about, files = [], {}, set()
+    needed = ("category", "supercategory", "split", "source", "file", "sha256")
+    for line, row in _rows(path, needed):
+        where = f"{path}, line {line}"
+        for key, known in (("split", SPLITS), ("source", SOURCES)):
+            if row[key] not in known:
+                raise ValueError(f"{where}: {key} is {row[key]!r}, not one of {known}")
+        same = about.setdefault(row["category"], (row["supercategory"], row["split"]))
+        if same != (row["supercategory"], row["split"]):
+            raise ValueError(f"{where}: {row['category']!r} was {same} before")
+        if (row["source"], row["file"]) in files:
+            raise ValueError(f"{where}: {row['file']} stands in the table twice")
+        files.add((row["source"], row["file"]))
+        objects.append(Object(len(objects), *(row[key] for key in needed)))
+    if not objects:
+        raise ValueError(f"{path} lists no object")
+    return objects
+
+
+def read_backgrounds(path=BACKGROUNDS):
+    """The backgrounds of a table, in its order.
+
+    Raises:
+        ValueError: naming the file without a column, or without a row.
+    """
+    needed = ("package", "file", "sha256", "shows")
+    found = [
+        Background(
+            row["package"],
+            row["file"],
+            row["sha256"],
+            frozenset(filter(None, row["shows"].split(";"))),
+        )
+        for _, row in _rows(path, needed)
+    ]
+    if not found:
+        raise ValueError(f"{path} lists no background")
+    return found
+
+
+def categories_of(objects):
+    """Categories of some objects as a sorted list of (name, supercategory)."""
+    return sorted({(o.category, o.supercategory) for o in objects})
+
+
+def objects_of_split(objects, split):
+    """The objects that the scenes of "train", "seen" or "novel" are about.
+
+    Of a category of training with four objects or more every fourth is held out: "seen" shows those
+    and, where none is held out, the objects of training. "novel" has categories of its own.
+    """
+    if split == "novel":
+        return [o for o in objects if o.split == "novel"]
+    groups = {}
+    for o in objects:
+        if o.split == "train":
+            groups.setdefault(o.category, []).append(o)
+    chosen = []
+    for group in groups.values():
+        held_out = group[3::4]
+        trained = [o for o in group if o not in held_out]
+        chosen += trained if split == "train" else (held_out or trained)
+    return sorted(chosen, key=lambda o: o.number)

@@ -1,0 +1,117 @@
+"""Checkpoints that hold what was trained, not the frozen backbone."""
+
+import os
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from safetensors.torch import load_file
+
+from .official import is_official, official_shapes, to_model_names
+from .pretrained import PRETRAINED, weights_file
+
+FROZEN_PREFIX = "backbone."
+
+
+def trainable_state_dict(model):
+    """The state dict of a model without its frozen backbone."""
+    return {k: v for k, v in model.state_dict().items() if not k.startswith(FROZEN_PREFIX)}
+
+
+class SegICCheckpointer(DetectionCheckpointer):
+    """Saves and loads trainable weights only, in .pth or (loading) .safetensors files.
+
+    ``MODEL.WEIGHTS`` may also be the name of a decoder that ships with the package ("segic-demo").
+
+    A checkpoint of the released SegIC is recognised by its names and loaded as it is, all of its
+    tensors or none. A file is written beside its place and then renamed, so that a killed run never
+    leaves a broken checkpoint under the name of a good one.
+
+    Args:
+        model, save_dir, save_to_disk, checkpointables: see DetectionCheckpointer.
+        complete: refuse files that lack a trainable tensor, which would stay random; where training
+            starts from other weights, Detectron2's warning is enough.
+    """
+
+    def __init__(self, model, save_dir="", *, complete=False, save_to_disk=None, **checkpointables):
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.complete = complete
+
+    def save(self, name, **kwargs):
+        """Write ``save_dir/name.pth`` with the model, all checkpointables and ``kwargs``."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": trainable_state_dict(self.model)}
+        data.update({key: obj.state_dict() for key, obj in self.checkpointables.items()})
+        data.update(kwargs)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info(f"Saving checkpoint to {path}")
+        torch.save(data, path + ".part")
+        os.replace(path + ".part", path)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def load(self, path, *args, **kwargs):
+        """Load a checkpoint; see DetectionCheckpointer.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is no checkpoint, or another model's: it holds no tensor of this
+                model's trainable part, or one of another shape, or (``complete``) lacks one. An
+                official checkpoint must fit exactly, see ``to_model_names``.
+        """
+        if path in PRETRAINED:
+            path = weights_file(path)
+        if path and not self.path_manager.exists(path):
+            raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
+        self._path = path
+        try:
+            return super().load(path, *args, **kwargs)
+        finally:
+            self._parsed_url_during_load = None  # Detectron2 leaves it behind where a load failed
+
+    def _load_file(self, filename):
+        try:
+            if filename.endswith((".pkl", ".pyth")):  # Detectron2 would run the code they hold
+                raise ValueError("MODEL.WEIGHTS takes .pth and .safetensors files")
+            if filename.endswith(".safetensors"):
+                return {"model": load_file(filename)}
+            loaded = super()._load_file(filename)
+        except Exception as error:  # every format has its own
+            reason = str(error).strip().split("\n")[0]
+            raise ValueError(f"cannot read the checkpoint {filename}: {reason}") from error
+        state = loaded["model"]
+        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+            kind = type(state).__name__
+            raise ValueError(f"{filename} is no checkpoint: it holds a {kind}, not named tensors")
+        return loaded
+
+    def _torch_load(self, f):
+        # never unpickle code: our checkpoints hold tensors, numbers and strings
+        return torch.load(f, map_location="cpu", weights_only=True)
+
+    def _load_model(self, checkpoint):
+        shapes = official_shapes(trainable_state_dict(self.model))
+        if is_official(checkpoint["model"], shapes):
+            checkpoint["model"] = to_model_names(checkpoint["model"], shapes, self._path)
+            self.logger.info(f"official SegIC checkpoint: all {len(shapes)} tensors are used")
+        incompatible = super()._load_model(checkpoint)
+        needed = trainable_state_dict(self.model)
+        lost = set(incompatible.missing_keys) | {k for k, *_ in incompatible.incorrect_shapes}
+        if not set(needed) - lost:
+            raise ValueError(f"{self._path} holds none of the model's trainable tensors")
+        wrong = [x for x in incompatible.incorrect_shapes if x[0] in needed]
+        if wrong:
+            name, has, expected = wrong[0]
+            raise ValueError(
+                f"{self._path} holds another model's weights: {len(wrong)} tensors have another "
+                f"shape, such as {name} with {tuple(has)}, expected {tuple(expected)}"
+            )
+        missing = sorted(lost & set(needed))
+        if self.complete and missing:
+            raise ValueError(
+                f"{self._path} lacks {len(missing)} trainable tensors of this model, such as "
+                f"{missing[0]}"
+            )
+        incompatible.missing_keys[:] = [
+            k for k in incompatible.missing_keys if not k.startswith(FROZEN_PREFIX)
+        ]
+        return incompatible

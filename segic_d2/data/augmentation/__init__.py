@@ -1,0 +1,1 @@
+"""Random views of pictures for training, drawn before a pixel is decoded."""

@@ -1,0 +1,1 @@
+"""The embedded dataset: synthetic scenes, drawn when it is first used."""

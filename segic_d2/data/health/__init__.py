@@ -1,0 +1,1 @@
+"""Damaged and missing data: named before a run, or left out and counted."""

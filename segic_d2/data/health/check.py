@@ -1,0 +1,89 @@
+"""Are the files of a run's datasets there? Asked before anything is built or started."""
+
+import difflib
+import os
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..benchmarks import missing_files
+from ..datasets import register_by_name
+
+# evaluations that read DATASETS.REFERENCE
+FIXED_REFERENCES = {"sem_seg", "semantic", "coco", "coco_instances", "lvis_instances"}
+
+
+def check_data(cfg, training=True):
+    """Look for the folders and files of every dataset that a run will read; cheap.
+
+    Args:
+        cfg: config.
+        training: whether ``DATASETS.TRAIN`` is read, beside ``DATASETS.TEST``.
+
+    Raises:
+        FileNotFoundError: in one line, each dataset of which something is missing with its key and
+            the first place where nothing is.
+        ValueError: a name that is not registered, with its key and similar names.
+    """
+    keys = ["TRAIN"] if training else []
+    keys += ["TEST"]
+    # a context that was made before replaces the references of "semantic"
+    evaluators = set(cfg.TEST.EVALUATORS) - ({"semantic"} if _kept_context(cfg) else set())
+    if cfg.DATASETS.TEST and FIXED_REFERENCES & evaluators:
+        keys += ["REFERENCE" if cfg.DATASETS.REFERENCE else "TRAIN"]
+    missing = {}
+    for key in keys:
+        for name in cfg.DATASETS[key]:
+            what = _missing(name, f"DATASETS.{key}")
+            if what:
+                missing.setdefault(name, f"{name!r} (DATASETS.{key}): {what}")
+    if missing:
+        root = os.getenv("DETECTRON2_DATASETS", "datasets")
+        raise FileNotFoundError(
+            f"missing data: {'; '.join(missing.values())}. Detectron2's datasets are looked for in "
+            f"$DETECTRON2_DATASETS, now {os.path.abspath(os.path.expanduser(root))}; "
+            "datasets/README.md shows what belongs where"
+        )
+
+
+def _kept_context(cfg):
+    return bool(cfg.TEST.CONTEXT_FILE) and os.path.isfile(cfg.TEST.CONTEXT_FILE)
+
+
+def _missing(name, key):
+    """What a dataset lacks, in a few words; "" where all is there or its places are unknown."""
+    register_by_name(name)
+    if name not in DatasetCatalog:
+        near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
+        hint = f"; similar: {', '.join(near)}" if near else ""
+        raise ValueError(f"{key} names {name!r}, which is no registered dataset{hint}")
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("benchmark"):
+        return missing_files(metadata.benchmark, metadata.fold)
+    if metadata.get("base"):  # a part of another dataset
+        return _missing(metadata.base, key)
+    for file in map(metadata.get, ("json_file", "class_file")):
+        if _is_local(file) and not os.path.isfile(file):
+            return f"no file {file}"
+    for folder in map(metadata.get, ("image_root", "sem_seg_root", "root")):
+        if not _is_local(folder):
+            continue
+        if metadata.get("evaluator_type") == "lvis":  # its root holds COCO's folders
+            folder = os.path.join(folder, "train2017" if "train" in name else "val2017")
+        if not os.path.isdir(folder):
+            return f"no folder {folder}{_advice(folder)}"
+        if not any(os.scandir(folder)):
+            return f"nothing in the folder {folder}"
+    return ""
+
+
+def _is_local(path):
+    """Whether a place in the metadata is a path; "shapes://…" and the like make themselves."""
+    return bool(path) and "://" not in str(path)
+
+
+def _advice(folder):
+    if os.path.join("ADEChallengeData2016", "annotations_detectron2") in str(folder):
+        return ", which datasets/prepare_ade20k.py makes"
+    if os.path.join("coco", "semantic_") in str(folder):
+        return ", which datasets/prepare_coco_semantic.py makes"
+    return ""

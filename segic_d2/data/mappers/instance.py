@@ -1,0 +1,122 @@
+"""Training episodes of objects: two views of one image, one as target, one as reference."""
+
+import torch
+
+from ...structures.view import apply_soft, check_size
+from ..augmentation.transforms import instance_augmentations
+from ..augmentation.view_pool import ViewPool
+from ..episodes import draw_instance
+from ..records import instance_masks, mask_file
+from .base import EPISODE_MAPPER_REGISTRY, EpisodeMapper
+
+
+@EPISODE_MAPPER_REGISTRY.register()
+def instance(cfg, source):
+    """See ``InstanceMapper``."""
+    return InstanceMapper(cfg, source)
+
+
+class InstanceMapper(EpisodeMapper):
+    """Object-wise episodes from COCO-style annotations; both views are augmented independently.
+
+    The objects are a random choice among those that both views show (as in the released code).
+    If no object is in both, the views are drawn again up to ``INPUT.MAX_REDRAWS`` times; then the
+    whole image serves twice.
+
+    Raises:
+        ValueError: naming the dataset, if it has no annotations, or no object with a mask; if
+            ``INPUT.VIEWS_POOL`` is 1, for both views would be the same.
+    """
+
+    def __init__(self, cfg, source):
+        super().__init__(cfg, source)
+        self.pool = ViewPool(cfg)
+        self.recurs = self.pool.size > 0
+        if self.pool.size == 1:
+            raise ValueError(
+                "INPUT.VIEWS_POOL is 1; instance episodes show two different views of an image, so "
+                "it must be 0 (no pool) or at least 2"
+            )
+        if source.counts is None or not source.counts.any():
+            raise ValueError(
+                f"instance episodes need 'annotations' with a mask per object, which dataset "
+                f"{source.name!r} lacks; give it another mapper in DATASETS.EPISODE_MAPPERS"
+            )
+        self.counts = source.counts
+        self.most_entities = min(cfg.INPUT.INSTANCE.MAX_MASKS, int(source.counts.max()))
+        self.augmentations = instance_augmentations(cfg)
+
+    def draw(self, rng):
+        options = self.cfg.INPUT.INSTANCE
+        return draw_instance(rng, self.counts, max_masks=options.MAX_MASKS, cap=options.CAP)
+
+    def __call__(self, plan):
+        record, picture = self.read(plan["target"])
+        objects = _Objects(record, picture.size)
+        for seeds in self.pool.pairs(plan["target"], plan["seed"]):
+            target, reference = (picture.draw(self.augmentations, seed) for seed in seeds)
+            shared = objects.shared(plan, target, reference, least=0.5)
+            if shared:
+                break
+        else:
+            target = reference = picture.draw(self.plain, 0)
+            shared = objects.shared(plan, target, reference, least=0.0)
+        categories, target_masks, reference_masks = zip(*shared, strict=True)
+        return {
+            **self.header(plan["target"], record, picture),
+            **picture.view(target, self.recurs),
+            "masks": torch.cat(target_masks),
+            "task": "instance",
+            "seed": plan["seed"],
+            "entities": [
+                {"id": i, "name": self.names[c], "category": c} for i, c in enumerate(categories)
+            ],
+            "references": [
+                self.reference(
+                    record,
+                    picture.view(reference, self.recurs),
+                    torch.cat(reference_masks),
+                    range(len(shared)),
+                )
+            ],
+        }
+
+
+class _Objects:
+    """The objects of one image, decoded when first asked for: crowded images have hundreds."""
+
+    def __init__(self, record, size):
+        self.record, self.size, self.decoded = record, size, {}
+
+    def __getitem__(self, index):
+        if index not in self.decoded:
+            mask, (category,) = instance_masks(self.record, [index])
+            check_size(mask, self.size, mask_file(self.record), self.record["file_name"])
+            self.decoded[index] = mask, category
+        return self.decoded[index]
+
+    def shared(self, plan, target, reference, least):
+        """The first ``plan["cap"]`` objects of ``plan["order"]`` that both views show.
+
+        Args:
+            plan: of ``draw_instance``.
+            target, reference: ``TransformList`` of each view.
+            least: a view shows an object whose soft mask reaches this somewhere, and is not empty.
+
+        Returns:
+            list of (category id, bool target mask (1, H, W), soft reference mask (1, h, w)).
+        """
+        found = []
+        for index in plan["order"]:
+            mask, category = self[index]
+            views = []
+            for transforms in (target, reference):
+                views.append(apply_soft(transforms, mask))
+                most = views[-1].max()
+                if most < least or most <= 0:
+                    break
+            else:
+                found.append((category, views[0] >= 0.5, views[1]))
+            if len(found) == plan["cap"]:
+                break
+        return found

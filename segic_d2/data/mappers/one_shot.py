@@ -1,0 +1,44 @@
+"""Test episodes: one-shot (or K-shot) pairs, and bare targets for a context made beforehand."""
+
+import torch
+
+from ..episodes import derive_seed
+from ..health.verify import record_files
+from .base import EPISODE_MAPPER_REGISTRY, EpisodeMapper
+from .target import masks_need_pixels
+
+
+@EPISODE_MAPPER_REGISTRY.register()
+def one_shot(cfg, source):
+    """See ``OneShotMapper``."""
+    return OneShotMapper(cfg, source)
+
+
+class OneShotMapper(EpisodeMapper):
+    """An entry of ``one_shot_episodes`` → a test episode.
+
+    Images are resized to the canvas by their longest side; the ground truth stays at its own
+    resolution, where the metrics are computed; the class name is always given.
+    """
+
+    def __call__(self, plan):
+        class_id = plan["class"]
+        record, picture, masks, ignore = self.read_classes(plan["target"], [class_id])
+        episode = {
+            **self.header(plan["target"], record, picture),
+            **picture.view(picture.draw(self.plain, 0), True, masks_need_pixels(self.cfg)),
+            "task": "semantic",
+            "seed": derive_seed(self.cfg.TEST.SEED, plan["episode"]),
+            "episode": plan["episode"],
+            "entities": [{"id": class_id, "name": self.names[class_id]}],
+            "references": [self.plain_reference(i, class_id) for i in plan["references"]],
+            "gt_masks": torch.from_numpy(masks),
+        }
+        if ignore is not None:
+            episode["gt_ignore"] = torch.from_numpy(ignore)
+        return episode
+
+    def files(self, plan):
+        """The files behind an episode, see ``verify.py``."""
+        for image in (plan["target"], *plan["references"]):
+            yield from record_files(self.records[image])

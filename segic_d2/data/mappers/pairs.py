@@ -1,0 +1,51 @@
+"""Pairs of images with corresponding key points (SPair-71k), as test items."""
+
+import torch
+
+from ...structures.view import plain_augmentations
+from ..augmentation.picture import Picture
+from ..health.verify import File
+
+
+class PairMapper:
+    """A record of ``load_spair`` → a test item.
+
+    Key points are indices of pixels: (0, 0) is the centre of the first one. An item is a dict:
+
+    - ``pair`` (its number), ``category``, ``file_name`` of the target, ``image_id`` (the number);
+    - ``source``, ``target``: dicts ``image`` (3, h, w), or what stands for it (see
+      ``episode_mapper``), ``height``, ``width`` of the file as displayed, ``file_name``;
+    - ``source_keypoints``, ``target_keypoints``: float64 (k, 2), x and y in px of the files;
+    - ``box``: float64 (4,), xyxy of the object in the target, px of the file.
+    """
+
+    cache = None  # as in EpisodeMapper
+
+    def __init__(self, cfg):
+        self.plain = plain_augmentations(cfg)
+
+    def __call__(self, item):
+        number, record = item
+        return {
+            "pair": number,
+            "image_id": number,
+            "category": record["category"],
+            "file_name": record["file_name"],
+            "source": self._view(record["source_file_name"]),
+            "target": self._view(record["file_name"]),
+            "source_keypoints": torch.tensor(record["source_keypoints"], dtype=torch.float64),
+            "target_keypoints": torch.tensor(record["keypoints"], dtype=torch.float64),
+            "box": torch.tensor(record["box"], dtype=torch.float64),
+        }
+
+    def files(self, item):
+        """The pictures of a pair, see ``verify.py``: far fewer than pairs."""
+        _, record = item
+        for key in ("source_file_name", "file_name"):
+            yield File(record[key], "image")
+
+    def _view(self, file_name):
+        picture = Picture(file_name, self.cache)
+        height, width = picture.size
+        view = picture.view(picture.draw(self.plain, 0), recurs=True)
+        return {**view, "height": height, "width": width, "file_name": file_name}

@@ -1,0 +1,124 @@
+"""Training episodes of classes: a target, and other images of its classes as references."""
+
+import logging
+
+import torch
+
+from ..augmentation.picture import draw_showing
+from ..augmentation.transforms import apply_labels, semantic_augmentations
+from ..augmentation.view_pool import ViewPool
+from ..episodes import REFERENCE, TARGET, TEXT, derive_seed, draw_semantic, generator
+from .base import EPISODE_MAPPER_REGISTRY, EpisodeMapper
+
+logger = logging.getLogger(__name__)
+
+
+@EPISODE_MAPPER_REGISTRY.register()
+def semantic(cfg, source):
+    """See ``SemanticMapper``."""
+    return SemanticMapper(cfg, source)
+
+
+class SemanticMapper(EpisodeMapper):
+    """Class-wise episodes; target and references are augmented independently.
+
+    A view that lost its object is drawn again up to ``INPUT.MAX_REDRAWS`` times; then a reference
+    takes its whole image, and a target stays without the object. With
+    ``INPUT.SEMANTIC.SQUARE_REFERENCE`` references are jittered onto a square of r·CANVAS px, as in
+    the released code, which took them to have the target's square shape. With ``INPUT.ABSENT_PROB``
+    the target lacks the first entity, whose mask is then empty.
+
+    Raises:
+        ValueError: naming class, image and dataset, if a class has a single image and
+            ``DATASETS.SINGLE_IMAGE_CLASSES`` is ``"error"``.
+    """
+
+    def __init__(self, cfg, source):
+        super().__init__(cfg, source)
+        self.pool = ViewPool(cfg)
+        low, high = cfg.INPUT.SEMANTIC.SCALE  # up to 1, nothing is cropped: but for flips, one view
+        self.recurs = self.pool.size > 0 or low == high <= 1
+        self.index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
+        self.absent_prob = self._absent_prob()
+        found = self.index.most_classes + (self.absent_prob > 0)  # an absent one is one more
+        self.most_entities = min(cfg.INPUT.SEMANTIC.MAX_ENTITIES, found)
+        self.augmentations = semantic_augmentations(cfg)
+        square = cfg.INPUT.SEMANTIC.SQUARE_REFERENCE
+        self.reference_augmentations = semantic_augmentations(cfg, square)
+
+    def _absent_prob(self):
+        probability = self.cfg.INPUT.ABSENT_PROB
+        if not 0 <= probability <= 1:
+            raise ValueError(f"INPUT.ABSENT_PROB is {probability}; it must be in [0, 1]")
+        if probability and "neg_category_ids" in self.records[0]:
+            logger.warning(
+                "INPUT.ABSENT_PROB does not apply to dataset %r: its images are not annotated with "
+                "all classes that they show",
+                self.dataset,
+            )
+            return 0.0
+        return probability
+
+    def draw(self, rng):
+        options = self.cfg.INPUT.SEMANTIC
+        return draw_semantic(
+            rng,
+            self.index,
+            draw=options.DRAW,
+            max_entities=options.MAX_ENTITIES,
+            max_shots=options.MAX_SHOTS,
+            absent_prob=self.absent_prob,
+        )
+
+    def __call__(self, plan):
+        seed, classes = plan["seed"], plan["entities"]
+        # two draws per entity: as usual, and when the roles are reversed
+        names, reversed_names = (
+            [self.names[c] if kept else None for c, kept in zip(classes, keep, strict=True)]
+            for keep in generator(seed, TEXT).random((2, len(classes)))
+            < self.cfg.INPUT.TEXT_KEEP_PROB
+        )
+        return {
+            **self._target(plan["target"], classes, derive_seed(seed, TARGET)),
+            "task": "semantic",
+            "seed": seed,
+            "entities": [
+                {"id": c, "name": name, "reversed_name": reversed_name}
+                for c, name, reversed_name in zip(classes, names, reversed_names, strict=True)
+            ],
+            "references": [
+                self._reference(image, class_id, derive_seed(seed, REFERENCE, n))
+                for n, (image, class_id) in enumerate(plan["references"])
+            ],
+        }
+
+    def _target(self, image_index, classes, seed):
+        record, picture, masks, ignore = self.read_classes(image_index, classes)
+        shown = torch.from_numpy(masks.any((1, 2)))  # all but an absent entity
+        soft, transforms = draw_showing(
+            picture,
+            masks,
+            self.augmentations,
+            self.pool.seeds(image_index, seed),
+            visible=lambda soft: bool((soft[shown] >= 0.5).flatten(1).any(1).all()),
+        )
+        target = {
+            **self.header(image_index, record, picture),
+            **picture.view(transforms, self.recurs),
+            "masks": soft >= 0.5,
+        }
+        if ignore is not None:
+            target["ignore"] = apply_labels(transforms, ignore)
+        return target
+
+    def _reference(self, image_index, class_id, seed):
+        record, picture, masks, ignore = self.read_classes(image_index, [class_id])
+        seeds = self.pool.seeds(image_index, seed)
+        soft, transforms = draw_showing(
+            picture, masks, self.reference_augmentations, seeds, fallback=self.plain
+        )
+        view = picture.view(transforms, self.recurs)
+        reference = self.reference(record, view, soft, [class_id])
+        if ignore is not None:
+            reference["ignore"] = apply_labels(transforms, ignore)
+        return reference

@@ -1,0 +1,50 @@
+"""Bare targets for a context that was made beforehand."""
+
+from ...structures.view import plain_augmentations
+from ..augmentation.picture import Picture
+from ..health.verify import record_files
+from .base import EPISODE_MAPPER_REGISTRY
+
+
+@EPISODE_MAPPER_REGISTRY.register()
+def target(cfg, source):
+    """See ``TargetMapper``."""
+    return TargetMapper(cfg, source)
+
+
+def masks_need_pixels(cfg):
+    """Whether targets need their pixels beside features from a cache (``TEST.REFINE``)."""
+    return cfg.MODEL.SEGIC.TEST.REFINE.RADIUS > 0
+
+
+class TargetMapper:
+    """A dataset dict → the same dict with its picture, for Detectron2's stock evaluators.
+
+    ``annotations`` are left out; ``file_name``, ``image_id`` and all other fields stay.
+
+    Raises:
+        ValueError: naming the file and both sizes, if the record gives another size.
+    """
+
+    cache = None  # as in EpisodeMapper
+    labels = None  # values that label maps may hold, which the evaluator reads; None: any
+
+    def __init__(self, cfg, source=None):
+        self.plain, self.with_pixels = plain_augmentations(cfg), masks_need_pixels(cfg)
+
+    def __call__(self, record):
+        picture = Picture(record["file_name"], self.cache)
+        height, width = picture.size
+        said = record.get("height", height), record.get("width", width)
+        if said != (height, width):
+            raise ValueError(
+                f"{record['file_name']} is {width}x{height} px as displayed, "
+                f"its record says {said[1]}x{said[0]} px"
+            )
+        view = picture.view(picture.draw(self.plain, 0), True, self.with_pixels)
+        rest = {k: v for k, v in record.items() if k != "annotations"}
+        return {**rest, **view, "height": height, "width": width}
+
+    def files(self, record):
+        """The files of a target and of its ground truth, see ``verify.py``."""
+        return record_files(record, self.labels)

@@ -1,0 +1,1 @@
+"""Which images show the classes of a dataset to a model, and how they are read."""

@@ -1,0 +1,146 @@
+"""Which images show which classes of a dataset to the model: drawn with a seed, none is read."""
+
+import itertools
+import logging
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ..datasets.class_list import background_ids
+from ..episodes import generator
+from ..health.damaged import NAMED, report
+from ..health.verify import record_files, verify_files
+from ..index import Source, class_names, load_records
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReferencePlan:
+    """Which images show which classes to the model.
+
+    Attributes:
+        sources: the datasets that are drawn from: ``Source``, or others with ``records``.
+        picks: {class id: [(source's position, image, the class's id there), …]} of each class that
+            has any, by ascending class id; in the order in which they were drawn.
+        names: {class id: name} of all classes of the target dataset but its background.
+    """
+
+    sources: list
+    picks: dict
+    names: dict
+
+    def file(self, pick):
+        """The image file of a pick."""
+        return self.sources[pick[0]].records[pick[1]]["file_name"]
+
+    def first(self, shots, damaged=()):
+        """The plan with up to ``shots`` picks of each class, without damaged (source, image)."""
+        usable = ((c, [p for p in own if p[:2] not in damaged]) for c, own in self.picks.items())
+        return replace(self, picks={c: own[:shots] for c, own in usable if own})
+
+    def readable(self, shots, full=True):
+        """``first``, of images whose files can be read; the others that were drawn are reported
+        (``damaged.py``), and the next ones of the class take their places.
+
+        Args:
+            full: see ``verify_files``.
+
+        Returns:
+            the plan, and the list of ``Damaged`` files.
+
+        Raises:
+            DamagedDataError: naming all that was drawn and is damaged, unless it is left out.
+        """
+        damaged, left_out = set(), []
+        while True:
+            plan = self.first(shots, damaged)
+            files = {}
+            for pick in itertools.chain(*plan.picks.values()):
+                for file in record_files(self.sources[pick[0]].records[pick[1]]):
+                    files.setdefault(file, pick[:2])
+            found = {d.item: d for d in verify_files(files, full)}
+            if not found:
+                return plan, left_out
+            report(list(found.values()))
+            left_out += found.values()
+            damaged |= {image for file, image in files.items() if file.path in found}
+
+
+def cut_to_readable(cfg, plan, shots):
+    """The plan cut to references that can be read, as far as ``TEST.VERIFY`` asks for it, and what
+    was left out for being damaged; see ``readable``."""
+    if cfg.TEST.DAMAGED == "skip":
+        return plan.readable(shots)
+    if cfg.TEST.VERIFY == "none":
+        return plan.first(shots), []
+    return plan.readable(shots, full=cfg.TEST.VERIFY == "full")
+
+
+def plan_references(cfg, dataset_names, target_dataset, usable=lambda source, image: True):
+    """Draw the images of every class of a dataset with ``TEST.SEED``; no picture is read.
+
+    Classes are matched by name across datasets; lists that are the same, but for a background in
+    front of one, by position, because a name may stand in them twice.
+
+    Args:
+        cfg: config.
+        dataset_names: registered datasets to draw from.
+        target_dataset: the dataset to be segmented, whose ids are used.
+        usable: function (``Source``, number of an image) → whether it may be a reference.
+
+    Returns:
+        ``ReferencePlan`` of all images of each class.
+
+    Raises:
+        ValueError: if the datasets show no class of the target dataset.
+    """
+    sources = [Source(name) for name in dataset_names]
+    target_names = class_names(target_dataset, load_records(target_dataset))
+    hidden = background_ids(target_dataset, target_names)
+    pools = {i: [] for i in range(len(target_names)) if i not in hidden}
+    for number, source in enumerate(sources):
+        ids = _same_classes(source.names, target_names)
+        for image, classes in enumerate(source.presence):
+            if usable(source, image):
+                for c in classes:
+                    if ids.get(c) in pools:
+                        pools[ids[c]].append((number, image, c))
+    missing = [target_names[i] for i, pool in pools.items() if not pool]
+    if len(missing) == len(pools):
+        raise ValueError(
+            f"{tuple(dataset_names)} show no class of dataset {target_dataset!r} in images that "
+            "are usable as references (for instances: not its own); name other DATASETS.REFERENCE"
+        )
+    if missing:
+        shown = ", ".join(map(str, missing[:NAMED]))
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        logger.warning("no references, so never predicted: %s%s", shown, more)
+    picks = {}
+    for class_id, pool in pools.items():
+        if pool:
+            order = generator(cfg.TEST.SEED, class_id).permutation(len(pool))
+            picks[class_id] = [pool[i] for i in order]
+    return ReferencePlan(sources, picks, {i: target_names[i] for i in pools})
+
+
+def _same_classes(names, target_names):
+    """{class id in one list: class id in the target's}."""
+    for shift, own in ((0, names), (1, names[1:])):
+        if own == target_names:
+            return {i + shift: i for i in range(len(own))}
+    if names == target_names[1:]:
+        return {i: i + 1 for i in range(len(names))}
+    ids = {n: i for i, n in enumerate(target_names)}
+    return {i: ids[n] for i, n in enumerate(names) if n in ids}
+
+
+def same_file(path):
+    """A file's name that is the same through whichever link its folder is reached."""
+    folder, name = os.path.split(str(path))
+    return os.path.join(_real(folder), name)
+
+
+@lru_cache(maxsize=1024)
+def _real(folder):
+    return os.path.realpath(folder)

@@ -1,0 +1,32 @@
+"""The engine's part of the feature cache: it tells the model where to leave what it encodes, and
+the loaders where to look (``INPUT.FEATURE_CACHE``)."""
+
+from detectron2.engine import HookBase
+
+from ...data import set_cache
+from ...data.augmentation.feature_cache import FeatureCache
+
+
+def open_feature_cache(cfg, model):
+    """The cache of a model's features, which the model fills from now on; None where it is off.
+
+    Raises:
+        ValueError: see ``FeatureCache``.
+    """
+    options, model = cfg.INPUT.FEATURE_CACHE, getattr(model, "module", model)  # out of DDP
+    model.feature_store = None
+    if options.DIR:
+        parts = ("backbone", "feature", "weights", "canvas", "input")
+        identity = {part: model.fingerprint[part] for part in parts}
+        model.feature_store = FeatureCache(options.DIR, options.MAX_GB, identity, options.DTYPE)
+    return model.feature_store
+
+
+class FeatureCacheHook(HookBase):
+    """Opens the cache once all weights are loaded, before the loader starts."""
+
+    def before_train(self):
+        trainer = self.trainer
+        if trainer.cfg.INPUT.FEATURE_CACHE.DIR:
+            cache = open_feature_cache(trainer.cfg, trainer.model)
+            set_cache(trainer.data_loader, cache)

@@ -1,0 +1,1 @@
+"""Files of people and arrays: pictures, masks, names, results."""

@@ -1,0 +1,229 @@
+"""Pictures and masks as people have them → arrays.
+
+Shape shorthand: H×W the picture as displayed, n masks.
+"""
+
+import json
+import os
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .pictures import opened
+from .rle import decode
+
+
+def to_masks(mask, size, as_ids=False):
+    """One or several masks of a picture by id, {id: bool array (H, W)}, ids ascending.
+
+    What serves as a mask, and its ids:
+
+    - a binary image file, 0/1, 0/255, or grey with the foreground at 128 and above: id 1;
+    - a palette image file with ids, such as VOC's and DAVIS': each value but 0 and 255 (ignored).
+      A file of 0 and 255 alone is binary. A grey file is read so too where ``as_ids`` asks for it;
+    - a ``.json`` file that holds one of the following:
+    - a COCO RLE, compressed or not: id 1; a list of n of them: 1…n;
+    - polygons, a list of flat lists x, y, x, y, … in pixels of the displayed picture: id 1;
+    - a PIL image, as a file;
+    - an array or tensor: bool (H, W): id 1; integer (H, W): as a palette file; (n, H, W): 1…n. A
+      float array in [0, 1] is foreground from 0.5 on.
+
+    Args:
+        mask: see above.
+        size: (H, W) of the picture as displayed.
+        as_ids: read a grey file as ids.
+
+    Raises:
+        FileNotFoundError: naming the file.
+        ValueError: unreadable, of an unknown kind, or of another size than the picture (both sizes
+            are named). That a mask is empty is no error here.
+    """
+    if isinstance(mask, str | os.PathLike):
+        return _from_file(os.fspath(mask), size, as_ids)
+    if isinstance(mask, dict):
+        return {1: _from_rle(mask, size)}
+    if isinstance(mask, list | tuple):
+        if mask and all(isinstance(m, dict) for m in mask):
+            return {i: _from_rle(m, size) for i, m in enumerate(mask, 1)}
+        return {1: _from_polygons(mask, size)}
+    if isinstance(mask, torch.Tensor):
+        mask = mask.detach().cpu().numpy()
+    if isinstance(mask, Image.Image):
+        mask = _from_pil(mask, as_ids)
+    if isinstance(mask, np.ndarray):
+        return _from_array(mask, size)
+    raise ValueError(
+        "a mask is a file, a COCO RLE dict, a list of polygons or an array, "
+        f"not {type(mask).__name__}"
+    )
+
+
+def _from_file(path, size, as_ids):
+    if path.lower().endswith(".json"):
+        try:
+            with open(path, encoding="utf-8") as file:
+                content = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"cannot read {path}: {error}") from error
+        if not isinstance(content, dict | list):
+            raise ValueError(f"{path} holds {content!r}, neither an RLE nor polygons")
+        return to_masks(content, size)
+    binary = read_binary_mask(path)  # also the check that the file is readable
+    as_ids = as_ids or is_palette(path)
+    _check_size(binary.shape, size)
+    return _split(read_label_map(path)) if as_ids else {1: binary}
+
+
+def _from_pil(mask, as_ids):
+    """An array for ``_from_array``, by the rules for files."""
+    if as_ids or mask.mode in ("1", "P"):
+        return np.asarray(mask)
+    return to_binary_mask(mask)
+
+
+def _split(labels):
+    """A label map (H, W) as {id: mask}."""
+    values = np.unique(labels)
+    if values[0] < 0:
+        raise ValueError(f"mask has the negative id {values[0]}")
+    ids = [int(v) for v in values if v not in (0, IGNORE_LABEL)]
+    if not ids:
+        return {1: labels == IGNORE_LABEL}
+    return {i: labels == i for i in ids}
+
+
+def _from_array(mask, size):
+    if mask.ndim not in (2, 3):
+        raise ValueError(f"mask array of shape {mask.shape}; expected (H, W) or (n, H, W)")
+    _check_size(mask.shape[-2:], size)
+    if mask.dtype.kind == "f":
+        if not ((mask >= 0) & (mask <= 1)).all():
+            raise ValueError("mask array of floats outside [0, 1]")
+        mask = mask >= 0.5
+    if mask.dtype.kind not in "biu":
+        raise ValueError(f"mask array of type {mask.dtype}; expected bool, integer or float")
+    if mask.ndim == 3:
+        return {i: m > 0 for i, m in enumerate(mask, 1)}
+    return {1: mask} if mask.dtype.kind == "b" else _split(mask)
+
+
+def _from_rle(rle, size):
+    if not {"size", "counts"} <= set(rle):
+        raise ValueError(f"mask is a dict with {sorted(rle)}; a COCO RLE has 'counts' and 'size'")
+    _check_size(tuple(rle["size"]), size)
+    counts = rle["counts"]
+    try:
+        if isinstance(counts, list) and sum(counts) != size[0] * size[1]:
+            raise ValueError(f"its counts sum to {sum(counts)}")
+        return decode(rle, *size)
+    except Exception as error:  # pycocotools raises what its C code finds
+        raise ValueError(f"mask is no RLE of {size[1]}x{size[0]} px: {error}") from error
+
+
+def _from_polygons(polygons, size):
+    try:
+        points = [np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in polygons]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"mask is a list, but not of polygons (flat lists x, y, x, y, …): {error}"
+        ) from error
+    for number, corners in enumerate(points, 1):
+        if len(corners) < 3 or not np.isfinite(corners).all():
+            raise ValueError(f"polygon {number} of the mask has no 3 finite corners: {corners}")
+    # an annotated object is never empty for decode(), one outside of the picture is
+    inside = [
+        p
+        for p in points
+        if (p.max(0) > 0).all() and p[:, 0].min() < size[1] and p[:, 1].min() < size[0]
+    ]
+    if not inside:
+        return np.zeros(size, dtype=bool)
+    return decode([p.reshape(-1).tolist() for p in inside], *size)
+
+
+def _check_size(found, size):
+    found, size = tuple(found), tuple(size)
+    if found != size:
+        turned = " (masks are in the displayed orientation)" if found == size[::-1] else ""
+        raise ValueError(
+            f"mask is {found[1]}x{found[0]} px, the image as displayed is {size[1]}x{size[0]} px"
+            + turned
+        )
+
+
+def read_label_map(path):
+    """Read the raw ids of a label map: no palette expansion, no rotation, no scaling.
+
+    Accepts bilevel (ids 0 and 1), 8-bit grey, palette, 16- and 32-bit integer files, and colour
+    files whose channels are all equal (grey maps are often saved so).
+
+    Returns:
+        int32 array (H, W).
+
+    Raises:
+        FileNotFoundError: naming the missing file.
+        ValueError: naming the file, if it is unreadable or truly a colour or float image.
+    """
+    with opened(path) as image:
+        if image.mode in ("LA", "La"):
+            image = image.getchannel(0)
+        if image.mode not in ("1", "L", "P", "RGB", "RGBA") and not image.mode.startswith("I"):
+            raise ValueError(f"mode {image.mode!r} is not a label map; save it as PNG of integers")
+        ids = np.asarray(image)
+        if ids.ndim == 3:
+            if (ids[..., 0] != ids[..., 1]).any() or (ids[..., 0] != ids[..., 2]).any():
+                raise ValueError("a label map has one channel of integer ids, this one is coloured")
+            ids = ids[..., 0]
+        return ids.astype(np.int32)
+
+
+def read_grey(path):
+    """Read the luminance of a mask that is drawn in grey, colour or a palette.
+
+    Returns:
+        uint8 array (H, W).
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_label_map``.
+    """
+    with opened(path) as image:
+        return np.asarray(image.convert("L"))
+
+
+def read_binary_mask(path):
+    """Read a foreground mask: > 0 in palette maps and in maps of {0, 1} or {0, 255}, else ≥ 128.
+
+    Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so);
+    transparency counts as background.
+
+    Returns:
+        bool array (H, W).
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_label_map``.
+    """
+    with opened(path) as image:
+        return to_binary_mask(image)
+
+
+def to_binary_mask(image):
+    """The foreground of a PIL image by the rules of ``read_binary_mask``, bool (H, W)."""
+    if image.mode in ("1", "P"):
+        return np.asarray(image) > 0
+    if image.mode in ("RGBA", "LA"):  # what was not painted is background
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image.convert("RGBA"))
+    grey = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
+    if grey.max() > 255:
+        return grey >= 32768
+    return grey > 0 if grey.max() <= 1 else grey >= 128
+
+
+def is_palette(path):
+    """Whether an image file holds indices into a palette."""
+    with opened(path) as image:
+        return image.mode == "P"
+
+
+IGNORE_LABEL = 255  # Detectron2's usual value, for metadata that does not say

@@ -1,0 +1,49 @@
+"""Segmentations of COCO's form, RLE and polygons → arrays."""
+
+import numpy as np
+import pycocotools.mask as mask_util
+
+
+def has_mask(annotation):
+    """Whether an annotation is one object with a mask: crowds and empty RLEs are not."""
+    if annotation.get("iscrowd", 0):
+        return False
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        if isinstance(counts, list):  # uncompressed: background and foreground runs alternate
+            return sum(counts[1::2]) > 0
+        return bool(mask_util.area(segmentation) > 0)
+    if isinstance(segmentation, np.ndarray):
+        return bool(segmentation.any())
+    return bool(segmentation)
+
+
+def decode(segmentation, height, width, file_name=""):
+    """One COCO segmentation as a bool mask (height, width).
+
+    A polygon too thin to cover any pixel centre marks the pixel of its centre, so that an object
+    that was annotated is never empty.
+
+    Raises:
+        ValueError: naming the image, if the RLE or bitmap has another size than the image.
+    """
+    if isinstance(segmentation, (list, tuple)):
+        polygons = [np.asarray(p, dtype=np.float64).reshape(-1) for p in segmentation]
+        rles = mask_util.frPyObjects([p.tolist() for p in polygons], height, width)
+        mask = mask_util.decode(mask_util.merge(rles)).astype(bool)
+        if not mask.any():
+            x, y = np.concatenate(polygons).reshape(-1, 2).mean(0)
+            mask[int(np.clip(y, 0, height - 1)), int(np.clip(x, 0, width - 1))] = True
+        return mask
+    if isinstance(segmentation, dict):
+        if isinstance(segmentation["counts"], list):
+            segmentation = mask_util.frPyObjects(segmentation, *segmentation["size"])
+        segmentation = mask_util.decode(segmentation)
+    mask = np.asarray(segmentation).astype(bool)
+    if mask.shape != (height, width):
+        raise ValueError(
+            f"a mask in the annotations of {file_name} is {mask.shape[1]}x{mask.shape[0]} px, "
+            f"its image is {width}x{height} px"
+        )
+    return mask

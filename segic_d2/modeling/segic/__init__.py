@@ -1,0 +1,1 @@
+"""SegIC (ECCV 2024): correspondence, instructions, and a light mask decoder."""

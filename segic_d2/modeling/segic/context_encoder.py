@@ -1,0 +1,109 @@
+"""How references become prototypes.
+
+Shape shorthand: R references, N entities, K shots, C feature channels, g grid side (cells).
+"""
+
+import torch
+from torch.nn import functional as F
+
+from ...structures.features import image_size
+from ..layers.correspondence import pool_mask, pool_prototypes
+from ..layers.precision import without_autocast
+from . import released
+
+
+@without_autocast
+def pool_references(
+    maps,
+    references,
+    names,
+    canvas,
+    mask_pooling="area",
+    eps=1e-8,
+    binarize=False,
+    empty_mask="no_shot",
+    center=None,
+    groups=1,
+    background=False,
+):
+    """Pool every mask of every reference and sort the results by entity and shot.
+
+    Args:
+        maps: float (R, C, g, g), features of the references.
+        references: R dicts {"image" (3, h, w) or "features" and "image_size" (h, w), "masks"
+            (n, h, w) in [0, 1], "entity_ids" (n,)}; its own "empty_mask" goes before the argument.
+        names: {entity id: name or None}, in the order of the result.
+        canvas, mask_pooling: see ``pool_mask``.
+        eps, center, groups: see ``pool_prototypes``.
+        binarize: threshold the masks at one half first (released).
+        empty_mask: "no_shot", a mask that weighs nothing does not count; "zero", it counts, with an
+            all-zero prototype (released).
+        background: also pool what lies around each mask, padding left out.
+
+    Returns:
+        prototypes (N, K, C), unit prototypes (N, K, C), which shots exist bool (N, K), and unit
+        prototypes of the background (N, K, C) or None.
+
+    Raises:
+        ValueError: masks of another size than their image, an entity that nobody asked for, an
+            entity without a non-empty mask (named).
+    """
+    ids = list(names)
+    row_of = {entity: row for row, entity in enumerate(ids)}
+    device = maps.device
+    prototypes = [maps.new_zeros(0, maps.shape[1])]
+    units, mass, rows = [maps.new_zeros(0, maps.shape[1])], [maps.new_zeros(0)], []
+    around = [maps.new_zeros(0, maps.shape[1])]
+    every = []  # which masks count though they weigh nothing
+    for feature, reference in zip(maps, references, strict=True):
+        masks = reference["masks"].to(device, feature.dtype)
+        file = reference.get("file_name", "")
+        size = image_size(reference)
+        if masks.shape[-2:] != size:
+            raise ValueError(
+                f"reference {file}: masks of {tuple(masks.shape[-2:])} px for an image of {size} px"
+            )
+        entities = [int(i) for i in reference["entity_ids"]]
+        unknown = [i for i in entities if i not in row_of]
+        if unknown or len(entities) != len(masks):
+            raise ValueError(
+                f"reference {file}: {len(masks)} masks for entities {entities}; asked for are {ids}"
+            )
+        if binarize:
+            masks = released.binarize(masks)
+        weights = pool_mask(masks, canvas, feature.shape[-1], mask_pooling)
+        pooled = weights
+        if background:
+            whole = pool_mask(torch.ones_like(masks[:1]), canvas, feature.shape[-1])
+            pooled = torch.cat([weights, (whole - weights).clamp(min=0)])
+        prototype, unit = pool_prototypes(feature, pooled, eps, center, groups)
+        around.append(unit[len(masks) :])
+        prototypes.append(prototype[: len(masks)])
+        units.append(unit[: len(masks)])
+        mass.append(weights.flatten(1).sum(1))
+        rows += [row_of[i] for i in entities]
+        every += [reference.get("empty_mask", empty_mask) == "zero"] * len(entities)
+    rows = torch.tensor(rows, dtype=torch.long, device=device)
+    mass = torch.cat(mass)
+    shown = mass > 0
+    if any(every):
+        shown = torch.where(torch.tensor(every, device=device), released.every_mask(mass), shown)
+    onehot = F.one_hot(rows[shown], len(ids))
+    shots = onehot.sum(0)
+    missing = [entity for entity, k in zip(ids, shots.tolist(), strict=True) if k == 0]
+    if missing:
+        named = ", ".join(f"{i} ({names[i]!r})" if names[i] else str(i) for i in missing)
+        files = sorted({str(r["file_name"]) for r in references if "file_name" in r})
+        raise ValueError(
+            f"no reference with a non-empty mask for entity {named}"
+            + (f" in {', '.join(files[:5])}" if files else "")
+        )
+    slot = (onehot.cumsum(0) * onehot).sum(1) - 1  # the how-manieth shot of its entity a row is
+
+    def by_shot(parts):
+        placed = maps.new_zeros(len(ids), int(shots.max()), maps.shape[1])
+        placed[rows[shown], slot] = torch.cat(parts)[shown]
+        return placed
+
+    exists = torch.arange(int(shots.max()), device=device) < shots[:, None]
+    return by_shot(prototypes), by_shot(units), exists, by_shot(around) if background else None

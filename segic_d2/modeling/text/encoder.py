@@ -1,0 +1,175 @@
+"""Text vectors of class names and task sentences (meta instruction, paper Sec. 3.3).
+
+A text encoder is frozen, holds no parameters of the model and remembers what it has encoded.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from detectron2.utils.registry import Registry
+from safetensors import safe_open
+from safetensors.torch import save
+
+from ..layers.precision import without_autocast
+
+TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
+TEXT_ENCODER_REGISTRY.__doc__ = """
+Text encoders by name (``MODEL.SEGIC.TEXT.NAME``): callables that take the config and return an
+object with ``dim``, ``identity`` (a string for fingerprints) and ``encode(list of str)``.
+"""
+
+
+def build_text_encoder(cfg):
+    """The text encoder of ``MODEL.SEGIC.TEXT.NAME``, or None where ``MODEL.SEGIC.META`` is off.
+
+    Raises:
+        ValueError: META is on and the encoder is "none".
+    """
+    if not cfg.MODEL.SEGIC.META:
+        return None
+    encoder = TEXT_ENCODER_REGISTRY.get(cfg.MODEL.SEGIC.TEXT.NAME)(cfg)
+    if encoder is None:
+        raise ValueError("MODEL.SEGIC.META is on but MODEL.SEGIC.TEXT.NAME is 'none'")
+    return encoder
+
+
+def save_text_table(path, texts, vectors, encoder=""):
+    """Write precomputed vectors (len(texts), D) for the "table" text encoder.
+
+    Args:
+        path: the .safetensors file.
+        texts: different strings without line breaks.
+        vectors: float tensor.
+        encoder: ``identity`` of the encoder that made them, so that the table can be extended.
+
+    Raises:
+        ValueError: repeated texts, another number of vectors, or a text with a line break.
+    """
+    if len(texts) != len(vectors) or len(set(texts)) != len(texts):
+        raise ValueError(f"{len(vectors)} vectors for {len(set(texts))} different texts")
+    broken = [text for text in texts if "\n" in text]  # the file keeps one text per line
+    if broken:
+        raise ValueError(f"text {broken[0]!r} has a line break, which a table cannot hold")
+    metadata = {"texts": "\n".join(texts), "encoder": encoder}
+    Path(path).write_bytes(save({"vectors": vectors.float().contiguous()}, metadata))
+
+
+def read_text_table(path):
+    """What ``save_text_table`` wrote: texts (list), vectors (len(texts), D), encoder (str)."""
+    with safe_open(str(path), "pt") as f:
+        metadata = f.metadata()
+        return metadata["texts"].split("\n"), f.get_tensor("vectors"), metadata.get("encoder", "")
+
+
+class TableTextEncoder:
+    """Vectors from a file that ``save_text_table`` wrote; no text tower is needed.
+
+    Args:
+        path: the .safetensors table.
+        dim: expected length of a vector (``MODEL.SEGIC.TEXT.DIM``).
+    """
+
+    def __init__(self, path, dim):
+        if not path or not Path(path).is_file():
+            raise FileNotFoundError(f"text table not found: MODEL.SEGIC.TEXT.TABLE is {path!r}")
+        texts, vectors, _ = read_text_table(path)
+        if vectors.shape[1] != dim:
+            raise ValueError(
+                f"{path} holds vectors of length {vectors.shape[1]}, MODEL.SEGIC.TEXT.DIM is {dim}"
+            )
+        self.dim, self.path = dim, str(path)
+        digest = hashlib.sha256("\n".join(texts).encode() + vectors.numpy().tobytes())
+        self.identity = f"table:{digest.hexdigest()[:16]}"
+        self._vectors = dict(zip(texts, vectors, strict=True))
+
+    def encode(self, texts):
+        """Vectors (len(texts), D) on the CPU; KeyError names a text that the table lacks."""
+        for text in texts:
+            if text not in self._vectors:
+                raise KeyError(
+                    f"text {text!r} is not in the table {self.path}; tools/precompute_text.py adds "
+                    "what is missing"
+                )
+        return torch.stack([self._vectors[t] for t in texts])
+
+
+class OpenClipTextEncoder:
+    """The text tower of an open_clip model, loaded when the first text is encoded.
+
+    A vector is the end-of-text token after the final norm and before CLIP's projection.
+
+    Args:
+        model: open_clip model name.
+        weights: pretrained tag or a local file; "" leaves the tower random (tests only).
+        dim: expected length of a vector.
+
+    Encoding raises ImportError without open_clip, ValueError for a model that is none or has
+    another ``dim``, and RuntimeError, naming the key, where its weights cannot be had.
+    """
+
+    def __init__(self, model, weights, dim):
+        self.model_name, self.weights, self.dim = model, weights, dim
+        self.identity = f"open_clip:{model}:{Path(weights).name}"
+        self._tower = None
+        self._vectors = {}
+
+    def _load(self):
+        try:
+            import open_clip
+        except ImportError as e:
+            raise ImportError(
+                "MODEL.SEGIC.TEXT.NAME 'open_clip' needs the package open_clip_torch: "
+                "pip install 'segic_d2[text]', or use a 'table' of precomputed vectors, or 'none'"
+            ) from e
+        if self.model_name not in open_clip.list_models():
+            raise ValueError(f"MODEL.SEGIC.TEXT.MODEL {self.model_name!r} is no open_clip model")
+        try:
+            model = open_clip.create_model(self.model_name, pretrained=self.weights or None)
+        except Exception as error:  # no network, no access, not cached, a file that is none
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise RuntimeError(
+                f"MODEL.SEGIC.TEXT.WEIGHTS {self.weights!r}: could not load {self.model_name} "
+                f"({type(error).__name__}: {reason}); place the file on this machine and set the "
+                "key to its path, or use a 'table' of precomputed vectors made elsewhere"
+            ) from error
+        if not hasattr(model, "ln_final"):
+            raise ValueError(f"MODEL.SEGIC.TEXT.MODEL {self.model_name!r} has no CLIP text tower")
+        width = model.ln_final.normalized_shape[0]
+        if width != self.dim:
+            raise ValueError(
+                f"{self.model_name} has text vectors of length {width}, "
+                f"MODEL.SEGIC.TEXT.DIM is {self.dim}"
+            )
+        model.visual = None  # only the text tower is used
+        model.text_projection = None
+        self._tower = model.eval().requires_grad_(False)
+        self._tokenizer = open_clip.get_tokenizer(self.model_name)
+
+    @torch.no_grad()
+    @without_autocast  # the vectors are kept, for evaluation in full precision too
+    def encode(self, texts):
+        """Vectors (len(texts), D) on the CPU."""
+        new = [t for t in dict.fromkeys(texts) if t not in self._vectors]
+        if new:
+            if self._tower is None:
+                self._load()
+            vectors = self._tower.encode_text(self._tokenizer(new)).float()
+            self._vectors.update(zip(new, vectors, strict=True))
+        return torch.stack([self._vectors[t] for t in texts])
+
+
+@TEXT_ENCODER_REGISTRY.register()
+def open_clip(cfg):
+    text = cfg.MODEL.SEGIC.TEXT
+    return OpenClipTextEncoder(text.MODEL, text.WEIGHTS, text.DIM)
+
+
+@TEXT_ENCODER_REGISTRY.register()
+def table(cfg):
+    return TableTextEncoder(cfg.MODEL.SEGIC.TEXT.TABLE, cfg.MODEL.SEGIC.TEXT.DIM)
+
+
+@TEXT_ENCODER_REGISTRY.register()
+def none(cfg):
+    return None

@@ -1,0 +1,5 @@
+"""References in, masks out, for people."""
+
+from .image import PRECISIONS, InContextPredictor
+
+__all__ = ["PRECISIONS", "InContextPredictor"]

@@ -1,0 +1,209 @@
+"""References in, masks out, for people."""
+
+import logging
+from itertools import islice
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+
+from ..checkpoint import SegICCheckpointer
+from ..checkpoint.pretrained import find_pretrained
+from ..config.load import load_config, merge_options
+from ..io.pictures import file_of, to_picture
+from ..structures.context import Context
+from ..structures.view import ResizeLongestSide, draw_view, to_tensor
+from .prediction import Prediction
+from .references import read_references
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+logger = logging.getLogger(__name__)
+
+
+class InContextPredictor:
+    """Segments in any number of pictures what the references show.
+
+    >>> predictor = InContextPredictor.from_pretrained("segic-demo")
+    >>> predictor.set_references([("cat.jpg", "cat.png", "cat")])
+    >>> result = predictor("photo.jpg")
+    >>> result.masks, result.scores, result.names, result.label_map()
+
+    Args:
+        config: path of a config, name of a shipped one, or a ``CfgNode``.
+        weights: trained weights; None: ``MODEL.WEIGHTS``. Without any, the decoder is random and a
+            warning says so.
+        device: e.g. "cuda:1"; None: the GPU if there is one, else the CPU.
+        precision: "fp32", or "bf16" or "fp16" (GPU only) for the pass over the targets. References
+            are encoded in fp32, so that a context does not depend on it.
+        batch_size: pictures per pass.
+        opts: flat list of KEY VALUE pairs that override the config.
+
+    Raises:
+        FileNotFoundError: config or weights not found.
+        ValueError: an unknown precision, a precision or device that this machine lacks, a batch
+            size below 1, an unknown key in opts, or weights of another model.
+    """
+
+    def __init__(self, config, weights=None, device=None, precision="fp32", batch_size=4, opts=()):
+        if isinstance(config, CfgNode):
+            cfg = config.clone()
+            cfg.defrost()
+            merge_options(cfg, opts)
+        else:
+            cfg = load_config(str(config), opts)
+        try:
+            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        except RuntimeError as error:
+            raise ValueError(f"device is {device!r}: {error}") from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here")
+        _check_run(device, precision, batch_size)
+        cfg.MODEL.DEVICE = str(device)
+        cfg.MODEL.SEGIC.FEATURE_MEMORY = 0  # pictures rarely come twice
+        model = build_model(cfg)
+        weights = cfg.MODEL.WEIGHTS if weights is None else str(weights)
+        if weights:
+            SegICCheckpointer(model, complete=True).load(weights)
+        else:
+            logger.warning("no weights given and MODEL.WEIGHTS is empty: the decoder is random")
+        self._set_up(model, precision, batch_size)
+
+    @classmethod
+    def from_pretrained(cls, name="segic-demo", **options):
+        """A predictor with a decoder that ships with the package.
+
+        Args:
+            name: a key of ``segic_d2.checkpoint.pretrained.PRETRAINED``.
+            options: as of the constructor, but ``config`` and ``weights``.
+
+        Raises:
+            FileNotFoundError, ValueError: an unknown name, or weights that are missing or damaged.
+        """
+        return cls(find_pretrained(name).config, weights=name, **options)
+
+    @classmethod
+    def from_model(cls, model, precision="fp32", batch_size=4):
+        """A predictor around an existing SegIC model, which is put in eval mode and not copied."""
+        model = getattr(model, "module", model)  # out of DDP
+        _check_run(model.device, precision, batch_size)
+        predictor = cls.__new__(cls)
+        predictor._set_up(model, precision, batch_size)
+        return predictor
+
+    def _set_up(self, model, precision, batch_size):
+        self.model, self.batch_size = model.eval(), batch_size
+        self.precision, self.context = precision, None
+        # the transform of evaluation: longest side to the canvas
+        resize = ResizeLongestSide(model.canvas, resize=model.resize)
+        self.augmentations = T.AugmentationList([resize])
+
+    # ---- references ------------------------------------------------------------------------
+
+    def set_references(self, references, task="semantic"):
+        """Encode the references once, in place of earlier ones; a call that fails changes nothing.
+
+        Args:
+            references: list of (image, mask) or (image, mask, names); ``read_references`` says what
+                each may be and how the entities are told apart.
+            task: "semantic" or "instance"; it chooses the text (meta instruction).
+
+        Raises:
+            FileNotFoundError, ValueError: naming the reference by its number, from 1, and its file.
+        """
+        if task not in ("semantic", "instance"):
+            raise ValueError(f"task is {task!r}; it must be 'semantic' or 'instance'")
+        read, names = read_references(references, self.augmentations, self.model.reference_zoom)
+        self.context = self.model.encode_context(read, names, task)
+
+    def save_context(self, path):
+        """Write the encoded references to a .safetensors file of a few KB per entity."""
+        self._needs_context()
+        self.context.save(path)
+
+    def load_context(self, path):
+        """Read encoded references in place of earlier ones; a call that fails changes nothing.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is not a context, or another model's (the differences are named).
+        """
+        context = Context.load(path)
+        try:
+            context.check(self.model.fingerprint)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        self.context = context.to(self.model.device)
+
+    def _needs_context(self):
+        if self.context is None:
+            raise RuntimeError("no references: call set_references or load_context first")
+
+    # ---- targets ---------------------------------------------------------------------------
+
+    def __call__(self, image, with_propagated_mask=False):
+        """Segment one picture, see ``predict``."""
+        return next(self.predict([image], with_propagated_mask))
+
+    def predict(self, images, with_propagated_mask=False, on_error=None):
+        """Segment pictures, a batch at a time as the results are asked for.
+
+        Args:
+            images: iterable of paths, PIL images or arrays (``to_picture``).
+            with_propagated_mask: keep the propagated masks for ``Prediction.propagated``.
+            on_error: called with (image, error) for a picture that cannot be read, which is then
+                left out; None: the error is raised after the results of the pictures before it.
+
+        Returns:
+            iterator of ``Prediction``, in order.
+
+        Raises:
+            RuntimeError: no references were given.
+            FileNotFoundError, ValueError: an unreadable picture; the file is named.
+        """
+        self._needs_context()
+        return self._stream(iter(images), self.context, with_propagated_mask, on_error)
+
+    def _stream(self, images, context, with_propagated_mask, on_error):
+        while chunk := list(islice(images, self.batch_size)):
+            batch, failure = [], None
+            for image in chunk:
+                try:
+                    batch.append(self._read(image))
+                except (ValueError, OSError) as error:
+                    if on_error is None:
+                        failure = error
+                        break
+                    on_error(image, error)
+            if batch:
+                yield from self._segment(batch, context, with_propagated_mask)
+            if failure is not None:
+                raise failure
+
+    def _read(self, image):
+        picture = to_picture(image)
+        view, _ = draw_view(picture, self.augmentations, 0)
+        return to_tensor(view), picture, file_of(image)
+
+    @torch.no_grad()
+    def _segment(self, batch, context, with_propagated_mask):
+        views, pictures, files = zip(*batch, strict=True)
+        dtype = PRECISIONS[self.precision]
+        with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
+            features = self.model.encode_images(views)
+            logits, quality = self.model.segment_scored(features, context)
+        maps = [None] * len(batch)
+        if with_propagated_mask:
+            maps = self.model.propagated_mask(features, context)
+        rows = zip(logits, quality, maps, features.image_sizes, pictures, files, strict=True)
+        return [Prediction.from_logits(self.model, context, *row) for row in rows]
+
+
+def _check_run(device, precision, batch_size):
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; it must be one of {tuple(PRECISIONS)}")
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("precision 'fp16' needs a GPU; on the CPU use 'bf16' or 'fp32'")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}; it must be a whole number from 1 on")

@@ -1,0 +1,140 @@
+"""References as people give them → what ``SegIC.encode_context`` takes."""
+
+import contextlib
+import os
+
+import numpy as np
+import torch
+
+from ..io.masks import to_masks
+from ..io.pictures import file_of, to_picture
+from ..structures.view import apply_soft, draw_view, to_tensor, zoomed
+
+
+def read_references(references, augmentations, zoom=0.0):
+    """Read pictures and masks, and tell the entities apart.
+
+    An entity is a name; where there is none, an id of the mask (a binary mask has id 1). So the
+    same name twice is two shots of one entity, and all nameless binary masks are shots of one.
+    An entity keeps the id that its first mask gave it unless an earlier entity has it; then it gets
+    the smallest id that is free.
+
+    Args:
+        references: list of (image, mask), (image, mask, names) or dicts with these keys. See
+            ``to_picture`` and ``to_masks``; names: a string for a mask of one id; for several a
+            list in the order of the ids, or a dict {id: name}, whose other ids are left out.
+        augmentations: Detectron2 ``AugmentationList`` that fits pictures to the canvas.
+        zoom: ``INPUT.REFERENCE_ZOOM``, see ``zoomed``.
+
+    Returns:
+        references: list of {"image" (3, h, w) (``to_tensor``), "masks" float (n, h, w) in [0, 1],
+        "entity_ids" int64 (n,), "file_name"}; names: {entity id: name or None}, in the order of
+        first appearance.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the reference by its number, from 1, and its file.
+    """
+    if isinstance(references, str | os.PathLike | dict):
+        raise ValueError(f"references must be a list of (image, mask[, names]), not {references!r}")
+    read, entities = [], {}
+    for number, reference in enumerate(references, 1):
+        image, mask, names = _unpack(reference, number)
+        with _named(number, image):
+            picture = to_picture(image)
+        with _named(number, mask if isinstance(mask, str | os.PathLike) else image, "mask"):
+            masks = to_masks(mask, picture.shape[:2], isinstance(names, dict | list | tuple))
+            shown = _by_entity(masks, _names(names, masks))
+        for key, (first_id, _) in shown.items():
+            entities.setdefault(key, first_id)
+        masks = [mask for _, mask in shown.values()]
+        view, transforms = draw_view(picture, zoomed(augmentations, masks, zoom), 0)
+        read.append(
+            {
+                "image": to_tensor(view),
+                "masks": apply_soft(transforms, masks),
+                "keys": list(shown),
+                "file_name": file_of(image),
+            }
+        )
+    if not read:
+        raise ValueError("no references: at least one image with a mask is needed")
+    ids = _distinct(entities)
+    for reference in read:
+        reference["entity_ids"] = torch.tensor([ids[k] for k in reference.pop("keys")])
+    return read, {ids[k]: k if isinstance(k, str) else None for k in entities}
+
+
+def _unpack(reference, number):
+    if isinstance(reference, dict) and {"image", "mask"} <= set(reference):
+        if set(reference) <= {"image", "mask", "names"}:
+            return reference["image"], reference["mask"], reference.get("names")
+    if isinstance(reference, tuple | list) and len(reference) in (2, 3):
+        return (*reference, None)[:3]
+    raise ValueError(
+        f"reference {number}: expected (image, mask), (image, mask, names) or a dict with the keys "
+        f"image, mask and names, not {str(reference)[:80]}"
+    )
+
+
+def _names(names, masks):
+    """{id: name or None} of the masks that are asked for."""
+    have = ", ".join(map(str, masks))
+    if names is None or names == "":
+        return dict.fromkeys(masks)
+    if isinstance(names, str):
+        names = [names]
+    if isinstance(names, list | tuple):
+        if len(names) != len(masks):
+            raise ValueError(
+                f"mask has the ids {have}, the names are {list(names)}; one per id, or {{id: name}}"
+            )
+        names = dict(zip(masks, names, strict=True))
+    if not isinstance(names, dict) or not names:
+        raise ValueError(f"names {names!r} are neither a string nor a list nor {{id: name}}")
+    absent = [i for i in names if i not in masks]
+    if absent:
+        raise ValueError(f"mask has no id {absent[0]!r} ({names[absent[0]]!r}); it has {have}")
+    wrong = [n for n in names.values() if not isinstance(n, str | None)]
+    if wrong:
+        raise ValueError(f"a name must be a string, not {wrong[0]!r}")
+    return {i: name or None for i, name in names.items()}
+
+
+def _by_entity(masks, names):
+    """{name or id: (first id, mask)}; two ids of one name are one mask."""
+    shown = {}
+    for i, name in names.items():
+        if not masks[i].any():
+            which = "" if len(masks) == 1 else f" of id {i}" + (f" ({name!r})" if name else "")
+            raise ValueError(
+                f"mask{which} is empty (foreground is white, or 128 and above in grey; a grey file "
+                "of ids needs names by id)"
+            )
+        key = name or i
+        first_id, mask = shown.get(key, (i, masks[i]))
+        shown[key] = first_id, np.logical_or(mask, masks[i])
+    return shown
+
+
+def _distinct(entities):
+    """{key: id} from {key: wanted id}; an earlier entity has the first claim."""
+    owner = {}
+    for key, wanted in entities.items():
+        owner.setdefault(wanted, key)
+    for key in entities:
+        if key not in owner.values():
+            owner[next(i for i in range(1, len(entities) + len(owner) + 1) if i not in owner)] = key
+    return {key: i for i, key in owner.items()}
+
+
+@contextlib.contextmanager
+def _named(number, source, field="image"):
+    """Whatever is wrong inside is said with the reference's number, file and field."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        file = file_of(source)
+        text = str(error)
+        field = "" if text.startswith(field) else f"{field}: "
+        raise kind(f"reference {number}{f' ({file})' if file else ''}: {field}{text}") from error

@@ -1,0 +1,100 @@
+"""How pictures and their masks are brought to another size (``INPUT.RESIZE``).
+
+Shape shorthand: H×W before, h×w after.
+"""
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from torch.nn import functional as F
+
+from .soft_masks import soft_resize
+
+
+class PilResize(T.ResizeTransform):
+    """Pillow's antialiased bilinear in 8 bits; soft masks are resized by area (``apply_soft``)."""
+
+    @classmethod
+    def by_scale(cls, height, width, scale):
+        """Both sides times a factor, rounded, at least 1 px."""
+        return cls(height, width, *(max(round(side * scale), 1) for side in (height, width)))
+
+    @classmethod
+    def of_crop(cls, height, width, size):
+        """A crop onto a square."""
+        return cls(height, width, size, size)
+
+
+class FloatResize(T.Transform):
+    """The released code's resizing: float32, bilinear, not antialiased.
+
+    Output pixel i reads the input at (i + 0.5) / scale - 0.5, clamped to it.
+
+    Args:
+        h, w, new_h, new_w: sizes before and after, px.
+        scale: the factor of both sides; None: each side's own, new over old.
+        mask_mode: interpolation of soft masks, "bilinear" or "nearest".
+    """
+
+    def __init__(self, h, w, new_h, new_w, scale=None, mask_mode="bilinear"):
+        super().__init__()
+        self._set_attributes(locals())
+
+    @classmethod
+    def by_scale(cls, height, width, scale):
+        """Both sides times a factor, rounded down.
+
+        A side that would vanish becomes 1 px (the released code fails there).
+        """
+        size = [int(side * scale) for side in (height, width)]
+        if min(size) < 1:
+            return cls(height, width, *(max(side, 1) for side in size))
+        return cls(height, width, *size, scale)
+
+    @classmethod
+    def of_crop(cls, height, width, size):
+        """A crop onto a square, masks by nearest neighbour."""
+        return cls(height, width, size, size, mask_mode="nearest")
+
+    def apply_image(self, img):
+        """Array (H, W, channels) of any type → float32 (h, w, channels), of the same range."""
+        channels = range(img.shape[2])  # one at a time: pictures may be huge
+        return np.stack([self._resample(img[..., c], "bilinear") for c in channels], axis=-1)
+
+    def apply_mask(self, mask):
+        """Soft mask (H, W) in [0, 1] → float32 (h, w) in [0, 1].
+
+        Of an object that falls between the samples a trace below 0.5 is left where it was: no mask
+        is empty without reason, and binary masks are as if it had vanished (the released rule).
+        """
+        moved = self._resample(mask, self.mask_mode)
+        if mask.any() and not moved.any():
+            moved = soft_resize(np.ascontiguousarray(mask)[None], moved.shape)[0].numpy() / 2
+        return moved
+
+    def apply_segmentation(self, segmentation):
+        """Label map (H, W) → (h, w) of the same type, by the nearest pixel."""
+        return self._resample(segmentation, "nearest-exact").astype(segmentation.dtype)
+
+    def apply_coords(self, coords):
+        return coords * (self.new_w / self.w, self.new_h / self.h)
+
+    def _resample(self, plane, mode):
+        plane = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
+        if self.scale is None:
+            return F.interpolate(plane, size=(self.new_h, self.new_w), mode=mode)[0, 0].numpy()
+        return F.interpolate(plane, scale_factor=self.scale, mode=mode)[0, 0].numpy()
+
+
+RESIZES = {"pil": PilResize, "float": FloatResize}
+
+
+def find_resize(name):
+    """The class of transforms for a value of ``INPUT.RESIZE``.
+
+    Raises:
+        ValueError: no such value.
+    """
+    if name not in RESIZES:
+        raise ValueError(f"INPUT.RESIZE is {name!r}; it must be one of {tuple(RESIZES)}")
+    return RESIZES[name]

@@ -1,0 +1,129 @@
+"""Pictures to look at: propagated masks as heat maps, masks over images, panels side by side.
+
+Images are uint8 (H, W, 3) RGB arrays throughout.
+"""
+
+import numpy as np
+from detectron2.utils.colormap import colormap
+from detectron2.utils.visualizer import Visualizer
+from matplotlib import colormaps
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
+
+GAP, TITLE = 8, 22  # px between the pictures of a panel, and above them
+
+
+def heat_map(image, values, low=None, high=None, alpha=0.6):
+    """A map of values in JET colours (blue low, red high) over its image.
+
+    Args:
+        image: uint8 (H, W, 3).
+        values: float (h, w) of any size, e.g. a propagated mask over the same field of view;
+            array or tensor.
+        low, high: values that become blue and red; default: the lowest and highest there are.
+        alpha: share of the colours in the result, 0 … 1.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        ValueError: values are not one finite map.
+    """
+    image, values = _image(image), np.asarray(values, np.float32)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise ValueError(f"expected one finite map (h, w), found shape {values.shape}")
+    low = values.min() if low is None else low
+    high = values.max() if high is None else high
+    scaled = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    size = image.shape[1], image.shape[0]
+    scaled = np.asarray(Image.fromarray(scaled).resize(size, Image.Resampling.BILINEAR))
+    colours = colormaps["jet"](scaled)[..., :3] * 255
+    return (image * (1 - alpha) + colours * alpha).round().astype(np.uint8)
+
+
+def overlay(image, masks, ids=None, texts=None):
+    """An image with masks in the colours of their entities, drawn by Detectron2's Visualizer.
+
+    Args:
+        image: uint8 (H, W, 3).
+        masks: bool (N, H, W); array or tensor.
+        ids: N ints that choose the colours; default 1 … N.
+        texts: N labels or None.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        ValueError: masks are of another size than the image, or other than N ids or texts.
+    """
+    image, masks = _image(image), np.asarray(masks).astype(bool)
+    if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
+        raise ValueError(
+            f"masks are {masks.shape}, expected (N, {image.shape[0]}, {image.shape[1]})"
+        )
+    ids = range(1, len(masks) + 1) if ids is None else ids
+    texts = [None] * len(masks) if texts is None else texts
+    canvas, colours = Visualizer(image), entity_colours() / 255
+    for mask, i, text in zip(masks, ids, texts, strict=True):
+        if mask.any():
+            canvas.draw_binary_mask(mask, color=colours[int(i) % 256], text=text, area_threshold=0)
+    return canvas.get_output().get_image()
+
+
+def panel(pictures, height=240):
+    """Pictures of one height side by side, a title above each.
+
+    Args:
+        pictures: list of (title, image), e.g. reference, propagated mask, prediction, truth.
+        height: px that every picture is scaled to.
+
+    Returns:
+        uint8 (height + title, sum of widths, 3), on white.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    if not pictures:
+        raise ValueError("a panel needs at least one picture")
+    scaled = []
+    for title, image in pictures:
+        image = Image.fromarray(_image(image))
+        size = max(1, round(image.width * height / image.height)), height
+        scaled.append((title, image.resize(size, Image.Resampling.LANCZOS)))
+    width = sum(image.width for _, image in scaled) + GAP * (len(scaled) + 1)
+    sheet = Image.new("RGB", (width, height + TITLE + GAP), "white")
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 14)  # the font inside Matplotlib
+    draw, x = ImageDraw.Draw(sheet), GAP
+    for title, image in scaled:
+        sheet.paste(image, (x, TITLE))
+        draw.text((x, 3), _shortened(title, font, image.width), fill="black", font=font)
+        x += image.width + GAP
+    return np.asarray(sheet)
+
+
+def save_image(path, image):
+    """Write uint8 (H, W, 3); the suffix of the path chooses the format."""
+    Image.fromarray(_image(image)).save(path, quality=92)
+
+
+def _shortened(title, font, width):
+    if font.getlength(title) <= width:
+        return title
+    while title and font.getlength(title + "…") > width:
+        title = title[:-1]
+    return title + "…"
+
+
+def _image(image):
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"expected uint8 (H, W, 3), found {image.dtype} {image.shape}")
+    return image
+
+
+def entity_colours():
+    """uint8 (256, 3) RGB by id: black for 0, then Detectron2's colours, white for 255."""
+    colours = colormap(rgb=True).astype(np.uint8)
+    table = colours[(np.arange(256) - 1) % len(colours)]
+    table[0], table[255] = 0, 255
+    return table

@@ -1,0 +1,114 @@
+"""The decoders that ship with the package."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from segic_d2 import InContextPredictor
+from segic_d2.checkpoint import SegICCheckpointer, pretrained, trainable_state_dict
+from segic_d2.checkpoint.pretrained import FOLDER, PRETRAINED, weights_file
+from segic_d2.config.load import load_config
+from segic_d2.modeling.backbone.embedded import cache_path
+from tests.engine.short_runs import train
+
+ROOT = Path(__file__).resolve().parents[2]
+RANDOM_BACKBONE = ("MODEL.BACKBONE.WEIGHTS", "")
+NAMES = sorted(PRETRAINED)
+
+spec = importlib.util.spec_from_file_location("export_weights", ROOT / "tools/export_weights.py")
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_is_whole_small_and_described(name):
+    path = Path(weights_file(name))
+    assert path.stat().st_size <= 12e6
+    about = (FOLDER / "README.md").read_text()
+    assert name in about and PRETRAINED[name].sha256 in about
+    assert load_config(PRETRAINED[name].config).MODEL.WEIGHTS == name
+    assert {p.stem for p in FOLDER.glob("*.safetensors")} == set(PRETRAINED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_of_it_is_loaded_by_name(name):
+    predictor = InContextPredictor.from_pretrained(name, device="cpu", opts=RANDOM_BACKBONE)
+    state, file = trainable_state_dict(predictor.model), load_file(weights_file(name))
+    assert state.keys() == file.keys()
+    for key, tensor in file.items():
+        assert tensor.dtype == torch.float16 and torch.isfinite(tensor).all()
+        assert torch.equal(state[key], tensor.float()), key
+    # by the config alone as well
+    cfg = load_config(PRETRAINED[name].config, ["MODEL.DEVICE", "cpu", *RANDOM_BACKBONE])
+    again = trainable_state_dict(InContextPredictor(cfg).model)
+    assert all(torch.equal(again[key], state[key]) for key in state)
+
+
+def test_unknown_missing_and_damaged_are_named(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="no pretrained decoder 'segic-huge'.*segic-demo"):
+        InContextPredictor.from_pretrained("segic-huge")
+    path = weights_file("segic-demo")
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="'segic-demo' are missing from the package"):
+        InContextPredictor.from_pretrained("segic-demo", device="cpu", opts=RANDOM_BACKBONE)
+    copy = tmp_path / "segic-demo.safetensors"
+    shutil.copy(path, copy)
+    with copy.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    with pytest.raises(ValueError, match="segic-demo.safetensors is damaged: its SHA-256"):
+        SegICCheckpointer(torch.nn.Linear(1, 1)).load("segic-demo")
+
+
+def test_exported_weights_are_those_of_the_checkpoint(tmp_path, capsys):
+    state = {"sem_seg_head.a": torch.randn(3, 4), "sem_seg_head.b": torch.ones(2)}
+    frozen = {"backbone.w": torch.ones(5)}
+    torch.save({"model": {**state, **frozen}, "iteration": 3}, tmp_path / "m.pth")
+    tool.main([str(tmp_path / "m.pth"), str(tmp_path / "out.safetensors")])
+    found = load_file(tmp_path / "out.safetensors")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[k], state[k].half()) for k in state)
+    assert "14 numbers" in capsys.readouterr().out
+    torch.save({"model": {"sem_seg_head.a": torch.tensor([1e6])}}, tmp_path / "m.pth")
+    with pytest.raises(SystemExit, match="sem_seg_head.a does not fit half precision"):
+        tool.main([str(tmp_path / "m.pth"), str(tmp_path / "out.safetensors")])
+    with pytest.raises(SystemExit, match="no checkpoint"):
+        tool.main([str(tmp_path / "none.pth"), str(tmp_path / "out.safetensors")])
+
+
+def test_the_average_of_a_checkpoint_is_exported_where_it_has_one(tmp_path):
+    out, name = tmp_path / "out.safetensors", "sem_seg_head.neck.0.weight"
+    opts = ("MODEL_EMA.ENABLED", True, "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.MAX_ITER", 3)
+    trainer, _ = train(tmp_path / "run", *opts)
+    second = str(tmp_path / "run/model_0000001.pth")
+    tool.main([second, str(out), "--average"])
+    held = torch.load(second, weights_only=True)
+    average = held["trainer"]["hooks"]["AverageHook"]["average"]
+    found = load_file(out)
+    assert found.keys() == trainable_state_dict(trainer.model).keys()
+    assert torch.equal(found[name], average[name].half())
+    assert not torch.equal(found[name], held["model"][name].half())
+    train(tmp_path / "plain", "SOLVER.MAX_ITER", 1)
+    with pytest.raises(SystemExit, match="no average; MODEL_EMA.ENABLED makes it"):
+        tool.main([str(tmp_path / "plain/model_final.pth"), str(out), "--average"])
+
+
+@pytest.mark.skipif(not cache_path().is_file(), reason="the embedded weights are not prepared")
+def test_one_coin_finds_the_coins():
+    """The whole of it on a photograph: a decoder that does not fit its backbone finds nothing."""
+    skimage = pytest.importorskip("skimage.data")
+    picture = np.asarray(Image.open(Path(skimage.__file__).parent / "coins.png").convert("RGB"))
+    mask = np.zeros(picture.shape[:2], bool)
+    yy, xx = np.mgrid[: mask.shape[0], : mask.shape[1]]
+    mask[(yy - 193) ** 2 + (xx - 213) ** 2 < 23.5**2] = True
+    predictor = InContextPredictor.from_pretrained("segic-demo", device="cpu")
+    predictor.set_references([(picture, mask, "coin")])
+    found = predictor(picture).masks[0]
+    assert found[mask].mean() > 0.8
+    assert 0.1 < found.mean() < 0.5  # 24 coins cover a quarter to a third

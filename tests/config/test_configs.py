@@ -1,0 +1,214 @@
+"""Every config is parsed, builds its model, and trains one step with a stand-in backbone."""
+
+import ast
+import re
+from functools import reduce
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from segic_d2.config.load import get_config_file, load_config
+from segic_d2.modeling.backbone import diffusion_backbone
+from segic_d2.modeling.segic import released
+from segic_d2.modeling.segic.meta_arch import SegIC
+from tests import tiny_diffusion
+from tests.tiny import TinyBackbone, tiny_episode
+
+ROOT = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = sorted(str(p.relative_to(ROOT)) for p in ROOT.rglob("*.yaml"))
+
+
+def on_meta(config, *opts):
+    cfg = load_config(str(ROOT / config), ["MODEL.DEVICE", "meta", *opts])
+    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
+        if cfg.MODEL.BACKBONE.NAME == "build_diffusion_backbone":  # whose files are on a hub
+            pytest.importorskip("diffusers", reason="pip install 'segic_d2[diffusion]'")
+            parts = tiny_diffusion.stable_diffusion_parts()
+            patch.setattr(diffusion_backbone, "load_pipeline", lambda *args: parts)
+        return cfg, build_model(cfg)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_builds_and_takes_a_step(config, monkeypatch):
+    cfg, model = on_meta(config)
+    name = model.in_feature
+    shape = model.backbone.output_shape()[name]
+    assert all(not p.requires_grad for p in model.backbone.parameters())
+    stand_in = TinyBackbone(shape.channels, shape.stride, name)
+    monkeypatch.setattr("segic_d2.modeling.segic.meta_arch.build_backbone", lambda cfg: stand_in)
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.WEIGHTS", ""]
+    opts += ["INPUT.CANVAS", shape.stride * 8, "MODEL.SEGIC.LOSS.NUM_POINTS", 64]
+    torch.manual_seed(0)
+    model = build_model(load_config(str(ROOT / config), opts))
+    if model.text_encoder is not None:
+        width = cfg.MODEL.SEGIC.TEXT.DIM
+        monkeypatch.setattr(
+            model.text_encoder, "encode", lambda texts: torch.ones(len(texts), width)
+        )
+    assert isinstance(model, SegIC)
+    losses = model.train()([tiny_episode(i, 1 + i, size=(98, 84), training=True) for i in (0, 1)])
+    sum(losses.values()).backward()
+    gradient = model.sem_seg_head.neck[0].weight.grad
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("folder", ["", "official/"])
+@pytest.mark.parametrize("letter, total", [("B", 5_246_436), ("L", 5_377_508), ("G", 5_639_652)])
+def test_paper_models_have_the_papers_size(folder, letter, total):
+    cfg, model = on_meta(f"{folder}segic_dinov2_{letter}.yaml")
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == total
+    assert cfg.INPUT.CANVAS == 896 and model.sem_seg_head.grid == 64
+
+
+def value_of(cfg, key):
+    return reduce(getattr, key.split("."), cfg)
+
+
+def literal(text):
+    """What a word of the table means in Python: True, 0.5, 1e-8, or the word itself."""
+    try:
+        return ast.literal_eval(text)
+    except ValueError:
+        return text
+
+
+def released_table():
+    """(key, default, released) of each row of the table in the docstring of ``released``."""
+    lines = released.__doc__.splitlines()
+    rulers = [i for i, line in enumerate(lines) if line.startswith("====")]
+    assert len(rulers) == 3 and lines[rulers[0] + 1].split()[:1] == ["key"]
+    rows = [line.split() for line in lines[rulers[1] + 1 : rulers[2]]]
+    return [(f"MODEL.SEGIC.{row[0]}", *map(literal, row[1:3])) for row in rows]
+
+
+OFFICIAL = sorted(c for c in CONFIGS if c.startswith("official/"))
+
+
+def test_there_is_an_official_config_per_released_size():
+    names = {"Base-official", *(f"segic_dinov2_{letter}" for letter in "BLG")}
+    assert {f"official/{name}.yaml" for name in names} == set(OFFICIAL)
+    assert all(len((ROOT / c).read_text().splitlines()) < 40 for c in OFFICIAL)
+
+
+@pytest.mark.parametrize("config", OFFICIAL)
+def test_official_configs_set_every_released_rule(config):
+    """The documented table, the defaults and the official configs cannot drift apart."""
+    rows = released_table()
+    assert len(rows) >= 11 and len({key for key, *_ in rows}) == len(rows)
+    default, official = load_config(), load_config(config)
+    assert {key: value_of(default, key) for key, _, _ in rows} == {k: v for k, v, _ in rows}
+    assert {key: value_of(official, key) for key, _, _ in rows} == {k: v for k, _, v in rows}
+
+
+BEFORE_THE_MODEL = {  # released rules of other keys, which the docstring names below its table
+    "MODEL.TIMM.POS_EMBED": "dinov2",
+    "INPUT.RESIZE": "float",
+    "INPUT.SEMANTIC.SQUARE_REFERENCE": True,
+    "INPUT.MAX_REDRAWS": 0,
+    "INPUT.INSTANCE.MAX_MASKS": 19,
+    "INPUT.INSTANCE.CAP": "random",
+}
+
+
+@pytest.mark.parametrize("config", OFFICIAL)
+def test_official_configs_set_the_released_rules_before_the_model(config):
+    below = released.__doc__.rpartition("====")[2]
+    assert set(re.findall(r"``((?:MODEL|INPUT)\.[A-Z_.]+)``", below)) == set(BEFORE_THE_MODEL)
+    default, official = load_config(), load_config(config)
+    for key, value in BEFORE_THE_MODEL.items():
+        assert value_of(official, key) == value != value_of(default, key)
+
+
+def flat(cfg, prefix=""):
+    """{key: value} of a config, keys as on the command line."""
+    out = {}
+    for key, value in cfg.items():
+        out.update(
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return out
+
+
+@pytest.mark.parametrize("config", OFFICIAL)
+def test_official_configs_change_nothing_that_is_not_listed(config):
+    """Whatever differs from our own configs is a documented rule, a data set or the schedule."""
+    ours, official = flat(load_config("Base-SegIC.yaml")), flat(load_config(config))
+    changed = {key for key in ours if ours[key] != official[key]}
+    rules = {key for key, *_ in released_table()} | set(BEFORE_THE_MODEL)
+    others = {f"DATASETS.{x}" for x in ("TRAIN", "TEST", "EPISODE_MAPPERS", "DRAW")}
+    others |= {"MODEL.TIMM.NAME", "MODEL.BACKBONE.WEIGHTS"}
+    others |= {"MODEL.SEGIC.DECODER.CHECKPOINT"}  # of memory and time, not of results
+    others |= {f"SOLVER.{x}_SAMPLES" for x in ("MAX", "STEPS", "CHECKPOINT")}
+    same = {"MODEL.SEGIC.SIMILARITY.EPS", "MODEL.SEGIC.REVERSION.PROB"}  # as in ours
+    assert changed <= rules | others and rules - same <= changed
+
+
+RELEASED_NUMBERS = {  # of the published training command and its code, as far as there are keys
+    "INPUT.CANVAS": 896,
+    "INPUT.FORMAT": "RGB",
+    "MODEL.TIMM.BLOCKS": (-1,),
+    "MODEL.TIMM.NORM": True,
+    "MODEL.SEGIC.POINTS.NUM": 1,
+    "MODEL.SEGIC.SIMILARITY.TAU": 1.0,
+    "MODEL.SEGIC.CROSS_ENTITY.ENABLED": True,
+    "MODEL.SEGIC.CROSS_ENTITY.TRAIN_PROB": 0.5,
+    "MODEL.SEGIC.TEXT.NAME": "open_clip",
+    "MODEL.SEGIC.TEXT.MODEL": "ViT-L-14-quickgelu",
+    "MODEL.SEGIC.TEXT.WEIGHTS": "openai",
+    "MODEL.SEGIC.TEXT.SEMANTIC_TEMPLATE": "a photo of a {}",
+    "MODEL.SEGIC.TEXT.INSTANCE_TEXT": "please segment the instances",
+    "MODEL.SEGIC.LOSS.NUM_POINTS": 12544,
+    "MODEL.SEGIC.LOSS.OVERSAMPLE_RATIO": 3.0,
+    "MODEL.SEGIC.LOSS.IMPORTANCE_RATIO": 0.75,
+    "MODEL.SEGIC.LOSS.BCE_WEIGHT": 1.0,
+    "MODEL.SEGIC.LOSS.DICE_WEIGHT": 1.0,
+    "MODEL.SEGIC.TEST.THRESHOLD": 0.0,
+    "INPUT.TEXT_KEEP_PROB": 0.75,
+    "INPUT.ABSENT_PROB": 0.0,
+    "MODEL.SEGIC.TEST.SCORE": "mask",
+    "MODEL.SEGIC.TEST.MIN_SCORE": 0.0,
+    "INPUT.MAX_REDRAWS": 0,
+    "INPUT.SEMANTIC.MAX_ENTITIES": 1,
+    "INPUT.SEMANTIC.MAX_SHOTS": 1,
+    "INPUT.SEMANTIC.SCALE": (0.1, 2.0),
+    "INPUT.SEMANTIC.FLIP_PROB": 0.5,
+    "INPUT.INSTANCE.MAX_MASKS": 19,
+    "INPUT.INSTANCE.CAP": "random",
+    "INPUT.INSTANCE.AREA": (0.3, 1.0),
+    "INPUT.INSTANCE.ASPECT": (0.75, 4 / 3),
+    "INPUT.INSTANCE.FLIP_PROB": 0.1,
+    "INPUT.INSTANCE.JITTER_PROB": 0.2,
+    "INPUT.INSTANCE.JITTER": (0.4, 0.4, 0.2, 0.1),
+    "DATASETS.WEIGHTS": (),
+    "DATASETS.EPISODE_MAPPERS": ("semantic", "semantic", "instance", "instance"),
+    "SOLVER.OPTIMIZER": "ADAMW",
+    "SOLVER.BASE_LR": 1e-4,
+    "SOLVER.WEIGHT_DECAY": 1e-4,
+    "SOLVER.WEIGHT_DECAY_NORM": 1e-4,
+    "SOLVER.WEIGHT_DECAY_BIAS": None,  # as of every tensor
+    "SOLVER.LR_SCHEDULER_NAME": "WarmupMultiStepLR",
+    "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.GAMMA": 0.1,
+    "SOLVER.IMS_PER_BATCH": 32,
+    "SOLVER.MAX_SAMPLES": 12 * 80_000,
+    "SOLVER.STEPS_SAMPLES": (10 * 80_000,),
+    "SOLVER.CHECKPOINT_SAMPLES": 80_000,
+    "SOLVER.AMP.ENABLED": False,
+    "SOLVER.CLIP_GRADIENTS.ENABLED": False,
+    "SEED": 42,
+}
+
+
+@pytest.mark.parametrize("config", OFFICIAL)
+def test_official_configs_train_with_the_released_numbers(config):
+    cfg = load_config(config)
+    got = {key: value_of(cfg, key) for key in RELEASED_NUMBERS}
+    as_tuple = {k: tuple(v) if isinstance(v, list) else v for k, v in got.items()}
+    assert as_tuple == RELEASED_NUMBERS
+
+
+def test_a_missing_config_is_named():
+    with pytest.raises(FileNotFoundError, match="no config 'nowhere.yaml'"):
+        get_config_file("nowhere.yaml")

@@ -1,0 +1,155 @@
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from PIL import Image
+
+from segic_d2.data.records import (
+    class_mask,
+    class_masks,
+    instance_masks,
+    record_form,
+    usable_annotations,
+)
+from segic_d2.io.rle import has_mask
+from segic_d2.structures.soft_masks import soft_resize, soft_resize_binary
+from tests.data import toy
+
+
+def coco_record(*segmentations, crowd=()):
+    return {
+        "file_name": "scene.jpg",
+        "height": 20,
+        "width": 30,
+        "annotations": [
+            {"category_id": i % 2, "segmentation": s, "iscrowd": int(i in crowd)}
+            for i, s in enumerate(segmentations)
+        ],
+    }
+
+
+def rle(mask):
+    return mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+def block(y0, y1, x0, x1, shape=(20, 30)):
+    mask = np.zeros(shape, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def test_the_three_forms_give_the_same_class_masks(tmp_path):
+    coco = DatasetCatalog.get(toy.coco(tmp_path))[3]
+    sem_seg = DatasetCatalog.get(toy.sem_seg(tmp_path))[3]
+    assert record_form(coco) == "coco" and record_form(sem_seg) == "sem_seg"
+    objects = [objects for _, objects in toy.scenes()][3]
+    drawn = toy.label_map(objects)
+    for class_id in range(3):
+        mask, ignore = class_mask(sem_seg, class_id + 1)
+        np.testing.assert_array_equal(mask, drawn == class_id + 1)
+        np.testing.assert_array_equal(ignore, drawn == 255)
+        mask, ignore = class_mask(coco, class_id)
+        union = np.zeros(toy.SIZE, bool)
+        for c, (x, y, w, h) in objects:
+            union[y : y + h, x : x + w] |= c == class_id
+        np.testing.assert_array_equal(mask, union)
+        assert ignore is None
+    folder = DatasetCatalog.get(toy.folder_a(tmp_path))[0]
+    x, y, w, h = next(o[0][1] for _, o in toy.scenes(6) if o[0][0] == 2)
+    masks, ignore = class_masks(folder, [folder["category_id"], 77])
+    np.testing.assert_array_equal(masks[0], block(y, y + h, x, x + w, toy.SIZE))
+    assert not masks[1].any() and ignore is None
+
+
+def test_crowds_are_no_objects_and_their_pixels_are_ignored():
+    own, other, crowd = block(2, 6, 2, 8), block(8, 12, 2, 8), block(4, 15, 0, 20)
+    record = coco_record(rle(own), rle(other), rle(crowd), crowd=[2])
+    mask, ignore = class_mask(record, 0)
+    np.testing.assert_array_equal(mask, own)
+    np.testing.assert_array_equal(ignore, crowd & ~own)
+    masks, categories = instance_masks(record)
+    np.testing.assert_array_equal(masks, [own, other])
+    assert categories == [0, 1]
+    assert class_mask(record, 1)[1] is None
+
+
+def test_only_the_asked_objects_are_decoded_and_in_that_order():
+    masks = [block(i, i + 3, i, i + 4) for i in range(4)]
+    found, categories = instance_masks(coco_record(*map(rle, masks)), [3, 0])
+    np.testing.assert_array_equal(found, [masks[3], masks[0]])
+    assert categories == [1, 0]
+
+
+def test_every_encoding_of_a_mask_is_understood():
+    mask = block(3, 9, 4, 10)
+    compressed = rle(mask)
+    edges = np.flatnonzero(np.diff(mask.T.ravel(), prepend=0, append=0))
+    runs = np.diff([0, *edges, mask.size]).tolist()
+    uncompressed = {"counts": runs, "size": [20, 30]}
+    polygon = [[4, 3, 10, 3, 10, 9, 4, 9]]
+    record = coco_record(compressed, uncompressed, polygon, mask)
+    assert len(usable_annotations(record)) == 4
+    for decoded in instance_masks(record)[0]:
+        np.testing.assert_array_equal(decoded, mask)
+
+
+def test_a_polygon_between_pixel_centres_still_marks_its_pixel():
+    masks, _ = instance_masks(coco_record([[7.1, 5.1, 7.3, 5.1, 7.2, 5.2]]))
+    assert masks.sum() == 1 and masks[0, 5, 7]
+
+
+def test_empty_rles_are_no_objects():
+    nothing = np.zeros((20, 30))
+    assert not has_mask({"segmentation": rle(nothing)})
+    assert not has_mask({"segmentation": {"counts": [600], "size": [20, 30]}})
+    assert not has_mask({"bbox": [0, 0, 3, 3]})
+
+
+def test_errors_name_the_image(tmp_path):
+    with pytest.raises(ValueError, match="scene.jpg is 5x4 px, its image is 30x20 px"):
+        instance_masks(coco_record(rle(np.ones((4, 5)))))
+    with pytest.raises(ValueError, match="a.jpg has none of"):
+        record_form({"file_name": "a.jpg"})
+    Image.fromarray(np.zeros((3, 3), np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(ValueError, match="a.jpg.*annotations.*sem_seg"):
+        instance_masks({"file_name": "a.jpg", "sem_seg_file_name": str(tmp_path / "m.png")})
+    with pytest.raises(ValueError, match="scene.jpg lacks 'height'"):
+        record = coco_record(rle(block(0, 2, 0, 2)))
+        del record["height"]
+        class_mask(record, 0)
+
+
+def test_soft_resize_is_the_mean_of_each_cell():
+    masks = np.random.default_rng(0).random((2, 12, 20)) < 0.3
+    resized = soft_resize(masks, (3, 5))
+    slow = masks.reshape(2, 3, 4, 5, 4).mean((2, 4))
+    np.testing.assert_allclose(resized, slow, atol=1e-6)
+    assert soft_resize(masks[:0], (3, 5)).shape == (0, 3, 5)
+    assert soft_resize(torch.ones(1, 7, 9), (3, 20)).eq(1).all()
+
+
+def test_one_pixel_survives_any_reduction():
+    mask = np.zeros((1, 1501, 1999), bool)
+    mask[0, 733, 1207] = True
+    small = soft_resize(mask, (5, 7))
+    assert small.sum() > 0 and small[0, 733 * 5 // 1501, 1207 * 7 // 1999] > 0
+
+
+def test_a_binary_mask_resizes_as_a_soft_one_to_the_bit():
+    """Whole or a window of it; full, sparse, single-object and empty masks of any two sizes."""
+    rng = np.random.default_rng(0)
+    for trial in range(300):
+        (height, width), (h, w) = rng.integers(1, 90, 2), rng.integers(1, 120, 2)
+        mask = np.zeros((height, width), bool)
+        if trial % 3:
+            mask = rng.random((height, width)) < rng.random()
+        elif trial % 7:
+            y, x = rng.integers(height), rng.integers(width)
+            mask[y : y + 9, x : x + 5] = True
+        expected = soft_resize(mask[None], (h, w))[0].numpy()
+        np.testing.assert_array_equal(soft_resize_binary(mask, (h, w)), expected)
+        y, x = rng.integers(h), rng.integers(w)
+        window = (y, x, *(rng.integers(1, side + 1) for side in (h - y, w - x)))
+        got = soft_resize_binary(mask, (h, w), window)
+        np.testing.assert_array_equal(got, expected[y : y + window[2], x : x + window[3]])

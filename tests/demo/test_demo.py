@@ -1,0 +1,164 @@
+"""demo/demo.py end to end on pictures made here, with the tiny backbone."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segic_d2.io.masks import read_label_map
+from segic_d2.io.writer import OVERLAY_SIDE, draw_overlay, label_image
+from segic_d2.predictor import InContextPredictor
+from segic_d2.predictor.prediction import Prediction
+from segic_d2.utils.visualizer import entity_colours
+from tests.predictor.test_image import H, W, picture, square
+from tests.tiny import tiny_config
+
+DEMO = Path(__file__).parents[2] / "demo" / "demo.py"
+spec = importlib.util.spec_from_file_location("segic_demo", DEMO)
+demo = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(demo)
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A folder with a config, weights, two references, and pictures that share a stem."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = InContextPredictor(tiny_config(), device="cpu").model
+    torch.save({"model": model.state_dict()}, "tiny.pth")
+    backbone = {k[len("backbone.") :]: v for k, v in model.state_dict().items() if "patch" in k}
+    torch.save(backbone, "backbone.pth")
+    Path("tiny.yaml").write_text(tiny_config("MODEL.BACKBONE.WEIGHTS", "backbone.pth").dump())
+    for seed, name in enumerate(("cat", "dog")):
+        Image.fromarray(picture(seed)).save(f"{name}.jpg")
+        Image.fromarray(square(x=20 + 9 * seed)).save(f"{name}.png")
+    for seed, name in enumerate(("one/x.png", "two/x.jpg", "two/y.png")):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(5 + seed, (40 + seed, 50))).save(name)
+    return tmp_path
+
+
+CONFIG = ["--config-file", "tiny.yaml", "--weights", "tiny.pth", "--device", "cpu"]
+CAT, DOG = ["--reference", "cat.jpg", "cat.png", "cat"], ["--reference", "dog.jpg", "dog.png"]
+
+
+def files(folder):
+    return sorted(p.name for p in Path(folder).iterdir())
+
+
+def test_masks_overlays_and_label_maps(work):
+    arguments = [
+        *CONFIG,
+        *CAT,
+        *DOG,
+        "a dog/puppy",
+        "--merge",
+        "--save-context",
+        "pets.safetensors",
+    ]
+    assert demo.main([*arguments, "--input", "one", "two", "--output", "new/out"]) == 0
+    kinds = ("a_dog_puppy.png", "cat.png", "labels.png", "overlay.jpg")
+    assert files("new/out") == [f"{s}_{k}" for s in ("one_x", "two_x", "y") for k in kinds]
+    predictor = InContextPredictor("tiny.yaml", "tiny.pth", "cpu")
+    predictor.set_references([("cat.jpg", "cat.png", "cat"), ("dog.jpg", "dog.png", "a dog/puppy")])
+    for stem, path in (("one_x", "one/x.png"), ("two_x", "two/x.jpg"), ("y", "two/y.png")):
+        result = predictor(path)
+        for i, name in enumerate(("cat", "a_dog_puppy")):
+            mask = np.asarray(Image.open(f"new/out/{stem}_{name}.png"))
+            np.testing.assert_array_equal(mask, result.masks[i] * np.uint8(255))
+        assert Image.open(f"new/out/{stem}_labels.png").mode == "P"
+        labels = read_label_map(f"new/out/{stem}_labels.png")
+        np.testing.assert_array_equal(labels, result.label_map())
+        assert Image.open(f"new/out/{stem}_overlay.jpg").size == result.image.shape[1::-1]
+    # the saved context gives the same files
+    again = [*CONFIG, "--context", "pets.safetensors", "--input", "two/y.png", "--output", "again"]
+    assert demo.main(again) == 0
+    for name in files("again"):
+        assert Path("again", name).read_bytes() == Path("new/out", name).read_bytes()
+
+
+def test_broken_pictures_are_reported_and_do_not_stop_the_rest(work, capsys):
+    Path("two/a.jpg").write_text("no picture")
+    inputs = ["--input", "absent.png", "two", "--output", "out"]
+    assert demo.main([*CONFIG, *CAT, *inputs]) == 1
+    assert files("out") == ["x_cat.png", "x_overlay.jpg", "y_cat.png", "y_overlay.jpg"]
+    printed = capsys.readouterr()
+    assert "absent.png" in printed.err and "a.jpg" in printed.err
+    assert "2 pictures failed" in printed.out
+
+
+def test_results_are_not_segmented_when_they_lie_among_the_inputs(work):
+    arguments = [*CONFIG, *CAT, "--input", "two", "--output", "two/out"]
+    assert demo.main(arguments) == 0
+    first = files("two/out")
+    assert demo.main(arguments) == 0
+    assert files("two/out") == first
+
+
+def test_threshold_and_opts(work):
+    common = [*CONFIG, *CAT, "--input", "one/x.png", "--output", "out", "--threshold", "1000"]
+    assert demo.main([*common, "--opts", "MODEL.SEGIC.VISUAL", "False"]) == 0
+    assert not np.asarray(Image.open("out/x_cat.png")).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reference", "cat.jpg"], "--reference cat.jpg: expected IMAGE MASK"),
+        ([], "give either --reference"),
+        ([*CAT, "--context", "c.safetensors"], "give either --reference"),
+        (["--reference", "cat.jpg", "absent.png"], r"reference 1 (absent.png): mask: no such"),
+        ([*CAT, "--precision", "fp16"], "'fp16' needs a GPU"),
+        ([*CAT, "--weights", "absent.pth"], "absent.pth"),
+        ([*CAT, "--weights", "cat.jpg"], "cannot read the checkpoint cat.jpg"),
+        ([*CAT, "--opts", "MODEL.SEGIC.FOO", "1"], "MODEL.SEGIC.FOO"),
+    ],
+)
+def test_bad_arguments(work, capsys, arguments, message):
+    assert demo.main([*CONFIG, "--input", "one", "--output", "out", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_reference_names():
+    assert demo.reference(["i", "m"]) == ("i", "m", None)
+    assert demo.reference(["i", "m", "cat"]) == ("i", "m", "cat")
+    assert demo.reference(["i", "m", "cat", "dog"]) == ("i", "m", ["cat", "dog"])
+    assert demo.reference(["i", "m", "3=cat", "1=dog=2"]) == ("i", "m", {3: "cat", 1: "dog=2"})
+
+
+def test_label_image_keeps_every_id(tmp_path):
+    for top in (254, 255, 40000):
+        labels = np.arange(H * W).reshape(H, W) % (top + 1)
+        labels[0, 0] = top
+        label_image(labels).save(tmp_path / "labels.png")
+        np.testing.assert_array_equal(read_label_map(tmp_path / "labels.png"), labels)
+
+
+@pytest.mark.parametrize("side", [300, 3000])
+def test_overlay(side):
+    masks = np.zeros((2, side, side), dtype=bool)
+    masks[0, side // 2 : side * 3 // 4, side // 2 :] = True  # the second entity is not found
+    grey = np.full((side, side, 3), 100, dtype=np.uint8)
+    result = Prediction(masks, [0.9, 0], ["cat", None], [1, 2], grey, "", None, None, None)
+    overlay = draw_overlay(result)
+    shown = min(side, OVERLAY_SIDE)
+    assert overlay.shape == (shown, shown, 3)
+    quarter = shown // 4
+    np.testing.assert_array_equal(overlay[:quarter, :], 100)
+    blend = (100 + entity_colours()[1].astype(int)) / 2
+    np.testing.assert_allclose(overlay[shown * 7 // 10, shown * 9 // 10], blend, atol=2)
+
+
+def test_as_a_script(work):
+    environment = {**os.environ, "PYTHONPATH": str(DEMO.parents[1])}
+    arguments = ["--reference", "cat.jpg", "--input", "one", "--output", "out"]
+    found = subprocess.run(
+        [sys.executable, DEMO, *arguments], env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 1 and "expected IMAGE MASK" in found.stderr

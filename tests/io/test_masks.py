@@ -1,0 +1,217 @@
+"""Pictures and masks in every form that people have, and an error for each that is none."""
+
+import json
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import torch
+from PIL import Image
+
+from segic_d2.io.masks import to_masks
+from segic_d2.io.pictures import to_picture
+
+H, W = 30, 40
+
+
+@pytest.fixture
+def square():
+    mask = np.zeros((H, W), dtype=bool)
+    mask[5:15, 10:22] = True
+    return mask
+
+
+def rle(mask):
+    return mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+def uncompressed(mask):
+    counts, value = [0], 0
+    for pixel in mask.T.reshape(-1).astype(int).tolist():
+        if pixel != value:
+            counts.append(0)
+            value = pixel
+        counts[-1] += 1
+    return {"size": list(mask.shape), "counts": counts}
+
+
+def palette_image(ids):
+    image = Image.fromarray(ids.astype(np.uint8), mode="P")
+    image.putpalette([n for i in range(256) for n in (i, 255 - i, i // 2)])
+    return image
+
+
+def soft_grey(mask):
+    grey = np.where(mask, 230, 12).astype(np.uint8)
+    grey[0, 0] = 127  # just not foreground
+    return grey
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "bool",
+        "0/1",
+        "0/255",
+        "float",
+        "tensor",
+        "stack",
+        "rle",
+        "rle string",
+        "rle uncompressed",
+        "rle list",
+        "polygon",
+        "polygon pairs",
+        "png 0/255",
+        "png 0/1",
+        "png grey",
+        "png colour",
+        "png bilevel",
+        "png palette",
+        "png palette 255",
+        "json rle",
+        "json polygon",
+        "pil",
+        "pil palette",
+    ],
+)
+def test_one_object_in_every_form(square, tmp_path, form):
+    png, js = tmp_path / "mask.png", tmp_path / "mask.json"
+    string = {**rle(square), "counts": rle(square)["counts"].decode()}
+    polygon = [[10, 5, 22, 5, 22, 15, 10, 15]]
+
+    def saved(image):
+        image.save(png)
+        return png
+
+    def dumped(value):
+        js.write_text(json.dumps(value))
+        return str(js)
+
+    eight = square.astype(np.uint8)
+    mask = {
+        "bool": lambda: square,
+        "0/1": lambda: square.astype(np.int64),
+        "0/255": lambda: eight * 255,
+        "float": lambda: square * 0.7,
+        "tensor": lambda: torch.from_numpy(square),
+        "stack": lambda: square[None],
+        "rle": lambda: rle(square),
+        "rle string": lambda: string,
+        "rle uncompressed": lambda: uncompressed(square),
+        "rle list": lambda: [rle(square)],
+        "polygon": lambda: polygon,
+        "polygon pairs": lambda: [np.reshape(polygon, (-1, 2)).tolist()],
+        "png 0/255": lambda: saved(Image.fromarray(eight * 255)),
+        "png 0/1": lambda: saved(Image.fromarray(eight)),
+        "png grey": lambda: saved(Image.fromarray(soft_grey(square))),
+        "png colour": lambda: saved(Image.fromarray(eight * 255).convert("RGB")),
+        "png bilevel": lambda: saved(Image.fromarray(square)),
+        "png palette": lambda: saved(palette_image(eight)),
+        "png palette 255": lambda: saved(palette_image(eight * 255)),
+        "json rle": lambda: dumped(string),
+        "json polygon": lambda: dumped(polygon),
+        "pil": lambda: Image.fromarray(soft_grey(square)),
+        "pil palette": lambda: palette_image(eight),
+    }[form]()
+    masks = to_masks(mask, (H, W))
+    assert list(masks) == [1] and masks[1].dtype == bool
+    np.testing.assert_array_equal(masks[1], square)
+
+
+@pytest.mark.parametrize("form", ["palette file", "grey file as ids", "array", "pil", "stack"])
+def test_several_ids(tmp_path, form):
+    ids = np.zeros((H, W), dtype=np.uint8)
+    ids[:5, :5], ids[10:12], ids[20:25, 30:], ids[28:] = 2, 7, 130, 255  # 255 is ignored
+    path = tmp_path / "ids.png"
+    if form == "palette file":
+        palette_image(ids).save(path)
+        masks = to_masks(path, (H, W))
+    elif form == "grey file as ids":
+        Image.fromarray(ids).save(path)
+        masks = to_masks(path, (H, W), as_ids=True)
+        np.testing.assert_array_equal(to_masks(path, (H, W))[1], ids >= 128)
+    elif form == "stack":
+        masks = to_masks(np.stack([ids == i for i in (2, 7, 130)]), (H, W))
+        masks = dict(zip((2, 7, 130), (masks[i] for i in (1, 2, 3)), strict=True))
+    else:
+        masks = to_masks(ids.astype(np.int32) if form == "array" else palette_image(ids), (H, W))
+    assert list(masks) == [2, 7, 130]
+    for i, mask in masks.items():
+        np.testing.assert_array_equal(mask, ids == i)
+
+
+def test_polygon_outside_of_the_picture_is_empty():
+    inside, outside = [1, 1, 9, 1, 9, 9], [50, 1, 60, 1, 60, 9]
+    assert not to_masks([outside], (H, W))[1].any()
+    np.testing.assert_array_equal(
+        to_masks([inside, outside], (H, W))[1], to_masks([inside], (H, W))[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((W, H)), r"30x40 px, the image as displayed is 40x30 px \(masks are in the disp"),
+        (np.zeros((3, H, W + 1)), "41x30 px, the image as displayed is 40x30"),
+        (np.zeros((1, 1, H, W)), r"shape \(1, 1, 30, 40\)"),
+        (np.full((H, W), 2.0), r"floats outside \[0, 1\]"),
+        (np.full((H, W), np.nan), r"floats outside \[0, 1\]"),
+        (np.full((H, W), "a"), "type <U1"),
+        (np.full((H, W), -1), "negative id -1"),
+        ({"counts": [5]}, r"dict with \['counts'\]"),
+        ({"size": [H, W + 2], "counts": [H * (W + 2)]}, "42x30 px, the image as displayed"),
+        ({"size": [H, W], "counts": [7]}, "no RLE of 40x30 px: its counts sum to 7"),
+        ([[1, 2, 3]], "not of polygons"),
+        ([[1, 2, 3, 4]], "polygon 1 of the mask has no 3 finite corners"),
+        ([1, 2, 3, 4, 5, 6], "not of polygons"),
+        (object(), "an array, not object"),
+    ],
+)
+def test_bad_mask(mask, message):
+    with pytest.raises(ValueError, match=message):
+        to_masks(mask, (H, W))
+
+
+def test_bad_mask_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent.png"):
+        to_masks(tmp_path / "absent.png", (H, W))
+    for name, text in (("broken.png", "no picture"), ("broken.json", "{"), ("five.json", "5")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=name):
+            to_masks(tmp_path / name, (H, W))
+
+
+def test_pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (H, W, 3), dtype=np.uint8)
+    grey = rgb[..., 0]
+    alpha = np.dstack([rgb, np.full((H, W), 255, np.uint8)])
+    clear = np.dstack([rgb, np.zeros((H, W), np.uint8)])
+    expected_grey = np.dstack([grey] * 3)
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    for picture in (tmp_path / "rgb.png", str(tmp_path / "rgb.png"), rgb, Image.fromarray(rgb)):
+        np.testing.assert_array_equal(to_picture(picture), rgb)
+    np.testing.assert_array_equal(to_picture(torch.from_numpy(rgb)), rgb)
+    np.testing.assert_array_equal(to_picture(alpha), rgb)
+    assert (to_picture(clear) == 255).all()  # on white
+    np.testing.assert_array_equal(to_picture(grey), expected_grey)
+    np.testing.assert_array_equal(to_picture(grey.astype(np.uint16) * 257), expected_grey)
+    np.testing.assert_array_equal(to_picture(rgb.astype(np.uint16) * 257), rgb)
+    turned = Image.fromarray(rgb)
+    turned.getexif()[0x0112] = 6  # displayed after a quarter turn clockwise
+    np.testing.assert_array_equal(to_picture(turned), np.rot90(rgb, -1))
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (np.zeros((H, W, 3)), r"shape \(30, 40, 3\) and type float64"),
+        (np.zeros((3, H, W), np.uint8), r"shape \(3, 30, 40\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+        (5, "not int"),
+    ],
+)
+def test_bad_picture(picture, message):
+    with pytest.raises(ValueError, match=message):
+        to_picture(picture)

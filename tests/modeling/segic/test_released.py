@@ -1,0 +1,119 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from segic_d2.modeling.segic import released
+from segic_d2.modeling.segic.context_encoder import pool_references
+from segic_d2.modeling.segic.losses import EpisodeCriterion
+from segic_d2.modeling.segic.meta_arch import SegIC
+from tests.tiny import tiny_config, tiny_episode
+
+
+@pytest.fixture
+def rng():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("size", [6, 21, 24])
+def test_the_norm_of_upsampled_features_needs_no_upsampling(rng, size):
+    features = torch.randn(2, 70, 6, 6, generator=rng)
+    up = F.interpolate(features, size=(size, size), mode="bilinear", align_corners=False)
+    got = released.upsampled_norm(features, size, chunk=9)
+    torch.testing.assert_close(got, up.norm(dim=1), atol=1e-5, rtol=0)
+
+
+def test_the_norm_vanishes_where_neighbours_cancel():
+    """Opposite vectors meet halfway: 0 up to rounding, never the root of a negative number."""
+    features = torch.full((1, 7, 2, 2), 0.3)
+    features[..., 1] *= -1
+    got = released.upsampled_norm(features, 3)
+    assert got.isfinite().all() and got[0, :, 1].max() < 1e-3
+    torch.testing.assert_close(got[0, 0, 0], torch.tensor(0.3 * 7**0.5))
+
+
+def test_gradients_of_the_similarity_are_those_of_the_plain_formula(rng):
+    features = torch.randn(1, 12, 4, 4, generator=rng).requires_grad_()
+    vector = F.normalize(torch.randn(12, generator=rng), dim=0)
+    weight = torch.randn(14, 14, generator=rng)
+    up = F.interpolate(features, size=(14, 14), mode="bilinear", align_corners=False)
+    plain = F.cosine_similarity(up[0], vector[:, None, None], dim=0)
+    (expected,) = torch.autograd.grad((plain * weight)[3:-3, 3:-3].sum(), features)
+    dots = (vector @ features.flatten(2)[0]).reshape(1, 1, 4, 4)
+    maps = released.similarity_of_upsampled(features, dots, 14)[0, 0]
+    (got,) = torch.autograd.grad((maps * weight)[3:-3, 3:-3].sum(), features)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
+def test_the_first_of_equal_positions_at_the_border_is_the_best(rng, corner):
+    """Beyond the outermost centres all samples are equal, and none wins by its rounding."""
+    features = torch.randn(1, 24, 8, 8, generator=rng)
+    vector = F.normalize(features[0, :, corner[0], corner[1]], dim=0)
+    dots = (vector @ features.flatten(2)[0]).reshape(1, 1, 8, 8)
+    maps = released.similarity_of_upsampled(features, dots, 28)[0, 0]
+    y, x = (0 if side == 0 else 26 for side in corner)
+    assert maps.flatten().argmax() == 28 * y + x
+    assert (maps[y : y + 2, x : x + 2] == maps.max()).all()
+
+
+def test_binary_masks_are_thresholded_before_they_are_pooled():
+    """Half-covered pixels count as nothing, or as a part of the sample of the four centres."""
+    mask = torch.zeros(1, 28, 28)
+    mask[0, 6:8, 6:8] = torch.tensor([[1.0, 1.0], [0.3, 0.3]])
+    assert released.center_weights(mask, 2)[0, 0, 0] == 1  # 0.65 of the sample
+    assert released.center_weights(released.binarize(mask), 2).sum() == 0  # 0.5 of it
+
+
+def test_a_vanished_mask_is_no_shot_or_a_zero_prototype(rng):
+    maps = torch.randn(2, 5, 2, 2, generator=rng)
+    masks = torch.zeros(2, 1, 28, 28)
+    masks[0, 0, :14, :14] = 1  # reference 0 shows one cell, reference 1 nothing
+    references = [
+        {"image": torch.zeros(3, 28, 28), "masks": m, "entity_ids": torch.tensor([4])}
+        for m in masks
+    ]
+    arguments = (maps, references, {4: "cat"}, 28, "center")
+    prototypes, _, shots, _ = pool_references(*arguments)
+    assert shots.tolist() == [[True]]
+    torch.testing.assert_close(prototypes[0, 0], maps[0, :, 0, 0])
+    prototypes, units, shots, _ = pool_references(*arguments, empty_mask="zero")
+    assert shots.tolist() == [[True, True]] and not prototypes[0, 1].any() and not units[0, 1].any()
+    with pytest.raises(ValueError, match="entity 4 \\('cat'\\)"):
+        pool_references(maps[1:], references[1:], {4: "cat"}, 28, "center")
+
+
+def test_an_all_zero_prototype_runs_through_the_model():
+    cfg = tiny_config("MODEL.SEGIC.EMPTY_MASK", "zero")
+    episode = tiny_episode(0, entities=1)
+    episode["references"][0]["masks"] = torch.zeros_like(episode["references"][0]["masks"])
+    torch.manual_seed(0)
+    model = SegIC(cfg).eval()
+    out = model([episode])[0]
+    assert out["masks"].shape == (1, 168, 224) and out["scores"].isfinite().all()
+    similarity = model.inference([episode], outputs=("propagated_mask",))[0]["propagated_mask"]
+    assert not similarity.any()
+
+
+def test_dice_is_divided_by_the_number_of_masks_twice():
+    bce, dice = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.2, 0.3, 0.4])
+    mask_loss, dice_loss = released.average_losses(bce, dice, 6)
+    assert (mask_loss.item(), dice_loss.item()) == pytest.approx((6 / 6, 3 * 0.9 / 36))
+    assert [x.item() for x in released.average_losses(bce, dice, 3)] == pytest.approx([2.0, 0.3])
+
+
+def test_one_process_has_the_same_loss_by_either_rule(rng):
+    logits = [torch.randn(2, 8, 8, generator=rng), torch.randn(1, 8, 8, generator=rng)]
+    targets = [torch.rand(len(x), 16, 16, generator=rng) > 0.5 for x in logits]
+    by = {
+        rule: EpisodeCriterion(num_points=64, average_over=rule)(
+            logits, targets, [None, None], [1, 2]
+        )
+        for rule in ("world", "process")
+    }
+    for key in ("loss_mask", "loss_dice"):
+        torch.testing.assert_close(by["world"][key], by["process"][key])
+
+
+def test_unknown_rules_are_refused():
+    with pytest.raises(ValueError, match="MODEL.SEGIC.EMPTY_MASK is 'skip'"):
+        SegIC(tiny_config("MODEL.SEGIC.EMPTY_MASK", "skip"))

@@ -1,0 +1,129 @@
+import copy
+import json
+import shutil
+
+import pytest
+import torch
+
+from segic_d2.modeling.text.encoder import (
+    OpenClipTextEncoder,
+    TableTextEncoder,
+    build_text_encoder,
+    save_text_table,
+)
+from tests.tiny import tiny_config
+
+
+def test_a_table_returns_the_vectors_it_was_given(tmp_path):
+    path = tmp_path / "table.safetensors"
+    vectors = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
+    save_text_table(path, ["", "a photo of a cat", "a photo of a dog"], vectors)
+    table = TableTextEncoder(path, 16)
+    save_text_table(tmp_path / "other.safetensors", ["", "a", "b"], vectors)
+    other = TableTextEncoder(tmp_path / "other.safetensors", 16)
+    (tmp_path / "moved").mkdir()
+    moved = TableTextEncoder(shutil.copy(path, tmp_path / "moved" / "new.safetensors"), 16)
+    assert table.identity == moved.identity != other.identity  # known by content, not by name
+    assert torch.equal(table.encode(["a photo of a dog", ""]), vectors[[2, 0]])
+    with pytest.raises(
+        KeyError, match="'a photo of a cow' is not in the table .*table.safetensors"
+    ):
+        table.encode(["a photo of a cow"])
+    with pytest.raises(ValueError, match="length 16, MODEL.SEGIC.TEXT.DIM is 768"):
+        TableTextEncoder(path, 768)
+    with pytest.raises(ValueError, match="2 vectors for 1 different texts"):
+        save_text_table(path, ["a", "a"], vectors[:2])
+
+
+def test_configuration_errors():
+    with pytest.raises(FileNotFoundError, match="MODEL.SEGIC.TEXT.TABLE is 'none.safetensors'"):
+        text = ("MODEL.SEGIC.TEXT.NAME", "table", "MODEL.SEGIC.TEXT.TABLE", "none.safetensors")
+        build_text_encoder(tiny_config("MODEL.SEGIC.META", True, *text))
+    with pytest.raises(ValueError, match="META is on but MODEL.SEGIC.TEXT.NAME is 'none'"):
+        build_text_encoder(tiny_config("MODEL.SEGIC.META", True, "MODEL.SEGIC.TEXT.NAME", "none"))
+    assert build_text_encoder(tiny_config()) is None
+
+
+WIDTH, HEADS, LAYERS, END = 32, 4, 3, 49407  # END: the end-of-text token of CLIP's vocabulary
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Name and random weight file of a tiny CLIP in the manner of "ViT-L-14-quickgelu"."""
+    open_clip = pytest.importorskip("open_clip")
+    folder, name = tmp_path_factory.mktemp("clip"), "test-tiny-quickgelu"
+    config = copy.deepcopy(open_clip.get_model_config("ViT-L-14-quickgelu"))
+    assert config["quick_gelu"] and config["text_cfg"]["context_length"] == 77
+    config["embed_dim"] = 24
+    config["text_cfg"] |= {"width": WIDTH, "heads": HEADS, "layers": LAYERS}
+    config["vision_cfg"] = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder / f"{name}.json")
+    torch.manual_seed(0)
+    state = open_clip.create_model(name).state_dict()
+    for key, value in state.items():  # every norm and bias counts, and every token differs
+        state[key] = value + 0.1 * torch.randn_like(value)
+    torch.save(state, folder / "clip.pt")
+    return name, folder / "clip.pt"
+
+
+def norm(x, state, name):
+    """Layer norm over the channels, eps 1e-5."""
+    x = x - x.mean(-1, keepdim=True)
+    x = x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+    return x * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+
+def attention(x, state, name):
+    """Causal self-attention of x (L, D): position i sees the positions 0…i."""
+    length = len(x)
+    projected = x @ state[f"{name}.in_proj_weight"].T + state[f"{name}.in_proj_bias"]
+    q, k, v = (y.view(length, HEADS, -1).transpose(0, 1) for y in projected.chunk(3, -1))
+    scores = q @ k.transpose(1, 2) / (WIDTH // HEADS) ** 0.5  # (heads, L, L)
+    weights = scores.exp() * torch.ones(length, length).tril()
+    mixed = (weights / weights.sum(-1, keepdim=True)) @ v
+    mixed = mixed.transpose(0, 1).reshape(length, WIDTH)
+    return mixed @ state[f"{name}.out_proj.weight"].T + state[f"{name}.out_proj.bias"]
+
+
+def text_vector(tokens, state):
+    """The released text vector of a list of token ids: D numbers at the first end-of-text token."""
+    x = state["token_embedding.weight"][tokens] + state["positional_embedding"][: len(tokens)]
+    for layer in range(LAYERS):
+        block = f"transformer.resblocks.{layer}"
+        x = x + attention(norm(x, state, f"{block}.ln_1"), state, f"{block}.attn")
+        h = norm(x, state, f"{block}.ln_2") @ state[f"{block}.mlp.c_fc.weight"].T
+        h = h + state[f"{block}.mlp.c_fc.bias"]
+        h = h * torch.sigmoid(1.702 * h)
+        x = x + h @ state[f"{block}.mlp.c_proj.weight"].T + state[f"{block}.mlp.c_proj.bias"]
+    return norm(x, state, "ln_final")[tokens.index(END)]
+
+
+def test_open_clip_gives_the_end_of_text_token_before_the_projection(clip):
+    """Against the formula written out above; the length of the padding changes nothing."""
+    import open_clip
+
+    name, path = clip
+    texts = ["a photo of a cat", "", "please segment the instances", "a photo of a cat"]
+    got = OpenClipTextEncoder(name, str(path), WIDTH).encode(texts)
+    assert got.shape == (4, WIDTH) and got.dtype == torch.float32
+    assert torch.equal(got[0], got[3])
+    state = {k: v.double() for k, v in torch.load(path, weights_only=True).items()}
+    for tokens, vector in zip(open_clip.get_tokenizer(name)(texts).tolist(), got, strict=True):
+        assert len(tokens) == 77
+        content = tokens[: tokens.index(END) + 1]
+        assert not any(tokens[len(content) :])
+        expected = text_vector(tokens, state)
+        torch.testing.assert_close(vector.double(), expected, atol=1e-5, rtol=1e-5)
+        # other software pads with the end-of-text token; causal attention never looks ahead
+        ended = content + [END] * (77 - len(content))
+        for other in (content, content + [0] * 5, ended):
+            torch.testing.assert_close(text_vector(other, state), expected, atol=1e-12, rtol=0)
+
+
+def test_open_clip_errors(clip):
+    name, path = clip
+    with pytest.raises(ValueError, match=f"length {WIDTH}, MODEL.SEGIC.TEXT.DIM is 768"):
+        OpenClipTextEncoder(name, str(path), 768).encode([""])
+    with pytest.raises(ValueError, match="'ViT-0' is no open_clip model"):
+        OpenClipTextEncoder("ViT-0", "", 768).encode([""])

@@ -1,0 +1,44 @@
+"""Which room may import which: one way, nothing comes back (the rooms are in CONTRIBUTING.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "segic_d2"
+GROUND = {"utils", "io", "structures", "config"}
+EVERY = GROUND | {"checkpoint", "modeling", "data", "evaluation", "engine", "export", "predictor"}
+MAY = {  # room → the rooms that it may import beside itself
+    **dict.fromkeys(GROUND, GROUND),
+    "checkpoint": GROUND,
+    "modeling": GROUND | {"checkpoint"},
+    "data": GROUND,
+    "evaluation": {"structures"},
+    "predictor": GROUND | {"checkpoint"},
+    "engine": EVERY - {"export", "predictor"},
+    "export": GROUND | {"checkpoint", "modeling"},
+}
+SHARED = {"backbone", "text", "layers", "protocol"}  # of modeling: what every model may import
+
+
+def imports(file):
+    """The modules of this package that a file imports, wherever in it, as tuples of names."""
+    here = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            yield from ((*base, alias.name)[1:] for alias in node.names if base[0] == "segic_d2")
+        elif isinstance(node, ast.Import):
+            names = (alias.name.split(".") for alias in node.names)
+            yield from (tuple(name[1:]) for name in names if name[0] == "segic_d2")
+
+
+@pytest.mark.parametrize("room", sorted(p.name for p in PACKAGE.iterdir() if p.is_dir()))
+def test_rooms_import_one_way(room):
+    for file in (PACKAGE / room).rglob("*.py"):
+        inner = file.relative_to(PACKAGE).parts[1]
+        for module in imports(file):
+            assert module[0] in MAY[room] | {room}, f"{file} imports {'.'.join(module)}"
+            if room == module[0] == "modeling" and inner != "__init__.py":
+                assert module[1] in SHARED | {inner}, f"{file} imports {'.'.join(module)}"

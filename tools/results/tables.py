@@ -1,0 +1,191 @@
+"""results.json files → rows beside the published ones, as Markdown (tools/collect_results.py)."""
+
+import json
+import re
+from collections import namedtuple
+from pathlib import Path
+
+from results.published import TABLE_1, TABLE_2
+
+# column → (benchmark, metrics in order of preference, number of folds; 1: a single split)
+COLUMNS = {
+    "COCO-20i": ("coco20i", ("mIoU",), 4),
+    "FSS-1000": ("fss1000", ("mIoU",), 1),
+    "LVIS-92i": ("lvis92i", ("mIoU",), 10),
+    "DAVIS-17": ("davis17", ("J&F",), 1),
+    "YT-VOS-18": ("ytvos18", ("G",), 1),
+    "COCO#": ("sem_seg-coco", ("mIoU_present",), 1),
+    "ADE20K#": ("sem_seg-ade20k", ("mIoU_present",), 1),
+    "PC-459#": ("sem_seg-pc459", ("mIoU_present",), 1),
+    "A-847#": ("sem_seg-a847", ("mIoU_present",), 1),
+}
+FOLDS = [f"fold {f}" for f in range(4)]
+OWN = "*"  # marks a figure that is not measured on the published episodes
+ESCAPED = "\\*"  # in Markdown's text
+MARKS = {
+    OWN: "own episodes, masks or references: not those of the published numbers",
+    "†": "damaged data were left out, or classes for want of images (results.json: skipped)",
+}
+
+Cell = namedtuple("Cell", "value marks")
+
+
+def collect(folder):
+    """All results of a folder.
+
+    Returns:
+        (name, list of dicts: the content of each results.json below the folder that names a
+        benchmark, and its path as "file", sorted by path).
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: naming the file that is no result.
+    """
+    found = []
+    for file in sorted(Path(folder).rglob("results.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and "benchmark" not in content:
+                continue  # of the demo, or of another tool
+            content["benchmark"], content["metrics"].items()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file} is no result of an evaluation: {error!r}") from error
+        found.append({**content, "file": str(file)})
+    if not found:
+        raise FileNotFoundError(f"no results.json of a benchmark below {folder}")
+    return Path(folder).name or str(folder), found
+
+
+def _cell(results, names):
+    """Mean of a metric over results (one per fold), with its marks; None where there is none."""
+    values = [next((r["metrics"][n] for n in names if n in r["metrics"]), None) for r in results]
+    if not values or None in values:
+        return None
+    marks = OWN * (not all(r.get("standard", False) for r in results))
+    marks += "†" * any(r.get("skipped") for r in results)
+    return Cell(sum(values) / len(values), marks)
+
+
+def _of(results, benchmark, shots, seen=None):
+    """{fold: result} of a benchmark, without the mean over folds, which is computed here.
+
+    Raises:
+        ValueError: naming the files, if two of them claim the same cell with other figures.
+    """
+    chosen = {}
+    for r in results:
+        if r["benchmark"] != benchmark or r.get("shots", 1) != shots or r.get("fold") == "mean":
+            continue
+        if seen is None or r.get("seen") == seen:
+            other = chosen.setdefault(r.get("fold") or 0, r)
+            if other["metrics"] != r["metrics"]:
+                raise ValueError(
+                    f"two results of {benchmark}, fold {r.get('fold') or 0}, {shots}-shot: "
+                    f"{other.get('file')} and {r.get('file')}; name their folders one by one"
+                )
+    return chosen
+
+
+def conditions(results):
+    """What a row was measured under: "1-shot, seen, text", as far as its results agree."""
+    parts = [{str(r[k]) for r in results if r.get(k)} for k in ("seen", "text")]
+    return ", ".join("/".join(sorted(part)) for part in parts if part)
+
+
+def table_1_row(results, shots=1):
+    """{column: Cell} of the folders' results; folds must be complete."""
+    row = {}
+    for column, (benchmark, metrics, folds) in COLUMNS.items():
+        chosen = _of(results, benchmark, shots)
+        if set(chosen) == set(range(folds)):
+            row[column] = _cell([chosen[f] for f in range(folds)], metrics)
+    return {k: v for k, v in row.items() if v is not None}
+
+
+def table_2_row(results, shots=1, seen="unseen"):
+    """{"fold 0" …, "mean": Cell}, from folds whose classes training did not name ("unseen"), or
+    named in part ("mixed": other data sets than COCO have some of them, ‡)."""
+    chosen = _of(results, "coco20i", shots, seen)
+    cells = {f"fold {f}": _cell([r], ("mIoU",)) for f, r in sorted(chosen.items())}
+    cells = {k: v for k, v in cells.items() if v is not None}
+    if set(cells) == set(FOLDS):
+        cells["mean"] = _cell([chosen[f] for f in range(4)], ("mIoU",))
+    return cells
+
+
+def join_folds(rows):
+    """Folders of models that were trained for one fold each are one row: out_fold0, out_fold1, …
+    become "out_fold0-3"."""
+    joined = {}
+    for name, results in rows:
+        joined.setdefault(re.sub(r"fold\d+", "fold0-3", name), []).extend(results)
+    return list(joined.items())
+
+
+def markdown(columns, published, ours):
+    """A table; every published row with the number of its source.
+
+    Args:
+        columns: names.
+        published: name → (source, {column: figure}).
+        ours: list of (name, {column: Cell}).
+    """
+    sources = list(dict.fromkeys(source for source, _ in published.values()))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, (source, figures) in published.items():
+        cells = [str(figures.get(column, "")) for column in columns]
+        lines.append(f"| {name} [{sources.index(source) + 1}] | " + " | ".join(cells) + " |")
+    used = ""
+    for name, row in ours:
+        cells = [f"{row[c].value:.1f}{row[c].marks}" if c in row else "" for c in columns]
+        used += "".join(row[c].marks for c in columns if c in row)
+        lines.append(f"| **{name}** | " + " | ".join(cells) + " |")
+    notes = [f"[{i}] {source}." for i, source in enumerate(sources, 1)]
+    notes += [
+        f"{mark.replace(OWN, ESCAPED)} {text}." for mark, text in MARKS.items() if mark in used
+    ]
+    return "\n".join(lines) + "\n\n" + "  \n".join(notes)
+
+
+def tables(rows):
+    """Both tables as Markdown.
+
+    Args:
+        rows: list of what ``collect`` returns. Shots, text and no text are rows of their own.
+
+    Raises:
+        ValueError: a folder has two results for one cell.
+    """
+    first, second = [], []
+    for name, results in rows:
+        for shots, own in _alike(results):
+            found = table_1_row(own, shots)
+            if found:
+                about = conditions([r for r in own if r["benchmark"] in _BENCHMARKS])
+                first.append((", ".join(filter(None, (name, f"{shots}-shot", about))), found))
+    for name, results in join_folds(rows):
+        for shots, own in _alike(results):
+            for seen, mark in (("unseen", ""), ("mixed", "‡")):
+                found = table_2_row(own, shots, seen)
+                if found:
+                    about = conditions(list(_of(own, "coco20i", shots, seen).values()))
+                    second.append((f"{name}{mark}, {shots}-shot, {about}", found))
+    parts = [
+        "## Table 1: one model for all",
+        markdown(list(COLUMNS), TABLE_1, first),
+        "## Table 2: COCO-20i, trained without the tested fold's classes",
+        markdown([*FOLDS, "mean"], TABLE_2, second),
+    ]
+    return "\n\n".join(parts)
+
+
+def _alike(results):
+    """(shots, the results of so many shots that were all given texts, or none of them): a row."""
+    keys = sorted({(r.get("shots", 1), r.get("text") or "") for r in results})
+    return [
+        (n, [r for r in results if (r.get("shots", 1), r.get("text") or "") == (n, text)])
+        for n, text in keys
+    ]
+
+
+_BENCHMARKS = {benchmark for benchmark, *_ in COLUMNS.values()}
