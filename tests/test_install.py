@@ -86,7 +86,7 @@ def test_wheel_segments_with_a_tiny_random_backbone(installed, tmp_path):
         path=installed,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "(1, 40, 60) ['noise'] segic_d2.predictor"
+    assert done.stdout.splitlines()[-1] == "(1, 40, 60) ['noise'] segic_d2.predictor.image"
 
 
 def test_import_without_detectron2_says_how_to_install_it(tmp_path):

@@ -10,13 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
 from segic_d2.config.load import load_config
-from segic_d2.io.pictures import IMAGE_SUFFIXES, read_image
+from segic_d2.io.pictures import IMAGE_SUFFIXES
 from segic_d2.modeling.segic.feature_mean import compute_feature_mean, save_feature_mean
-from segic_d2.structures.view import ResizeLongestSide, draw_view, to_tensor
+from segic_d2.structures.picture import Picture
 
 
 def pictures(folder):
@@ -44,8 +43,7 @@ def main(argv=None):
         model = build_model(
             load_config(args.config_file, ["MODEL.DEVICE", args.device, *args.opts])
         )
-        resize = T.AugmentationList([ResizeLongestSide(model.canvas, resize=model.resize)])
-        views = (to_tensor(draw_view(read_image(f), resize, 0)[0]) for f in files)
+        views = (model.input.target(Picture(f)) for f in files)
         save_feature_mean(compute_feature_mean(model.eval(), views), args.output)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -5,7 +5,6 @@ from itertools import islice
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
 from ..checkpoint import SegICCheckpointer
@@ -13,7 +12,7 @@ from ..checkpoint.pretrained import find_pretrained
 from ..config.load import load_config, merge_options
 from ..io.pictures import file_of, to_picture
 from ..structures.context import Context
-from ..structures.view import ResizeLongestSide, draw_view, to_tensor
+from ..structures.picture import Picture
 from .prediction import Prediction
 from .references import read_references
 
@@ -95,9 +94,6 @@ class InContextPredictor:
     def _set_up(self, model, precision, batch_size):
         self.model, self.batch_size = model.eval(), batch_size
         self.precision, self.context = precision, None
-        # the transform of evaluation: longest side to the canvas
-        resize = ResizeLongestSide(model.canvas, resize=model.resize)
-        self.augmentations = T.AugmentationList([resize])
 
     # ---- references ------------------------------------------------------------------------
 
@@ -114,7 +110,7 @@ class InContextPredictor:
         """
         if task not in ("semantic", "instance"):
             raise ValueError(f"task is {task!r}; it must be 'semantic' or 'instance'")
-        read, names = read_references(references, self.augmentations, self.model.reference_zoom)
+        read, names = read_references(references, self.model.input)
         self.context = self.model.encode_context(read, names, task)
 
     def save_context(self, path):
@@ -183,8 +179,7 @@ class InContextPredictor:
 
     def _read(self, image):
         picture = to_picture(image)
-        view, _ = draw_view(picture, self.augmentations, 0)
-        return to_tensor(view), picture, file_of(image)
+        return self.model.input.target(Picture(picture)), picture, file_of(image)
 
     @torch.no_grad()
     def _segment(self, batch, context, with_propagated_mask):

@@ -8,10 +8,11 @@ import torch
 
 from ..io.masks import to_masks
 from ..io.pictures import file_of, to_picture
-from ..structures.view import apply_soft, draw_view, to_tensor, zoomed
+from ..structures.picture import Picture
+from ..structures.view import InputSpec
 
 
-def read_references(references, augmentations, zoom=0.0):
+def read_references(references, spec: InputSpec):
     """Read pictures and masks, and tell the entities apart.
 
     An entity is a name; where there is none, an id of the mask (a binary mask has id 1). So the
@@ -23,8 +24,7 @@ def read_references(references, augmentations, zoom=0.0):
         references: list of (image, mask), (image, mask, names) or dicts with these keys. See
             ``to_picture`` and ``to_masks``; names: a string for a mask of one id; for several a
             list in the order of the ids, or a dict {id: name}, whose other ids are left out.
-        augmentations: Detectron2 ``AugmentationList`` that fits pictures to the canvas.
-        zoom: ``INPUT.REFERENCE_ZOOM``, see ``zoomed``.
+        spec: of the model, which makes the views.
 
     Returns:
         references: list of {"image" (3, h, w) (``to_tensor``), "masks" float (n, h, w) in [0, 1],
@@ -47,15 +47,8 @@ def read_references(references, augmentations, zoom=0.0):
         for key, (first_id, _) in shown.items():
             entities.setdefault(key, first_id)
         masks = [mask for _, mask in shown.values()]
-        view, transforms = draw_view(picture, zoomed(augmentations, masks, zoom), 0)
-        read.append(
-            {
-                "image": to_tensor(view),
-                "masks": apply_soft(transforms, masks),
-                "keys": list(shown),
-                "file_name": file_of(image),
-            }
-        )
+        view = spec.reference(Picture(picture), masks)
+        read.append({**view, "keys": list(shown), "file_name": file_of(image)})
     if not read:
         raise ValueError("no references: at least one image with a mask is needed")
     ids = _distinct(entities)

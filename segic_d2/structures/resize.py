@@ -8,7 +8,7 @@ import torch
 from detectron2.data import transforms as T
 from torch.nn import functional as F
 
-from .soft_masks import soft_resize
+from .soft_masks import soft_resize, soft_resize_binary
 
 
 class PilResize(T.ResizeTransform):
@@ -98,3 +98,70 @@ def find_resize(name):
     if name not in RESIZES:
         raise ValueError(f"INPUT.RESIZE is {name!r}; it must be one of {tuple(RESIZES)}")
     return RESIZES[name]
+
+
+class ResizeLongestSide(T.ResizeScale):
+    """Resize so that the longest side is r·size px, r uniform in [min_scale, max_scale].
+
+    ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive.
+
+    Args:
+        resize: how, a value of ``INPUT.RESIZE``.
+    """
+
+    def __init__(self, size, min_scale=1.0, max_scale=1.0, resize="pil"):
+        super().__init__(min_scale, max_scale, size, size)
+        self.resize = find_resize(resize)
+
+    def _get_resize(self, image, scale):
+        (h, w), side = image.shape[:2], self.target_height * scale
+        return self.resize.by_scale(h, w, min(side / h, side / w))
+
+
+def apply_soft(transforms, masks):
+    """Apply a ``TransformList`` to masks, resizing by area averaging.
+
+    A 10×10-px object in a 2000×1500-px image keeps its weight however small the image becomes;
+    everything but resizing goes through the transforms' own ``apply_segmentation``. A
+    ``FloatResize`` samples masks as it says.
+
+    Args:
+        transforms: fvcore ``TransformList``.
+        masks: (N, H, W) with N ≥ 1, bool or float in [0, 1]; array or tensor.
+
+    Returns:
+        float32 tensor (N, h, w) in [0, 1].
+    """
+    # one at a time: at full size a float mask of a photograph is 50 MB
+    moved = [_apply_soft(transforms.transforms, np.asarray(mask)) for mask in masks]
+    if len(moved) == 1:  # no copy
+        return torch.from_numpy(moved[0])[None]
+    return torch.stack([torch.from_numpy(mask) for mask in moved])
+
+
+# transforms that move or cut the pixels of a bool mask as they would those of a float mask
+_BINARY = T.HFlipTransform, T.CropTransform, T.NoOpTransform, T.ResizeTransform, T.ColorTransform
+
+
+def _apply_soft(steps, mask):
+    """A mask (H, W), bool or float in [0, 1], after each of ``steps``: float32 (h, w)."""
+    if not all(isinstance(step, _BINARY) for step in steps):
+        mask = mask.astype(np.float32)
+    skip = False
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        if skip:
+            skip = False
+        elif isinstance(step, FloatResize):
+            mask = step.apply_mask(mask)
+        elif not isinstance(step, T.ResizeTransform):
+            mask = step.apply_segmentation(mask)
+        elif mask.dtype == bool:
+            window = None
+            if isinstance(following, T.CropTransform):  # what it cuts away need not be computed
+                window, skip = (following.y0, following.x0, following.h, following.w), True
+            mask = soft_resize_binary(mask, (step.new_h, step.new_w), window)
+        else:
+            size = step.new_h, step.new_w
+            mask = np.ascontiguousarray(mask, dtype=np.float32)
+            mask = soft_resize(mask[None], size)[0].numpy()
+    return np.ascontiguousarray(mask, dtype=np.float32)

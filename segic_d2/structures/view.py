@@ -1,78 +1,148 @@
-"""One view of an image: what augments pixels and masks alike, drawn again when the object left."""
+"""The plain view: how a reference and a target come onto the canvas, the same way everywhere.
+
+What a model sees of a picture, and with it every prototype, follows from an ``InputSpec``. Mappers,
+predictor and evaluations ask it for views; a model puts it into the fingerprint of its contexts.
+
+Shape shorthand: H×W a picture's own size, h×w its size on the canvas, n masks.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
+from fvcore.transforms.transform import TransformList
 
-from .resize import FloatResize, find_resize
-from .soft_masks import soft_resize, soft_resize_binary
+from .resize import ResizeLongestSide, apply_soft
 
-
-def to_tensor(image):
-    """uint8 or float32 array (H, W, 3) in 0–255 → tensor (3, H, W) of the same type."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+if TYPE_CHECKING:
+    from .picture import Picture
 
 
-def check_size(mask, size, mask_name, image_name):
-    """Raise a ValueError naming both files and sizes unless a mask has its image's size (H, W)."""
-    if mask.shape[-2:] != tuple(size):
-        raise ValueError(
-            f"the mask of {image_name} ({mask_name}) is {mask.shape[-1]}x{mask.shape[-2]} px, "
-            f"the image as displayed is {size[1]}x{size[0]} px"
+@dataclass(frozen=True)
+class InputSpec:
+    """All that decides what a model sees of a picture and what it pools under a mask.
+
+    Attributes:
+        canvas: side of the square input, px (``INPUT.CANVAS``).
+        mean, std: of the channels, in 0–255, that pixels are normalised with.
+        format: order of the channels that the backbone expects, "RGB" or "BGR".
+        resize: how pictures are resized (``INPUT.RESIZE``).
+        zoom: of a reference's cut, the least share of its side that the masks take; 0: the whole
+            picture (``INPUT.REFERENCE_ZOOM``).
+        mask_pooling, binarize, empty_mask, eps: how features are pooled under masks
+            (``MODEL.SEGIC.MASK_POOLING``, ``.BINARIZE_MASKS``, ``.EMPTY_MASK``,
+            ``.SIMILARITY.EPS``).
+    """
+
+    canvas: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    format: str = "RGB"
+    resize: str = "pil"
+    zoom: float = 0.0
+    mask_pooling: str = "area"
+    binarize: bool = False
+    empty_mask: str = "no_shot"
+    eps: float = 1e-8
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, backbone: Any = None) -> InputSpec:
+        """The spec of a config.
+
+        Args:
+            cfg: config.
+            backbone: its ``pixel_mean`` and ``pixel_std``, which its weights were trained with, go
+                before ``MODEL.PIXEL_MEAN`` and ``MODEL.PIXEL_STD``; None, or one without: those.
+
+        Raises:
+            ValueError: a value that its key does not know.
+        """
+        m, own = cfg.MODEL.SEGIC, hasattr(backbone, "pixel_mean")
+        for key, value, allowed in (
+            ("MODEL.SEGIC.MASK_POOLING", m.MASK_POOLING, ("area", "center")),
+            ("MODEL.SEGIC.EMPTY_MASK", m.EMPTY_MASK, ("no_shot", "zero")),
+            ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
+            ("INPUT.RESIZE", cfg.INPUT.RESIZE, ("pil", "float")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{key} is {value!r}; it must be one of {allowed}")
+        if not 0 <= cfg.INPUT.REFERENCE_ZOOM <= 1:
+            raise ValueError(
+                f"INPUT.REFERENCE_ZOOM is {cfg.INPUT.REFERENCE_ZOOM}; it must be in [0, 1]"
+            )
+        return cls(
+            canvas=cfg.INPUT.CANVAS,
+            mean=tuple(backbone.pixel_mean if own else cfg.MODEL.PIXEL_MEAN),
+            std=tuple(backbone.pixel_std if own else cfg.MODEL.PIXEL_STD),
+            format="RGB" if own else cfg.INPUT.FORMAT,
+            resize=cfg.INPUT.RESIZE,
+            zoom=cfg.INPUT.REFERENCE_ZOOM,
+            mask_pooling=m.MASK_POOLING,
+            binarize=m.BINARIZE_MASKS,
+            empty_mask=m.EMPTY_MASK,
+            eps=m.SIMILARITY.EPS,
         )
 
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """{attribute: value}, of the later ones those alone that differ from their defaults: what
+        a new attribute means by default is what contexts without it were made with."""
+        optional = {f.name: f.default for f in fields(self) if f.name not in ("canvas", "mean")}
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: v for k, v in values.items() if k not in optional or v != optional[k]}
 
-def draw_view(image, augmentations, seed):
-    """Augment an image with everything random drawn from a seed.
+    @cached_property
+    def plain(self) -> T.AugmentationList:
+        """The whole picture, its longest side at the canvas."""
+        return T.AugmentationList([ResizeLongestSide(self.canvas, resize=self.resize)])
 
-    Args:
-        image: uint8 array (H, W, 3).
-        augmentations: Detectron2 ``AugmentationList``.
-        seed: int ≥ 0.
+    def target(
+        self, picture: Picture, crop: T.CropTransform | None = None, *, with_pixels: bool = False
+    ) -> dict[str, Any]:
+        """The plain view of a target, or of what ``crop`` leaves of it; see ``Picture.view``."""
+        transforms = picture.draw(_after(crop, self.plain), 0)
+        return picture.view(transforms, recurs=True, with_pixels=with_pixels)
 
-    Returns:
-        array (h, w, 3), uint8 or, where ``INPUT.RESIZE`` is "float", float32 in 0–255; the
-        ``TransformList`` that made it.
-    """
-    view = T.AugInput(image)
-    with seeded(seed):
-        transforms = augmentations(view)
-    return view.image, transforms
+    def reference(
+        self, picture: Picture, masks: np.ndarray, crop: T.CropTransform | None = None
+    ) -> dict[str, Any]:
+        """The plain view of a reference: the picture, or what ``zoom`` leaves of it, and its masks.
 
+        Args:
+            picture: the reference.
+            masks: bool (n, H, W), of the picture after ``crop``.
+            crop: what of the picture the reference is; None: all of it.
 
-class ResizeLongestSide(T.ResizeScale):
-    """Resize so that the longest side is r·size px, r uniform in [min_scale, max_scale].
-
-    ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive.
-
-    Args:
-        resize: how, a value of ``INPUT.RESIZE``.
-    """
-
-    def __init__(self, size, min_scale=1.0, max_scale=1.0, resize="pil"):
-        super().__init__(min_scale, max_scale, size, size)
-        self.resize = find_resize(resize)
-
-    def _get_resize(self, image, scale):
-        (h, w), side = image.shape[:2], self.target_height * scale
-        return self.resize.by_scale(h, w, min(side / h, side / w))
-
-
-def plain_augmentations(cfg):
-    """The evaluation transform: longest side to the canvas, aspect kept."""
-    return T.AugmentationList([ResizeLongestSide(cfg.INPUT.CANVAS, resize=cfg.INPUT.RESIZE)])
+        Returns:
+            the entries of ``Picture.view``, and ``masks`` float32 (n, h, w) in [0, 1].
+        """
+        augmentations = _after(crop, zoomed(self.plain, masks, self.zoom))
+        transforms = picture.draw(augmentations, 0)
+        view = picture.view(transforms, recurs=True)
+        own = TransformList(transforms.transforms[crop is not None :])
+        return {**view, "masks": apply_soft(own, masks)}
 
 
-def zoomed(augmentations, masks, share):
+def _after(crop: T.CropTransform | None, augmentations: T.AugmentationList) -> T.AugmentationList:
+    return augmentations if crop is None else T.AugmentationList([crop, *augmentations.augs])
+
+
+def zoomed(augmentations: T.AugmentationList, masks: Any, share: float) -> T.AugmentationList:
     """Augmentations of a reference that first leave out what is far from its masks, so that a small
     thing is seen larger.
 
     Args:
-        augmentations: Detectron2 ``AugmentationList``, of the whole picture.
-        masks: bool array (N, H, W); the cut is around what any of them shows.
+        augmentations: of the whole picture.
+        masks: bool (n, H, W), or a list; the cut is around what any of them shows.
         share: of the cut's side that the masks' longer side takes at least, in [0, 1]
             (``INPUT.REFERENCE_ZOOM``); 0: the whole picture. A cut is a square, as far as the
             picture reaches.
@@ -92,14 +162,28 @@ def zoomed(augmentations, masks, share):
     return T.AugmentationList([crop, *augmentations.augs])
 
 
-def _window(start, stop, side, limit):
+def _window(start: int, stop: int, side: int, limit: int) -> tuple[int, int]:
     """First pixel and length of a window about a span, moved and cut to lie in 0…limit."""
     length = min(side, limit)
     return min(max((start + stop - length) // 2, 0), limit - length), length
 
 
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """uint8 or float32 array (H, W, 3) in 0–255 → tensor (3, H, W) of the same type."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def check_size(mask: np.ndarray, size: tuple[int, int], mask_name: str, image_name: str) -> None:
+    """Raise a ValueError naming both files and sizes unless a mask has its image's size (H, W)."""
+    if mask.shape[-2:] != tuple(size):
+        raise ValueError(
+            f"the mask of {image_name} ({mask_name}) is {mask.shape[-1]}x{mask.shape[-2]} px, "
+            f"the image as displayed is {size[1]}x{size[0]} px"
+        )
+
+
 @contextlib.contextmanager
-def seeded(seed):
+def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators that augmentations draw from, and restore them afterwards.
 
     Args:
@@ -117,52 +201,3 @@ def seeded(seed):
         np.random.set_state(states[0])
         random.setstate(states[1])
         torch.set_rng_state(states[2])
-
-
-def apply_soft(transforms, masks):
-    """Apply a ``TransformList`` to masks, resizing by area averaging.
-
-    A 10×10-px object in a 2000×1500-px image keeps its weight however small the image becomes;
-    everything but resizing goes through the transforms' own ``apply_segmentation``. A
-    ``FloatResize`` samples masks as it says.
-
-    Args:
-        transforms: fvcore ``TransformList``.
-        masks: (N, H, W) with N ≥ 1, bool or float in [0, 1]; array or tensor.
-
-    Returns:
-        float32 tensor (N, h, w) in [0, 1].
-    """
-    # one at a time: at full size a float mask of a photograph is 50 MB
-    moved = [_apply_soft(transforms.transforms, np.asarray(mask)) for mask in masks]
-    if len(moved) == 1:  # no copy
-        return torch.from_numpy(moved[0])[None]
-    return torch.stack([torch.from_numpy(mask) for mask in moved])
-
-
-# transforms that move or cut the pixels of a bool mask as they would those of a float mask
-_BINARY = T.HFlipTransform, T.CropTransform, T.NoOpTransform, T.ResizeTransform, T.ColorTransform
-
-
-def _apply_soft(steps, mask):
-    """A mask (H, W), bool or float in [0, 1], after each of ``steps``: float32 (h, w)."""
-    if not all(isinstance(step, _BINARY) for step in steps):
-        mask = mask.astype(np.float32)
-    skip = False
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        if skip:
-            skip = False
-        elif isinstance(step, FloatResize):
-            mask = step.apply_mask(mask)
-        elif not isinstance(step, T.ResizeTransform):
-            mask = step.apply_segmentation(mask)
-        elif mask.dtype == bool:
-            window = None
-            if isinstance(following, T.CropTransform):  # what it cuts away need not be computed
-                window, skip = (following.y0, following.x0, following.h, following.w), True
-            mask = soft_resize_binary(mask, (step.new_h, step.new_w), window)
-        else:
-            size = step.new_h, step.new_w
-            mask = np.ascontiguousarray(mask, dtype=np.float32)
-            mask = soft_resize(mask[None], size)[0].numpy()
-    return np.ascontiguousarray(mask, dtype=np.float32)

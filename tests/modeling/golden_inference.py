@@ -12,7 +12,8 @@ from unittest.mock import patch
 
 import torch
 
-from segic_d2.modeling.layers.correspondence import pool_mask
+from segic_d2.modeling.layers.correspondence import center_samples, pool_mask
+from segic_d2.modeling.layers.upsampled import similarity_of_upsampled, upsampled_norm
 from segic_d2.modeling.segic import released
 from segic_d2.structures.frame import resize_to_image
 
@@ -105,14 +106,14 @@ class Inference:
 
     def reference_masks(self):
         masks = self.golden.reference_masks(self.case)
-        return released.binarize(masks) if self.model.binarize_masks else masks
+        return released.binarize(masks) if self.model.input.binarize else masks
 
     def upsampled_features(self, every):
         """Some channels of the upsampled features, which are never built as a whole: they are the
         numerators of the similarity with the unit vector of each channel."""
         maps, size = self.features.map, self.golden.canvas // 4
-        cosines = released.similarity_of_upsampled(maps, maps[:, ::every], size)
-        return cosines * released.upsampled_norm(maps, size)[:, None]
+        cosines = similarity_of_upsampled(maps, maps[:, ::every], size)
+        return cosines * upsampled_norm(maps, size)[:, None]
 
     def type_ids(self):
         """Which type embedding each visual token carries, int (n, n)."""
@@ -144,9 +145,9 @@ class Inference:
 
 
 INFERENCE = {
-    "pool_mask_soft": lambda r: released.center_samples(r.reference_masks(), r.head.grid),
+    "pool_mask_soft": lambda r: center_samples(r.reference_masks(), r.head.grid),
     "pool_mask_bin": lambda r: pool_mask(
-        r.reference_masks(), r.model.canvas, r.head.grid, r.model.mask_pooling
+        r.reference_masks(), r.model.canvas, r.head.grid, r.model.input.mask_pooling
     ),
     "inst_feat": lambda r: r.context.prototypes,
     "inst_feats": lambda r: r.context.prototypes,

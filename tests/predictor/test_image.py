@@ -54,7 +54,7 @@ def references(files):
 
 def entities(predictor, references):
     """(names, ids) of the entities, and the reference entries with their entity ids."""
-    read, names = read_references(references, predictor.augmentations)
+    read, names = read_references(references, predictor.model.input)
     return names, [r["entity_ids"].tolist() for r in read]
 
 
@@ -92,7 +92,7 @@ def test_two_ids_of_one_name_are_one_mask(predictor):
     ids = np.zeros((H, W), dtype=np.int64)
     ids[:20], ids[30:40] = 1, 2
     read, _ = read_references(
-        [(picture(0), ids, {1: "a", 2: "a"}), (picture(0), ids > 0, "a")], predictor.augmentations
+        [(picture(0), ids, {1: "a", 2: "a"}), (picture(0), ids > 0, "a")], predictor.model.input
     )
     assert read[0]["masks"].shape[0] == 1
     assert torch.equal(read[0]["masks"], read[1]["masks"])
@@ -174,7 +174,7 @@ def test_ten_pixels_of_three_million_reach_the_prototype(predictor, tmp_path):
     Image.fromarray(image).save(tmp_path / "image.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
     (read,), _ = read_references(
-        [(tmp_path / "image.png", tmp_path / "mask.png")], predictor.augmentations
+        [(tmp_path / "image.png", tmp_path / "mask.png")], predictor.model.input
     )
     shrunk = read["masks"].sum() * (2000 / 112) ** 2
     assert shrunk == pytest.approx(100, rel=0.25)  # px² of the file that arrive on the canvas
@@ -215,8 +215,8 @@ def test_prediction_is_the_models_own(predictor, references):
     predictor.set_references(references)
     target = picture(5, (50, 37))
     result = predictor(target, with_propagated_mask=True)
-    read, names = read_references(references, predictor.augmentations)
-    (view,), _ = read_references([(target, square(size=(50, 37)))], predictor.augmentations)
+    read, names = read_references(references, predictor.model.input)
+    (view,), _ = read_references([(target, square(size=(50, 37)))], predictor.model.input)
     episode = {**tiny_episode(0), "image": view["image"], "references": read}
     episode |= {"height": 50, "width": 37}
     episode["entities"] = [{"id": i, "name": n} for i, n in names.items()]
@@ -435,5 +435,5 @@ def test_pictures_resized_as_released(files, references):
         canvas[number, : content.shape[0], : content.shape[1]] = (content - mean) / std
     received = torch.cat(seen).permute(0, 2, 3, 1)
     np.testing.assert_allclose(received, canvas[[0, 1, 0] * 2], atol=1e-4)
-    read, _ = read_references(references, predictor.augmentations)
+    read, _ = read_references(references, predictor.model.input)
     np.testing.assert_allclose(read[1]["masks"][0], to_canvas(square(x=21), 112), atol=1e-5)

@@ -15,16 +15,11 @@ from segic_d2.data.augmentation.transforms import (
     instance_augmentations,
     semantic_augmentations,
 )
-from segic_d2.structures.resize import FloatResize
-from segic_d2.structures.view import (
-    ResizeLongestSide,
-    apply_soft,
-    draw_view,
-    plain_augmentations,
-    seeded,
-)
+from segic_d2.structures.resize import FloatResize, ResizeLongestSide, apply_soft
+from segic_d2.structures.view import seeded
 from tests.bilinear import bilinear, gather, to_canvas
 from tests.data import toy
+from tests.views import draw_view, plain_augmentations
 
 
 def picture(height, width, seed=0):

@@ -30,7 +30,7 @@ from iopath.common.file_io import file_lock
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from .picture import SAME_SIZE
+from ...structures.picture import SAME_SIZE
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,7 @@ import torchvision.transforms.functional as tvf
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
 
-from ...structures.resize import find_resize
-from ...structures.view import ResizeLongestSide
+from ...structures.resize import ResizeLongestSide, find_resize
 
 
 class ResizeToSquare(ResizeLongestSide):

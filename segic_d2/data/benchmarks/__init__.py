@@ -1,5 +1,14 @@
 """Few-shot benchmarks; importing registers them."""
 
+from . import (  # noqa: F401
+    coco20i,
+    coco20i_masks,
+    fss1000,
+    lvis92i,
+    paco_part,
+    pascal5i,
+    pascal_part,
+)
 from .base import (
     BENCHMARK_REGISTRY,
     READER_REGISTRY,

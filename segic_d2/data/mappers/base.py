@@ -26,8 +26,8 @@ An episode is a dict:
 
 from detectron2.utils.registry import Registry
 
-from ...structures.view import apply_soft, check_size, plain_augmentations, zoomed
-from ..augmentation.picture import Picture
+from ...structures.picture import Picture
+from ...structures.view import InputSpec, check_size
 from ..records import class_masks, mask_file
 
 EPISODE_MAPPER_REGISTRY = Registry("EPISODE_MAPPER")
@@ -55,7 +55,7 @@ class EpisodeMapper:
         self.dataset = source.name
         self.records = source.records
         self.names = source.names
-        self.plain = plain_augmentations(cfg)
+        self.input = InputSpec.from_config(cfg)
 
     def read(self, image_index):
         """Dataset dict and ``Picture``."""
@@ -83,13 +83,13 @@ class EpisodeMapper:
             "width": picture.size[1],
         }
 
-    def reference(self, record, view, soft, entity_ids):
-        """A reference from ``Picture.view`` and its soft masks (n, h, w).
+    def reference(self, record, view, entity_ids):
+        """A reference from its view, with its soft ``masks`` (n, h, w).
 
         Raises:
             ValueError: naming the file and the entity, if a mask is empty.
         """
-        for entity_id, weight in zip(entity_ids, soft.sum((1, 2)), strict=True):
+        for entity_id, weight in zip(entity_ids, view["masks"].sum((1, 2)), strict=True):
             if weight <= 0:
                 raise ValueError(
                     f"the reference {record['file_name']} shows nothing of entity {entity_id} of "
@@ -97,7 +97,6 @@ class EpisodeMapper:
                 )
         return {
             **view,
-            "masks": soft,
             "entity_ids": list(entity_ids),
             "file_name": record["file_name"],
         }
@@ -106,6 +105,4 @@ class EpisodeMapper:
         """A reference of one class, the whole image (or ``INPUT.REFERENCE_ZOOM``) with its longest
         side at the canvas."""
         record, picture, masks, _ = self.read_classes(image_index, [class_id])
-        transforms = picture.draw(zoomed(self.plain, masks, self.cfg.INPUT.REFERENCE_ZOOM), 0)
-        view = picture.view(transforms, recurs=True)
-        return self.reference(record, view, apply_soft(transforms, masks), [class_id])
+        return self.reference(record, self.input.reference(picture, masks), [class_id])

@@ -2,11 +2,11 @@
 
 import torch
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import TransformList
 from torch.nn import functional as F
 
-from ...structures.view import apply_soft, check_size, plain_augmentations, zoomed
-from ..augmentation.picture import Frame, Picture
+from ...structures.features import image_size
+from ...structures.picture import Picture
+from ...structures.view import InputSpec, check_size
 from ..episodes import derive_seed
 from .target import masks_need_pixels
 
@@ -43,8 +43,7 @@ class FewShotMapper:
                 f"TEST.MASK_SIZE is {self.mask_size!r}; it must be one of {MASK_SIZES}"
             )
         self.classes, self.reader, self.seed = classes, reader, cfg.TEST.SEED
-        self.plain, self.zoom = plain_augmentations(cfg), cfg.INPUT.REFERENCE_ZOOM
-        self.with_pixels = masks_need_pixels(cfg)
+        self.input, self.with_pixels = InputSpec.from_config(cfg), masks_need_pixels(cfg)
 
     def __call__(self, item):
         class_id, number, names = item["class_id"], item["episode"], item["references"]
@@ -64,10 +63,8 @@ class FewShotMapper:
         for name in (item["target"], *item["references"]):
             yield from self.reader.files(name)
 
-    def read(self, file_name, class_id, object, zoom=0.0, with_pixels=False):
-        """``Sample`` whose masks are cropped to its box, the view (``Picture.view``, also for
-        ``with_pixels``; ``zoom``: of its part about the mask, see ``zoomed``), and the transforms
-        of it that follow the crop."""
+    def read(self, file_name, class_id, object):
+        """``Sample`` whose masks are cropped to its box, its ``Picture``, and that crop or None."""
         sample = self.reader.read(file_name, class_id, object)
         picture = Picture(sample.image, self.cache)
         size = picture.size  # before the masks: an unreadable picture is the first thing to name
@@ -75,23 +72,19 @@ class FewShotMapper:
         masks = {key: mask for key, mask in masks.items() if mask is not None}
         for mask in masks.values():
             check_size(mask, size, "as the benchmark gives it", sample.image)
-        frame, crop = Frame(size), TransformList([])
-        if sample.box is not None:
-            crop = TransformList([crop_to(sample.box, size, sample.image)])
-            frame.transform(crop)
+        crop = None if sample.box is None else crop_to(sample.box, size, sample.image)
+        if crop is not None:
             masks = {key: crop.apply_segmentation(mask) for key, mask in masks.items()}
-        plain = zoomed(self.plain, masks["mask"][None], zoom)(frame)
-        view = picture.view(crop + plain, True, with_pixels)
-        return sample._replace(**masks), view, plain
+        return sample._replace(**masks), picture, crop
 
     def target(self, file_name, class_id, object=None):
         """The fields of an episode that say what is to be segmented, and the truth."""
-        sample, view, _ = self.read(file_name, class_id, object, with_pixels=self.with_pixels)
+        sample, picture, crop = self.read(file_name, class_id, object)
+        view = self.input.target(picture, crop, with_pixels=self.with_pixels)
         maps = {"gt_masks": sample.mask, "gt_ignore": sample.ignore}
         maps = {k: torch.from_numpy(m.copy()) for k, m in maps.items() if m is not None}
         if self.mask_size == "network":
-            size = view["image_size"] if "features" in view else view["image"].shape[-2:]
-            maps = {key: nearest(mask, size) for key, mask in maps.items()}
+            maps = {key: nearest(mask, image_size(view)) for key, mask in maps.items()}
         height, width = maps["gt_masks"].shape
         maps["gt_masks"] = maps["gt_masks"][None]
         header = {"file_name": sample.image, "image_id": file_name}
@@ -99,16 +92,15 @@ class FewShotMapper:
 
     def reference(self, file_name, class_id, object=None):
         """A reference with its soft mask (1, h, w)."""
-        sample, view, plain = self.read(file_name, class_id, object, self.zoom)
-        soft = apply_soft(plain, sample.mask[None])
-        if not soft.any():
+        sample, picture, crop = self.read(file_name, class_id, object)
+        view = self.input.reference(picture, sample.mask[None], crop)
+        if not view["masks"].any():
             raise ValueError(
                 f"the reference {sample.image} shows nothing of class {class_id} "
                 f"({self.classes[class_id]}): its mask is empty"
             )
         return {
             **view,
-            "masks": soft,
             "entity_ids": [class_id],
             "file_name": sample.image,
             "key": (file_name, class_id, object),

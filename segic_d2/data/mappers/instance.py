@@ -59,7 +59,7 @@ class InstanceMapper(EpisodeMapper):
             if shared:
                 break
         else:
-            target = reference = picture.draw(self.plain, 0)
+            target = reference = picture.draw(self.input.plain, 0)
             shared = objects.shared(plan, target, reference, least=0.0)
         categories, target_masks, reference_masks = zip(*shared, strict=True)
         return {
@@ -74,8 +74,10 @@ class InstanceMapper(EpisodeMapper):
             "references": [
                 self.reference(
                     record,
-                    picture.view(reference, self.recurs),
-                    torch.cat(reference_masks),
+                    {
+                        **picture.view(reference, self.recurs),
+                        "masks": torch.cat(reference_masks),
+                    },
                     range(len(shared)),
                 )
             ],

@@ -26,7 +26,7 @@ class OneShotMapper(EpisodeMapper):
         record, picture, masks, ignore = self.read_classes(plan["target"], [class_id])
         episode = {
             **self.header(plan["target"], record, picture),
-            **picture.view(picture.draw(self.plain, 0), True, masks_need_pixels(self.cfg)),
+            **self.input.target(picture, with_pixels=masks_need_pixels(self.cfg)),
             "task": "semantic",
             "seed": derive_seed(self.cfg.TEST.SEED, plan["episode"]),
             "episode": plan["episode"],

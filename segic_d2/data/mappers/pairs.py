@@ -2,8 +2,8 @@
 
 import torch
 
-from ...structures.view import plain_augmentations
-from ..augmentation.picture import Picture
+from ...structures.picture import Picture
+from ...structures.view import InputSpec
 from ..health.verify import File
 
 
@@ -22,7 +22,7 @@ class PairMapper:
     cache = None  # as in EpisodeMapper
 
     def __init__(self, cfg):
-        self.plain = plain_augmentations(cfg)
+        self.input = InputSpec.from_config(cfg)
 
     def __call__(self, item):
         number, record = item
@@ -47,5 +47,5 @@ class PairMapper:
     def _view(self, file_name):
         picture = Picture(file_name, self.cache)
         height, width = picture.size
-        view = picture.view(picture.draw(self.plain, 0), recurs=True)
+        view = self.input.target(picture)
         return {**view, "height": height, "width": width, "file_name": file_name}

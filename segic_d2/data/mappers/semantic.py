@@ -4,9 +4,9 @@ import logging
 
 import torch
 
-from ..augmentation.picture import draw_showing
 from ..augmentation.transforms import apply_labels, semantic_augmentations
 from ..augmentation.view_pool import ViewPool
+from ..augmentation.views import draw_showing
 from ..episodes import REFERENCE, TARGET, TEXT, derive_seed, draw_semantic, generator
 from .base import EPISODE_MAPPER_REGISTRY, EpisodeMapper
 
@@ -115,10 +115,10 @@ class SemanticMapper(EpisodeMapper):
         record, picture, masks, ignore = self.read_classes(image_index, [class_id])
         seeds = self.pool.seeds(image_index, seed)
         soft, transforms = draw_showing(
-            picture, masks, self.reference_augmentations, seeds, fallback=self.plain
+            picture, masks, self.reference_augmentations, seeds, fallback=self.input.plain
         )
         view = picture.view(transforms, self.recurs)
-        reference = self.reference(record, view, soft, [class_id])
+        reference = self.reference(record, {**view, "masks": soft}, [class_id])
         if ignore is not None:
             reference["ignore"] = apply_labels(transforms, ignore)
         return reference

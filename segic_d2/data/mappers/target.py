@@ -1,7 +1,7 @@
 """Bare targets for a context that was made beforehand."""
 
-from ...structures.view import plain_augmentations
-from ..augmentation.picture import Picture
+from ...structures.picture import Picture
+from ...structures.view import InputSpec
 from ..health.verify import record_files
 from .base import EPISODE_MAPPER_REGISTRY
 
@@ -30,7 +30,7 @@ class TargetMapper:
     labels = None  # values that label maps may hold, which the evaluator reads; None: any
 
     def __init__(self, cfg, source=None):
-        self.plain, self.with_pixels = plain_augmentations(cfg), masks_need_pixels(cfg)
+        self.input, self.with_pixels = InputSpec.from_config(cfg), masks_need_pixels(cfg)
 
     def __call__(self, record):
         picture = Picture(record["file_name"], self.cache)
@@ -41,7 +41,7 @@ class TargetMapper:
                 f"{record['file_name']} is {width}x{height} px as displayed, "
                 f"its record says {said[1]}x{said[0]} px"
             )
-        view = picture.view(picture.draw(self.plain, 0), True, self.with_pixels)
+        view = self.input.target(picture, with_pixels=self.with_pixels)
         rest = {k: v for k, v in record.items() if k != "annotations"}
         return {**rest, **view, "height": height, "width": width}
 

@@ -7,7 +7,7 @@ reference is one object: the largest of its class in an image that is drawn with
 import re
 from pathlib import Path
 
-from ...structures.view import apply_soft, check_size, plain_augmentations, zoomed
+from ...structures.view import check_size
 from ..index import load_records
 from ..mappers.base import EpisodeMapper
 from ..records import instance_masks, mask_file, usable_annotations
@@ -58,7 +58,6 @@ class InstanceReferences:
 
         plan = plan_references(cfg, dataset_names, target_dataset, usable)
         plan, _ = cut_to_readable(cfg, plan, cfg.TEST.SHOTS)
-        self.plain, self.zoom = plain_augmentations(cfg), cfg.INPUT.REFERENCE_ZOOM
         self.mappers = [EpisodeMapper(cfg, source) for source in plan.sources]
         for mapper in self.mappers:
             mapper.cache = cache
@@ -82,6 +81,4 @@ class InstanceReferences:
         check_size(masks, size, mask_file(record), record["file_name"])
         largest = masks.sum((1, 2)).argmax()
         mask = masks[largest : largest + 1]
-        transforms = picture.draw(zoomed(self.plain, mask, self.zoom), 0)
-        soft = apply_soft(transforms, mask)
-        return mapper.reference(record, picture.view(transforms, recurs=True), soft, [class_id])
+        return mapper.reference(record, mapper.input.reference(picture, mask), [class_id])

@@ -5,7 +5,6 @@ import itertools
 from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.data.samplers import InferenceSampler
 
-from ...structures.view import apply_soft, zoomed
 from ..health.damaged import ERRORS, Damaged, one_line, report
 from ..mappers.one_shot import OneShotMapper
 from .plan import plan_references
@@ -76,10 +75,7 @@ class ReferenceGroups:
         mapper = self.mappers[number]
         own_ids, entity_ids = zip(*entities, strict=True)
         record, picture, masks, _ = mapper.read_classes(image, list(own_ids))
-        share = mapper.cfg.INPUT.REFERENCE_ZOOM
-        transforms = picture.draw(zoomed(mapper.plain, masks, share), 0)
-        view = picture.view(transforms, recurs=True)
-        return mapper.reference(record, view, apply_soft(transforms, masks), entity_ids)
+        return mapper.reference(record, mapper.input.reference(picture, masks), entity_ids)
 
 
 def build_reference_loader(cfg, plan, shots, cache=None):

@@ -8,9 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from detectron2.data import transforms as T
 
 from ...data.augmentation.degrade import MASKS, PICTURES
 from ...data.datasets.folder import class_title, pair_files
@@ -20,14 +18,8 @@ from ...io.masks import read_binary_mask
 from ...io.pictures import read_image
 from ...structures.features import Features
 from ...structures.frame import masks_in_image, resize_to_image
-from ...structures.view import (
-    ResizeLongestSide,
-    apply_soft,
-    check_size,
-    draw_view,
-    to_tensor,
-    zoomed,
-)
+from ...structures.picture import Picture
+from ...structures.view import check_size
 
 AT_ONCE = 8  # episodes of a target that are decoded in one pass
 
@@ -102,47 +94,42 @@ class PairEvaluation:
 
     def __init__(self, model, classes, shots=1, seed=0, trained=True):
         self.model, self.names, self.trained = model, list(classes), trained
-        self.augmentations = T.AugmentationList(
-            [ResizeLongestSide(model.canvas, resize=model.resize)]
-        )
         self.timer, self.seed, self.shots = Timer(), seed, shots
         self.files = [list(pairs) for pairs in classes.values()]
         self.episodes = pair_episodes([len(pairs) for pairs in self.files], shots, seed)
         self.examples = [[self._example(*pair) for pair in pairs] for pairs in self.files]
 
-    def _encode(self, picture, augmentations=None):
-        view, transforms = draw_view(picture, augmentations or self.augmentations, 0)
-        features = self.timer.run("encode", self.model.encode_images, [to_tensor(view)])
-        return features, transforms
+    def _encode(self, view):
+        return self.timer.run("encode", self.model.encode_images, [view])
 
     def _example(self, picture_file, mask_file):
         picture, mask = read_image(picture_file), read_binary_mask(mask_file)
         check_size(mask, picture.shape[:2], mask_file, picture_file)
         if not mask.any():
             raise ValueError(f"{mask_file} is an empty mask")
-        features, transforms = self._encode(picture)
+        features = self._encode(self.model.input.target(Picture(picture)))
         bits = torch.from_numpy(mask)
         return Example(
             features=features,
-            reference=self._reference(picture_file, mask, features, transforms),
+            reference=self._reference(picture_file, picture, mask, features),
             mask=bits,
             edge=boundary(bits),
             picture=hashlib.sha256(picture.tobytes()).hexdigest(),
         )
 
-    def _reference(self, picture_file, mask, features, transforms):
-        """A picture as a reference of an episode, the whole of it or ``INPUT.REFERENCE_ZOOM``.
+    def _reference(self, picture_file, picture, mask, features):
+        """A picture as a reference of an episode; encoded again where its view is a cut.
 
         Args:
-            mask: bool array (H, W). features, transforms: of the whole picture.
+            picture: uint8 array (H, W, 3). mask: bool array (H, W). features: of the whole picture.
         """
-        own = zoomed(self.augmentations, mask[None], self.model.reference_zoom)
-        if own is not self.augmentations:
-            features, transforms = self._encode(read_image(picture_file), own)
+        view = self.model.input.reference(Picture(picture), mask[None])
+        if not torch.equal(view["image"], features.pictures[0]):
+            features = self._encode(view)
         return {
             "features": features.map[0],
             "image_size": tuple(features.image_sizes[0]),
-            "masks": apply_soft(transforms, mask[None]),
+            "masks": view["masks"],
             "entity_ids": torch.tensor([0]),
             "file_name": str(picture_file),
         }
@@ -165,9 +152,7 @@ class PairEvaluation:
     def _changed(self, label, i, change_mask):
         example, picture_file = self.examples[label][i], self.files[label][i][0]
         mask = change_mask(example.mask.numpy())
-        frame = np.zeros((*mask.shape, 3), np.uint8)
-        _, transforms = draw_view(frame, self.augmentations, 0)
-        return self._reference(picture_file, mask, example.features, transforms)
+        return self._reference(picture_file, read_image(picture_file), mask, example.features)
 
     @torch.no_grad()
     def predict(self, episodes, change_mask=None, change_picture=None):
@@ -192,7 +177,7 @@ class PairEvaluation:
             features = example.features
             if change_picture is not None:
                 picture = change_picture(read_image(self.files[label][i][0]))
-                features, _ = self._encode(picture)
+                features = self._encode(self.model.input.target(Picture(picture)))
             for start in range(0, len(asked), AT_ONCE):
                 part = asked[start : start + AT_ONCE]
                 batch, size = features[[0] * len(part)], tuple(features.image_sizes[0])

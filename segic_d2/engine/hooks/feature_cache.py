@@ -16,8 +16,9 @@ def open_feature_cache(cfg, model):
     options, model = cfg.INPUT.FEATURE_CACHE, getattr(model, "module", model)  # out of DDP
     model.feature_store = None
     if options.DIR:
-        parts = ("backbone", "feature", "weights", "canvas", "input")
-        identity = {part: model.fingerprint[part] for part in parts}
+        spec = model.input
+        identity = {part: model.fingerprint[part] for part in ("backbone", "feature", "weights")}
+        identity |= {p: getattr(spec, p) for p in ("canvas", "mean", "std", "format", "resize")}
         model.feature_store = FeatureCache(options.DIR, options.MAX_GB, identity, options.DTYPE)
     return model.feature_store
 

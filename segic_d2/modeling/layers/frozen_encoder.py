@@ -19,9 +19,9 @@ from ...structures.features import (
 class FrozenEncoder:
     """What ``SegIC`` does with its frozen backbone.
 
-    The class that it is mixed into has ``backbone``, ``in_feature``, ``canvas``, ``pixel_mean``,
-    ``pixel_std``, ``input_format``, ``image_chunk``, ``device``, ``memory`` (``FeatureMemory``) and
-    ``feature_store`` (see stored_features.py, or None).
+    The class that it is mixed into has ``backbone``, ``in_feature``, ``input`` (``InputSpec``),
+    ``canvas``, ``pixel_mean``, ``pixel_std``, ``image_chunk``, ``device``, ``memory``
+    (``FeatureMemory``) and ``feature_store`` (see features.py, or None).
     """
 
     _weights_hash = None
@@ -116,7 +116,7 @@ class FrozenEncoder:
             batch = self.pixel_mean.new_zeros(len(part), 3, self.canvas, self.canvas)
             for row, image in zip(batch, part, strict=True):
                 pixels = image.to(self.device, torch.float32)
-                if self.input_format == "BGR":
+                if self.input.format == "BGR":
                     pixels = pixels.flip(0)
                 row[:, : image.shape[1], : image.shape[2]] = (
                     pixels - self.pixel_mean[0]

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ...structures.features import image_size
+from ...structures.view import InputSpec
 from ..layers.correspondence import pool_mask, pool_prototypes
 from ..layers.precision import without_autocast
 from . import released
@@ -17,11 +18,7 @@ def pool_references(
     maps,
     references,
     names,
-    canvas,
-    mask_pooling="area",
-    eps=1e-8,
-    binarize=False,
-    empty_mask="no_shot",
+    spec: InputSpec,
     center=None,
     groups=1,
     background=False,
@@ -33,11 +30,9 @@ def pool_references(
         references: R dicts {"image" (3, h, w) or "features" and "image_size" (h, w), "masks"
             (n, h, w) in [0, 1], "entity_ids" (n,)}; its own "empty_mask" goes before the argument.
         names: {entity id: name or None}, in the order of the result.
-        canvas, mask_pooling: see ``pool_mask``.
-        eps, center, groups: see ``pool_prototypes``.
-        binarize: threshold the masks at one half first (released).
-        empty_mask: "no_shot", a mask that weighs nothing does not count; "zero", it counts, with an
-            all-zero prototype (released).
+        spec: canvas and pooling. Binarised masks are thresholded at one half first (released). Of
+            empty ones, "no_shot" does not count, "zero" has an all-zero prototype (released).
+        center, groups: see ``pool_prototypes``.
         background: also pool what lies around each mask, padding left out.
 
     Returns:
@@ -69,20 +64,20 @@ def pool_references(
             raise ValueError(
                 f"reference {file}: {len(masks)} masks for entities {entities}; asked for are {ids}"
             )
-        if binarize:
+        if spec.binarize:
             masks = released.binarize(masks)
-        weights = pool_mask(masks, canvas, feature.shape[-1], mask_pooling)
+        weights = pool_mask(masks, spec.canvas, feature.shape[-1], spec.mask_pooling)
         pooled = weights
         if background:
-            whole = pool_mask(torch.ones_like(masks[:1]), canvas, feature.shape[-1])
+            whole = pool_mask(torch.ones_like(masks[:1]), spec.canvas, feature.shape[-1])
             pooled = torch.cat([weights, (whole - weights).clamp(min=0)])
-        prototype, unit = pool_prototypes(feature, pooled, eps, center, groups)
+        prototype, unit = pool_prototypes(feature, pooled, spec.eps, center, groups)
         around.append(unit[len(masks) :])
         prototypes.append(prototype[: len(masks)])
         units.append(unit[: len(masks)])
         mass.append(weights.flatten(1).sum(1))
         rows += [row_of[i] for i in entities]
-        every += [reference.get("empty_mask", empty_mask) == "zero"] * len(entities)
+        every += [reference.get("empty_mask", spec.empty_mask) == "zero"] * len(entities)
     rows = torch.tensor(rows, dtype=torch.long, device=device)
     mass = torch.cat(mass)
     shown = mass > 0

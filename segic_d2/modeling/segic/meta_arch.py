@@ -14,6 +14,7 @@ from ...structures.context import Context
 from ...structures.features import tensor_hash
 from ...structures.frame import masks_in_image, resize_to_image
 from ...structures.segmentation import to_instances, to_sem_seg
+from ...structures.view import InputSpec
 from ..backbone.weights import load_backbone_weights
 from ..layers.feature_memory import FeatureMemory
 from ..layers.frozen_encoder import FrozenEncoder
@@ -54,17 +55,8 @@ class SegIC(FrozenEncoder, nn.Module):
         sem_seg_head,
         text_encoder,
         in_feature,
-        canvas,
-        pixel_mean,
-        pixel_std,
-        input_format,
-        resize,
-        reference_zoom,
-        mask_pooling,
-        binarize_masks,
-        empty_mask,
+        input,
         released_prototype,
-        eps,
         cross_entity,
         cross_entity_prob,
         box_prompt_prob,
@@ -89,17 +81,8 @@ class SegIC(FrozenEncoder, nn.Module):
         self.backbone = backbone.requires_grad_(False).eval()
         self.sem_seg_head = sem_seg_head
         self.text_encoder = text_encoder
-        self.in_feature, self.canvas = in_feature, canvas
-        self.input_format, self.resize = input_format, resize
-        self.reference_zoom = (
-            reference_zoom  # see zoomed() of segic_d2.data.augmentation.transforms
-        )
-        self.mask_pooling, self.binarize_masks, self.empty_mask = (
-            mask_pooling,
-            binarize_masks,
-            empty_mask,
-        )
-        self.released_prototype, self.eps = released_prototype, eps
+        self.in_feature, self.input, self.canvas = in_feature, input, input.canvas
+        self.released_prototype = released_prototype
         self.cross_entity, self.cross_entity_prob = cross_entity, cross_entity_prob
         self.box_prompt_prob, self.reversion = box_prompt_prob, reversion
         self.mixstyle = mixstyle
@@ -113,20 +96,16 @@ class SegIC(FrozenEncoder, nn.Module):
         self.refinement = refinement or Refinement()
         self.instances, self.vis_period = instances, vis_period
         shape = (1, 3, 1, 1)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).reshape(shape), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).reshape(shape), False)
+        self.register_buffer("pixel_mean", torch.tensor(input.mean).reshape(shape), False)
+        self.register_buffer("pixel_std", torch.tensor(input.std).reshape(shape), False)
 
     @classmethod
     def from_config(cls, cfg):
         m = cfg.MODEL.SEGIC
         check_ranges(cfg, "MODEL")
         checks = (
-            ("MODEL.SEGIC.MASK_POOLING", m.MASK_POOLING, ("area", "center")),
-            ("MODEL.SEGIC.EMPTY_MASK", m.EMPTY_MASK, ("no_shot", "zero")),
             ("MODEL.SEGIC.SIMILARITY.PROTOTYPE", m.SIMILARITY.PROTOTYPE, ("mean_unit", "pooled")),
             ("MODEL.SEGIC.SIMILARITY.CENTER", m.SIMILARITY.CENTER, ("none", "fixed")),
-            ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
-            ("INPUT.RESIZE", cfg.INPUT.RESIZE, ("pil", "float")),
             ("MODEL.SEGIC.TEST.SCORE", m.TEST.SCORE, SCORES),
             *(
                 (
@@ -144,31 +123,17 @@ class SegIC(FrozenEncoder, nn.Module):
             raise ValueError(
                 f"MODEL.SEGIC.TEST.MIN_SCORE is {m.TEST.MIN_SCORE}; it must be in [0, 1]"
             )
-        if not 0 <= cfg.INPUT.REFERENCE_ZOOM <= 1:
-            raise ValueError(
-                f"INPUT.REFERENCE_ZOOM is {cfg.INPUT.REFERENCE_ZOOM}; it must be in [0, 1]"
-            )
         check_options(m.INSTANCES)
         backbone = build_backbone(cfg)
         if not any(p.is_meta for p in backbone.parameters()):
             load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
-        own = hasattr(backbone, "pixel_mean")  # the statistics that its weights were trained with
         return {
             "backbone": backbone,
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
             "text_encoder": build_text_encoder(cfg),
             "in_feature": m.IN_FEATURE,
-            "canvas": cfg.INPUT.CANVAS,
-            "pixel_mean": list(backbone.pixel_mean if own else cfg.MODEL.PIXEL_MEAN),
-            "pixel_std": list(backbone.pixel_std if own else cfg.MODEL.PIXEL_STD),
-            "input_format": "RGB" if own else cfg.INPUT.FORMAT,
-            "resize": cfg.INPUT.RESIZE,
-            "reference_zoom": cfg.INPUT.REFERENCE_ZOOM,
-            "mask_pooling": m.MASK_POOLING,
-            "binarize_masks": m.BINARIZE_MASKS,
-            "empty_mask": m.EMPTY_MASK,
+            "input": InputSpec.from_config(cfg, backbone),
             "released_prototype": m.SIMILARITY.PROTOTYPE == "pooled",
-            "eps": m.SIMILARITY.EPS,
             # never crossed in training, the type embedding of the others would be random
             "cross_entity": m.CROSS_ENTITY.ENABLED and m.CROSS_ENTITY.TRAIN_PROB > 0,
             "cross_entity_prob": m.CROSS_ENTITY.TRAIN_PROB,
@@ -223,7 +188,6 @@ class SegIC(FrozenEncoder, nn.Module):
     @property
     def fingerprint(self):
         """What a context depends on: the backbone and its weights, input, pooling, text."""
-        pixels = f"{self.pixel_mean.flatten().tolist()} {self.pixel_std.flatten().tolist()}"
         text = self.text_encoder
         head = self.sem_seg_head
         center = head.feature_mean
@@ -231,9 +195,7 @@ class SegIC(FrozenEncoder, nn.Module):
             "backbone": getattr(self.backbone, "tap", type(self.backbone).__name__),
             "feature": self.in_feature,
             "weights": self._backbone_hash(),
-            "canvas": self.canvas,
-            "input": f"{self.input_format} {pixels}" + (" float" if self.resize == "float" else ""),
-            "mask_pooling": self.mask_pooling + ("/binary" if self.binarize_masks else ""),
+            **self.input.fingerprint,
             "text": text.identity if text else None,
             "sentences": [self.semantic_template, self.instance_text] if text else None,
             **({} if center is None else {"center": tensor_hash(center)}),
@@ -463,7 +425,7 @@ class SegIC(FrozenEncoder, nn.Module):
             if c.fingerprint:
                 c.check(self.fingerprint)
         contexts = [c.to(self.device) for c in contexts]
-        return Queries.from_contexts(contexts, self.released_prototype, self.eps)
+        return Queries.from_contexts(contexts, self.released_prototype, self.input.eps)
 
     def _episode_contexts(self, batched_inputs, reference_maps):
         """One context per episode, from the feature maps of all references in order."""
@@ -485,11 +447,7 @@ class SegIC(FrozenEncoder, nn.Module):
             maps,
             references,
             names,
-            self.canvas,
-            mask_pooling=self.mask_pooling,
-            eps=self.eps,
-            binarize=self.binarize_masks,
-            empty_mask=self.empty_mask,
+            self.input,
             center=self.sem_seg_head.feature_mean,
             groups=self.sem_seg_head.groups,
             background=self.sem_seg_head.background,

@@ -62,7 +62,9 @@ def reversed_losses(model, episodes, drawn, features, logits):
     shown = sum(len(r["entity_ids"]) for x in episodes for r in x["references"])
     count = model.criterion.num_masks(shown, model.device)  # every process asks, always
     sizes, maps = features.image_sizes, features.map
-    weigh = partial(pool_mask, canvas=model.canvas, grid=maps.shape[-1], mode=model.mask_pooling)
+    weigh = partial(
+        pool_mask, canvas=model.canvas, grid=maps.shape[-1], mode=model.input.mask_pooling
+    )
     found = model.reversion.reverse(episodes, drawn, logits, sizes, model.canvas, weigh)
     if not found:
         return {}
@@ -111,7 +113,7 @@ def episode_losses(model, episodes, features, contexts, weights, styles, count=N
         styles: float (B, C, g, g), see ``mix_styles``; None: without.
         weights, count: see ``EpisodeCriterion``; suffix: of what is reported per task.
     """
-    queries = Queries.from_contexts(contexts, model.released_prototype, model.eps)
+    queries = Queries.from_contexts(contexts, model.released_prototype, model.input.eps)
     seeds = [x["seed"] for x in episodes]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     draws = torch.stack([torch.rand(2, generator=generator) for generator in generators])

@@ -11,10 +11,10 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from segic_d2.data.augmentation.feature_cache import FeatureCache
-from segic_d2.data.augmentation.picture import Picture
 from segic_d2.data.augmentation.transforms import instance_augmentations, semantic_augmentations
-from segic_d2.structures.view import plain_augmentations
+from segic_d2.structures.picture import Picture
 from tests.data import toy
+from tests.views import plain_augmentations
 
 IDENTITY = {"backbone": "tiny", "feature": "feat", "weights": "0123", "canvas": 56, "input": "RGB"}
 

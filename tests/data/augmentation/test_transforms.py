@@ -6,7 +6,6 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 
-from segic_d2.data.augmentation.picture import draw_showing
 from segic_d2.data.augmentation.transforms import (
     ColorJitter,
     RandomResizedCrop,
@@ -14,16 +13,12 @@ from segic_d2.data.augmentation.transforms import (
     instance_augmentations,
     semantic_augmentations,
 )
+from segic_d2.data.augmentation.views import draw_showing
 from segic_d2.data.episodes import derive_seed
-from segic_d2.structures.view import (
-    ResizeLongestSide,
-    apply_soft,
-    draw_view,
-    plain_augmentations,
-    seeded,
-    zoomed,
-)
+from segic_d2.structures.resize import ResizeLongestSide, apply_soft
+from segic_d2.structures.view import seeded, zoomed
 from tests.data import toy
+from tests.views import draw_view, plain_augmentations
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from PIL import Image
 
 from segic_d2.config.load import load_config
 from segic_d2.data import build_few_shot_loader
-from segic_d2.data.augmentation.picture import Picture
 from segic_d2.data.benchmarks import READER_REGISTRY, dataset_name, list_episodes
 from segic_d2.data.health.check import check_data
 from segic_d2.engine import evaluate, mean_over_folds
+from segic_d2.structures.picture import Picture
 from segic_d2.structures.soft_masks import soft_resize
-from segic_d2.structures.view import plain_augmentations
 from tests.data.benchmarks.test_pascal_part import prepare
 from tests.miniatures import lvis92i, paco_part, pascal_part
 from tests.tiny import tiny_config
+from tests.views import plain_augmentations
 
 FOLDS = {"lvis92i": 10, "pascal_part": 4, "paco_part": 4}
 

@@ -198,7 +198,7 @@ def test_two_processes_equal_one_and_count_nothing_twice(root, tmp_path):
 
 SLOW = """
 import sys, time
-from tests.engine.resumable import run
+from tests.engine.loop.resumable import run
 root, output = sys.argv[1:]
 run("one_shot", root, output, "TEST.SAVE_PERIOD", 0.001, "DATALOADER.NUM_WORKERS", 1,
     before=lambda: time.sleep(0.5))

@@ -9,6 +9,7 @@ from segic_d2.modeling.layers.precision import without_autocast
 from segic_d2.modeling.layers.prompt_encoder import FourierEncoding
 from segic_d2.modeling.segic.context_encoder import pool_references
 from segic_d2.modeling.segic.losses import EpisodeCriterion
+from segic_d2.structures.view import InputSpec
 from tests.tiny import tiny_config, tiny_episode
 
 
@@ -52,8 +53,9 @@ def test_pooling_cosines_positions_and_losses_are_exact():
     logits = [torch.randn(2, 32, 32, generator=g, requires_grad=True)]
     targets = [torch.rand(2, 112, 112, generator=g) > 0.5]
     criterion = EpisodeCriterion(num_points=256)
+    spec = InputSpec(112, (0, 0, 0), (1, 1, 1))
     for function in (
-        lambda: pool_references(maps, references, {0: None, 1: None}, 112, background=True),
+        lambda: pool_references(maps, references, {0: None, 1: None}, spec, background=True),
         lambda: (propagated_mask(maps, vectors, index),),
         lambda: (propagated_mask(maps, vectors, index, upsample_to=28),),
         lambda: (encoding.grid(8, 8),),

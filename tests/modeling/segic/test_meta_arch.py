@@ -220,14 +220,6 @@ def test_a_context_of_another_model_is_refused(model):
     wider.backbone.load_state_dict(model.backbone.state_dict())
     with pytest.raises(ValueError, match="canvas: context 112, model 126"):
         wider.segment(wider.encode_images([episode["image"]]), context)
-    other_input = build()
-    other_input.backbone.load_state_dict(model.backbone.state_dict())
-    for change in ("input_format", "pixel_mean"):
-        before = getattr(other_input, change)
-        setattr(other_input, change, "BGR" if change == "input_format" else before + 1)
-        with pytest.raises(ValueError, match="another model: input: context 'RGB"):
-            other_input.segment(other_input.encode_images([episode["image"]]), context)
-        setattr(other_input, change, before)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from segic_d2.modeling.layers.correspondence import center_weights
+from segic_d2.modeling.layers.upsampled import similarity_of_upsampled, upsampled_norm
 from segic_d2.modeling.segic import released
 from segic_d2.modeling.segic.context_encoder import pool_references
 from segic_d2.modeling.segic.losses import EpisodeCriterion
 from segic_d2.modeling.segic.meta_arch import SegIC
+from segic_d2.structures.view import InputSpec
 from tests.tiny import tiny_config, tiny_episode
 
 
@@ -18,7 +23,7 @@ def rng():
 def test_the_norm_of_upsampled_features_needs_no_upsampling(rng, size):
     features = torch.randn(2, 70, 6, 6, generator=rng)
     up = F.interpolate(features, size=(size, size), mode="bilinear", align_corners=False)
-    got = released.upsampled_norm(features, size, chunk=9)
+    got = upsampled_norm(features, size, chunk=9)
     torch.testing.assert_close(got, up.norm(dim=1), atol=1e-5, rtol=0)
 
 
@@ -26,7 +31,7 @@ def test_the_norm_vanishes_where_neighbours_cancel():
     """Opposite vectors meet halfway: 0 up to rounding, never the root of a negative number."""
     features = torch.full((1, 7, 2, 2), 0.3)
     features[..., 1] *= -1
-    got = released.upsampled_norm(features, 3)
+    got = upsampled_norm(features, 3)
     assert got.isfinite().all() and got[0, :, 1].max() < 1e-3
     torch.testing.assert_close(got[0, 0, 0], torch.tensor(0.3 * 7**0.5))
 
@@ -39,7 +44,7 @@ def test_gradients_of_the_similarity_are_those_of_the_plain_formula(rng):
     plain = F.cosine_similarity(up[0], vector[:, None, None], dim=0)
     (expected,) = torch.autograd.grad((plain * weight)[3:-3, 3:-3].sum(), features)
     dots = (vector @ features.flatten(2)[0]).reshape(1, 1, 4, 4)
-    maps = released.similarity_of_upsampled(features, dots, 14)[0, 0]
+    maps = similarity_of_upsampled(features, dots, 14)[0, 0]
     (got,) = torch.autograd.grad((maps * weight)[3:-3, 3:-3].sum(), features)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
 
@@ -50,7 +55,7 @@ def test_the_first_of_equal_positions_at_the_border_is_the_best(rng, corner):
     features = torch.randn(1, 24, 8, 8, generator=rng)
     vector = F.normalize(features[0, :, corner[0], corner[1]], dim=0)
     dots = (vector @ features.flatten(2)[0]).reshape(1, 1, 8, 8)
-    maps = released.similarity_of_upsampled(features, dots, 28)[0, 0]
+    maps = similarity_of_upsampled(features, dots, 28)[0, 0]
     y, x = (0 if side == 0 else 26 for side in corner)
     assert maps.flatten().argmax() == 28 * y + x
     assert (maps[y : y + 2, x : x + 2] == maps.max()).all()
@@ -60,8 +65,8 @@ def test_binary_masks_are_thresholded_before_they_are_pooled():
     """Half-covered pixels count as nothing, or as a part of the sample of the four centres."""
     mask = torch.zeros(1, 28, 28)
     mask[0, 6:8, 6:8] = torch.tensor([[1.0, 1.0], [0.3, 0.3]])
-    assert released.center_weights(mask, 2)[0, 0, 0] == 1  # 0.65 of the sample
-    assert released.center_weights(released.binarize(mask), 2).sum() == 0  # 0.5 of it
+    assert center_weights(mask, 2)[0, 0, 0] == 1  # 0.65 of the sample
+    assert center_weights(released.binarize(mask), 2).sum() == 0  # 0.5 of it
 
 
 def test_a_vanished_mask_is_no_shot_or_a_zero_prototype(rng):
@@ -72,14 +77,15 @@ def test_a_vanished_mask_is_no_shot_or_a_zero_prototype(rng):
         {"image": torch.zeros(3, 28, 28), "masks": m, "entity_ids": torch.tensor([4])}
         for m in masks
     ]
-    arguments = (maps, references, {4: "cat"}, 28, "center")
-    prototypes, _, shots, _ = pool_references(*arguments)
+    spec = InputSpec(28, (0, 0, 0), (1, 1, 1), mask_pooling="center")
+    prototypes, _, shots, _ = pool_references(maps, references, {4: "cat"}, spec)
     assert shots.tolist() == [[True]]
     torch.testing.assert_close(prototypes[0, 0], maps[0, :, 0, 0])
-    prototypes, units, shots, _ = pool_references(*arguments, empty_mask="zero")
+    zero = replace(spec, empty_mask="zero")
+    prototypes, units, shots, _ = pool_references(maps, references, {4: "cat"}, zero)
     assert shots.tolist() == [[True, True]] and not prototypes[0, 1].any() and not units[0, 1].any()
     with pytest.raises(ValueError, match="entity 4 \\('cat'\\)"):
-        pool_references(maps[1:], references[1:], {4: "cat"}, 28, "center")
+        pool_references(maps[1:], references[1:], {4: "cat"}, spec)
 
 
 def test_an_all_zero_prototype_runs_through_the_model():

@@ -9,15 +9,16 @@ from PIL import Image
 
 from segic_d2.data import build_train_loader, set_cache
 from segic_d2.data.augmentation.feature_cache import FeatureCache
-from segic_d2.data.augmentation.picture import Frame, Picture
 from segic_d2.data.augmentation.transforms import instance_augmentations, semantic_augmentations
 from segic_d2.data.augmentation.view_pool import ViewPool
 from segic_d2.data.episodes import generator
 from segic_d2.data.index import Source
 from segic_d2.data.mappers.base import EPISODE_MAPPER_REGISTRY
 from segic_d2.io.pictures import image_size, read_image
-from segic_d2.structures.view import draw_view, to_tensor
+from segic_d2.structures.picture import Blank, Picture
+from segic_d2.structures.view import to_tensor
 from tests.data import toy
+from tests.views import draw_view
 
 
 @pytest.mark.parametrize("resize", ["pil", "float"])
@@ -32,7 +33,7 @@ def test_a_view_drawn_without_pixels_is_the_view(tmp_path, make, resize):
         transforms = picture.draw(augmentations, seed)
         view = picture.view(transforms)
         assert list(view) == ["image"] and torch.equal(view["image"], to_tensor(expected))
-        frame = Frame((60, 80))
+        frame = Blank((60, 80))
         frame.transform(transforms)
         assert frame.image.shape == expected.shape and frame.image.dtype == expected.dtype
 
@@ -140,7 +141,7 @@ def test_a_hit_decodes_no_pixels_and_leaves_the_rest_of_the_episode(tmp_path, ma
     reads = []
     real = read_image
     monkeypatch.setattr(
-        "segic_d2.data.augmentation.picture.read_image",
+        "segic_d2.structures.picture.read_image",
         lambda path: reads.append(path) or real(path),
     )
     hit = training(dataset, mapper, cache, **pool)

@@ -1,36 +1,42 @@
-"""A picture file whose pixels are decoded only when a view of it is needed as pixels.
+"""A picture whose file is decoded only when a view of it is needed as pixels.
 
 What an augmentation does to a picture follows from its seed and the picture's size, so views are
-drawn on an empty frame, and only those that are kept cost anything.
+drawn on a blank image, and only those that are kept cost anything.
 """
 
+from __future__ import annotations
+
+import os
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
 from detectron2.data import transforms as T
+from fvcore.transforms.transform import TransformList
 
-from ...io.pictures import image_size, read_image
-from ...structures.resize import FloatResize
-from ...structures.view import apply_soft, seeded, to_tensor
+from ..io.pictures import image_size, read_image
+from .resize import FloatResize
+from .view import seeded, to_tensor
 
 SAME_SIZE = T.HFlipTransform, T.VFlipTransform, T.NoOpTransform, T.ColorTransform
 
 
-class Frame(T.AugInput):
+class Blank(T.AugInput):
     """An image without pixels: its ``image`` has a shape and a type, and takes no memory."""
 
-    def __init__(self, size, dtype=np.uint8):
+    def __init__(self, size: tuple[int, int], dtype: Any = np.uint8) -> None:
         super().__init__(self._blank(size, dtype))
 
     @staticmethod
-    def _blank(size, dtype):
+    def _blank(size: tuple[int, int], dtype: Any) -> np.ndarray:
         return np.broadcast_to(np.zeros((), dtype), (*size, 3))
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         return self.image.shape[:2]
 
-    def transform(self, tfm):
+    def transform(self, tfm: Any) -> None:
         for step in getattr(tfm, "transforms", [tfm]):
             size, dtype = self.size, self.image.dtype
             if isinstance(step, FloatResize):
@@ -46,35 +52,42 @@ class Frame(T.AugInput):
 
 
 class Picture:
-    """One picture as an episode sees it: drawn views, as pixels or as features from the cache.
+    """One picture as an episode sees it: drawn views, as pixels or as features from a store.
 
     Args:
-        file_name: see ``read_image``.
-        cache: ``FeatureCache``, or None.
+        source: path or URL, see ``read_image``; or the picture itself, uint8 (H, W, 3) RGB.
+        cache: feature store where views that recur are looked up, or None.
     """
 
-    def __init__(self, file_name, cache=None):
-        self.file_name, self.cache = file_name, cache
+    def __init__(self, source: str | os.PathLike[str] | np.ndarray, cache: Any = None) -> None:
+        self.cache, self.file_name = cache, ""
+        if isinstance(source, np.ndarray):
+            self.pixels = source
+        else:
+            self.file_name = os.fspath(source)
 
     @cached_property
-    def pixels(self):
+    def pixels(self) -> np.ndarray:
         """uint8 array (H, W, 3)."""
         return read_image(self.file_name)
 
     @cached_property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(H, W) in px, as displayed."""
         return self.pixels.shape[:2] if self.cache is None else image_size(self.file_name)
 
-    def draw(self, augmentations, seed):
-        """What augmentations do under a seed: fvcore's ``TransformList``; no pixel is touched."""
+    def draw(self, augmentations: T.AugmentationList, seed: int) -> TransformList:
+        """What augmentations do under a seed; no pixel is touched."""
         with seeded(seed):
-            return augmentations(Frame(self.size))
+            return augmentations(Blank(self.size))
 
-    def view(self, transforms, recurs=False, with_pixels=False):
+    def view(
+        self, transforms: TransformList, recurs: bool = False, with_pixels: bool = False
+    ) -> dict[str, Any]:
         """The picture after a ``TransformList``.
 
         Args:
+            transforms: of ``draw``.
             recurs: the same view will be asked for again, so the cache may hold its features.
             with_pixels: features from the cache come with the image, not in place of it.
 
@@ -86,39 +99,12 @@ class Picture:
         key = self.cache.key(self.file_name, transforms) if recurs and self.cache else None
         features = self.cache.get(key) if key else None
         if features is not None:
-            frame = Frame(self.size)
-            frame.transform(transforms)
-            view = {"features": features, "image_size": frame.size}
+            blank = Blank(self.size)
+            blank.transform(transforms)
+            view = {"features": features, "image_size": blank.size}
             return {**view, **self._pixels(transforms)} if with_pixels else view
         view = self._pixels(transforms)
         return {**view, "feature_key": key} if key else view
 
-    def _pixels(self, transforms):
+    def _pixels(self, transforms: TransformList) -> dict[str, torch.Tensor]:
         return {"image": to_tensor(transforms.apply_image(self.pixels))}
-
-
-def draw_showing(picture, masks, augmentations, seeds, fallback=None, visible=None):
-    """Draw views until every mask is visible.
-
-    Args:
-        picture: ``Picture``, of which only the size is needed.
-        masks: bool array (N, H, W).
-        augmentations: Detectron2 ``AugmentationList``.
-        seeds: iterable of ints ≥ 0, of the views to try.
-        fallback: augmentations that keep the whole image, used where all attempts failed; None
-            keeps the last attempt.
-        visible: function of soft masks (N, h, w) → bool; default: each has a positive sum.
-
-    Returns:
-        float32 soft masks (N, h, w); the ``TransformList`` that moved them.
-    """
-    visible = visible or (lambda soft: bool((soft.sum((1, 2)) > 0).all()))
-    for seed in seeds:
-        transforms = picture.draw(augmentations, seed)
-        soft = apply_soft(transforms, masks)
-        if visible(soft):
-            return soft, transforms
-    if fallback is not None:
-        transforms = picture.draw(fallback, 0)
-        soft = apply_soft(transforms, masks)
-    return soft, transforms

@@ -1,0 +1,119 @@
+"""One spec of the input for views, model and fingerprint; plain views against the slow way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+from PIL import Image
+
+from segic_d2.structures.picture import Picture
+from segic_d2.structures.soft_masks import soft_resize
+from segic_d2.structures.view import InputSpec
+from tests.tiny import TinyBackbone, tiny_config, tiny_episode
+
+SPEC = InputSpec(56, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+
+
+def photograph(height=60, width=90):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def square(y, x, side=10, size=(60, 90)):
+    mask = np.zeros(size, bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def test_targets_are_the_whole_picture_with_its_longest_side_at_the_canvas():
+    view = SPEC.target(Picture(photograph()))
+    expected = np.asarray(Image.fromarray(photograph()).resize((56, 37), Image.BILINEAR))
+    assert view.keys() == {"image"} and view["image"].dtype == torch.uint8
+    assert np.array_equal(view["image"].permute(1, 2, 0), expected)
+
+
+def test_references_bring_soft_masks_of_the_same_view():
+    masks = np.stack([square(10, 20), square(0, 0, 3)])
+    view = SPEC.reference(Picture(photograph()), masks)
+    assert torch.equal(view["image"], SPEC.target(Picture(photograph()))["image"])
+    torch.testing.assert_close(view["masks"], soft_resize(masks, (37, 56)))
+
+
+@pytest.mark.parametrize("zoom, side", [(0.25, 48), (0.5, 24), (1.0, 12)])
+def test_a_zoomed_reference_is_the_cut_picture(zoom, side):
+    mask = square(20, 30, 12)
+    view = replace(SPEC, zoom=zoom).reference(Picture(photograph()), mask[None])
+    y, x = max(20 + 6 - side // 2, 0), 30 + 6 - side // 2
+    cut = np.s_[y : y + side, x : x + side]
+    expected = SPEC.reference(Picture(photograph()[cut].copy()), mask[cut][None])
+    assert torch.equal(view["image"], expected["image"])
+    assert torch.equal(view["masks"], expected["masks"]) and view["image"].shape == (3, 56, 56)
+
+
+def test_what_is_cropped_before_is_a_picture_of_its_own():
+    crop, cut = T.CropTransform(10, 5, 40, 30, 90, 60), np.s_[5:35, 10:50]
+    mask, spec = square(12, 20, 6), replace(SPEC, zoom=0.5)
+    whole, part = Picture(photograph()), Picture(photograph()[cut].copy())
+    assert torch.equal(spec.target(whole, crop)["image"], spec.target(part)["image"])
+    found = spec.reference(whole, mask[cut][None], crop)
+    expected = spec.reference(part, mask[cut][None])
+    assert torch.equal(found["image"], expected["image"])
+    assert torch.equal(found["masks"], expected["masks"])
+
+
+CHANGES = {  # every key that can change a prototype
+    "INPUT.CANVAS": 126,
+    "INPUT.RESIZE": "float",
+    "INPUT.REFERENCE_ZOOM": 0.5,
+    "MODEL.SEGIC.MASK_POOLING": "center",
+    "MODEL.SEGIC.BINARIZE_MASKS": True,
+    "MODEL.SEGIC.EMPTY_MASK": "zero",
+    "MODEL.SEGIC.SIMILARITY.EPS": 1e-6,
+    "MODEL.SEGIC.SIMILARITY.CENTER": "fixed",
+    "MODEL.SEGIC.SIMILARITY.GROUPS": 2,
+    "MODEL.SEGIC.BACKGROUND": True,
+}
+
+
+def fingerprint(*opts):
+    torch.manual_seed(0)
+    return build_model(tiny_config(*opts)).fingerprint
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_key_that_can_change_a_prototype_changes_the_fingerprint(key):
+    assert fingerprint(key, CHANGES[key]) != fingerprint()
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [("PIXEL_MEAN", [0.0, 1.0, 2.0]), ("PIXEL_STD", [1.0, 2.0, 3.0]), ("FORMAT", "BGR")],
+)
+def test_statistics_of_the_config_count_where_the_backbone_has_none(key, value):
+    default = tiny_config()
+    other = tiny_config("INPUT.FORMAT" if key == "FORMAT" else f"MODEL.{key}", value)
+    assert InputSpec.from_config(default) != InputSpec.from_config(other)
+    assert InputSpec.from_config(default).fingerprint != InputSpec.from_config(other).fingerprint
+    own = TinyBackbone()
+    assert InputSpec.from_config(default, own) == InputSpec.from_config(other, own)
+    assert list(InputSpec.from_config(default, own).mean) == own.pixel_mean
+
+
+def test_a_context_made_with_another_zoom_is_refused():
+    torch.manual_seed(0)
+    model = build_model(tiny_config()).eval()
+    context = model.encode_context(tiny_episode(0, 1)["references"])
+    zoomed = build_model(tiny_config("INPUT.REFERENCE_ZOOM", 0.5)).eval()
+    zoomed.load_state_dict(model.state_dict())
+    with pytest.raises(ValueError, match="zoom: context None, model 0.5"):
+        context.check(zoomed.fingerprint)
+
+
+def test_the_spec_is_that_of_the_config():
+    cfg = tiny_config(*(x for pair in CHANGES.items() for x in pair), canvas=126)
+    spec = InputSpec.from_config(cfg, TinyBackbone())
+    assert (spec.canvas, spec.resize, spec.zoom) == (126, "float", 0.5)
+    assert (spec.mask_pooling, spec.binarize, spec.empty_mask) == ("center", True, "zero")
+    assert spec.eps == 1e-6 and spec.format == "RGB"
