@@ -2,7 +2,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# Detectron2 itself is on no package index: tools/setup_env.py installs it, or see README.md.
+# Detectron2 itself is on no package index: tools/setup_env.py installs it, or see INSTALL.md.
 # Its own dependencies are listed here, since it is installed without them.
 DETECTRON2_NEEDS = [
     "black",
