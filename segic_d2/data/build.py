@@ -1,8 +1,9 @@
 """Loaders: mixed training, one-shot test episodes, bare targets, and references for them.
 
-Training is an endless stream of positions 0, 1, 2, …; what stands at a position follows from
-(``cfg.SEED``, position) alone. Iteration i of all processes together takes the positions
-[i·B, (i+1)·B), B = ``SOLVER.IMS_PER_BATCH``, whatever the numbers of processes and workers.
+Training is an endless stream of positions 0, 1, 2, …. The episode at a position depends on
+(``cfg.SEED``, position) alone. In iteration i all processes together take the positions
+[i·B, (i+1)·B), where B is ``SOLVER.IMS_PER_BATCH``. The numbers of processes and workers change
+nothing.
 """
 
 import itertools
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class EpisodeSampler(TrainingSampler):
-    """Positions start, start + 1, …, of which process r of W takes every W-th, from the r-th on.
+    """Yields the positions start, start + 1, …; process r of W takes every W-th, from the r-th on.
 
     Args:
         start: first position; may be set until the loader's iterator is made.
@@ -50,7 +51,7 @@ _TRIES = 4  # episodes looked at per picture that is wanted
 
 
 class EpisodeStream(Dataset):
-    """Position → plan of an episode: which dataset, which images, which classes.
+    """Maps a position to the plan of an episode: which dataset, which images, which classes.
 
     Args:
         mappers: one training mapper per dataset.
@@ -82,7 +83,7 @@ class EpisodeStream(Dataset):
 
 
 class MixedMapper:
-    """Plan → episode, by the mapper of the dataset that the plan names."""
+    """Maps a plan to its episode with the mapper of the dataset that the plan names."""
 
     def __init__(self, mappers):
         self.mappers = mappers
@@ -122,13 +123,14 @@ def _training_mappers(cfg):
 
 
 def build_train_loader(cfg, start=0):
-    """Endless batches of training episodes, mixed over ``DATASETS.TRAIN``.
+    """Build the loader of training episodes, endless and mixed over ``DATASETS.TRAIN``.
 
     Args:
         cfg: config; ``DATASETS.TRAIN``, ``.EPISODE_MAPPERS``, ``.DRAW``, ``.WEIGHTS``, ``SEED``
             (below 0: a random one, shared by the processes), ``SOLVER.IMS_PER_BATCH``,
             ``DATALOADER.NUM_WORKERS``.
-        start: position of the first episode; resuming at iteration i: i·``IMS_PER_BATCH``.
+        start: position of the first episode. A run that resumes at iteration i starts at
+            i·``IMS_PER_BATCH``.
 
     Returns:
         Detectron2's train loader; a batch is a list of ``IMS_PER_BATCH`` / processes episodes.
@@ -148,8 +150,14 @@ def build_train_loader(cfg, start=0):
 
 
 def set_cache(loader, cache):
-    """Let the views of a loader of ``build_train_loader`` that recur come from a feature cache
-    (None: none); before it is iterated."""
+    """Let a training loader look its recurring views up in a feature cache.
+
+    Call it before the loader is iterated.
+
+    Args:
+        loader: of ``build_train_loader``.
+        cache: ``FeatureCache``, or None for no cache.
+    """
     for mapper in loader.dataset.mappers:
         mapper.cache = cache
         if cache is not None and not getattr(mapper, "recurs", False):
@@ -161,8 +169,10 @@ def set_cache(loader, cache):
 
 
 def training_pictures(cfg, count, cache=None):
-    """Views of the first ``count`` different targets of the training episodes, as the backbone
-    takes them; they depend neither on processes nor on workers. Fewer where there are not so many.
+    """Yield the first training episodes, one for each of ``count`` different targets.
+
+    The episodes depend neither on processes nor on workers. There are fewer where the datasets
+    have fewer targets.
 
     Args:
         cache: ``FeatureCache`` for views that recur, or None.
@@ -185,18 +195,20 @@ def training_pictures(cfg, count, cache=None):
 
 
 def most_entities(loader):
-    """Entities of an episode of a training loader, at most; None: not known."""
+    """The most entities that an episode of a training loader can have, or None if unknown."""
     each = [getattr(mapper, "most_entities", None) for mapper in loader.dataset.mappers]
     return None if None in each else max(each)
 
 
 def set_start(loader, position):
-    """Let a loader of ``build_train_loader`` begin at a position; before it is iterated."""
+    """Let a training loader begin at a position. Call it before the loader is iterated."""
     loader.dataset.sampler.start = position
 
 
 def build_one_shot_loader(cfg, dataset_name, cache=None):
-    """The test episodes of a dataset, split over the processes; they depend on TEST.SEED alone.
+    """Build the loader of a dataset's test episodes, which it splits over the processes.
+
+    The episodes depend on ``TEST.SEED`` alone.
 
     Args:
         cache: ``FeatureCache`` for the pictures, or None.
@@ -217,7 +229,7 @@ def build_one_shot_loader(cfg, dataset_name, cache=None):
 
 
 def build_few_shot_loader(cfg, episodes, reader, cache=None):
-    """The episodes of a benchmark, split over the processes.
+    """Build the loader of a benchmark's episodes, which it splits over the processes.
 
     Args:
         episodes: ``EpisodeList``.
@@ -234,7 +246,7 @@ def build_few_shot_loader(cfg, episodes, reader, cache=None):
 
 
 def _whole_batches(number, size):
-    """This process's part of ``number`` items, cut where batches of ``size`` end: a range."""
+    """The range of items that this process takes; it begins and ends where batches do."""
     batches, world, rank = -(-number // size), comm.get_world_size(), comm.get_rank()
     share, more = divmod(batches, world)
     start = rank * share + min(rank, more)
@@ -243,10 +255,10 @@ def _whole_batches(number, size):
 
 
 def build_target_loader(cfg, dataset_name, cache=None, mapper="target"):
-    """All images of a dataset without references, for the stock evaluators.
+    """Build the loader of all images of a dataset, without references, for stock evaluators.
 
     Args:
-        mapper: "target", or "labelled_target", which says which classes each image shows.
+        mapper: "target"; or "labelled_target", which adds the classes that each image shows.
         cache: ``FeatureCache`` for the pictures, or None.
 
     Returns:
@@ -262,10 +274,13 @@ def build_target_loader(cfg, dataset_name, cache=None, mapper="target"):
 
 
 class ResumableSampler(InferenceSampler):
-    """Each process its own part of the items, no item twice; from the ``start``-th of it on.
+    """Gives each process a part of the items, and no item twice; it can start inside a part.
 
-    Detectron2 cuts anywhere; here parts end where batches of ``batch_size`` do, so that batches,
-    of which features depend in the last bit, are the same with any number of processes.
+    Detectron2's sampler cuts anywhere. Here a part ends where a batch does, so the batches are the
+    same with any number of processes. (The last bit of a feature depends on its batch.)
+
+    Attributes:
+        start: the first item of this process's part that is yielded, counted from 0.
     """
 
     start = 0
@@ -282,7 +297,7 @@ class ResumableSampler(InferenceSampler):
 
 
 def _test_loader(cfg, dataset, mapper):
-    """A test loader that can start anywhere (``sampler.start``) and knows ``items``, ``mapper``."""
+    """A test loader with ``items``, ``mapper`` and a sampler whose ``start`` may be set."""
     skip = cfg.TEST.DAMAGED == "skip"
     loader = build_detection_test_loader(
         dataset,
@@ -296,10 +311,10 @@ def _test_loader(cfg, dataset, mapper):
 
 
 def build_pair_loader(cfg, dataset_name, cache=None):
-    """All pairs of a registered dataset, split over the processes.
+    """Build the loader of a dataset's pairs, which it splits over the processes.
 
     Raises:
-        ValueError: naming the dataset, if it has no pairs.
+        ValueError: the dataset, which is named, has no pairs.
     """
     records = load_records(dataset_name)
     if not all("source_keypoints" in r for r in records):

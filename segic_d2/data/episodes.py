@@ -1,7 +1,7 @@
-"""Which target goes with which references: pure and seeded, without reading an image.
+"""Plans of episodes: which target goes with which references. No image is read.
 
-Every draw takes a numpy ``Generator``; ``generator`` makes one from a seed and a position, so
-that an episode depends on neither workers, nor processes, nor the episodes before it.
+Every draw takes a numpy ``Generator``, which ``generator`` makes from a seed and a position. So an
+episode depends neither on workers, nor on processes, nor on the episodes before it.
 """
 
 import logging
@@ -22,23 +22,25 @@ def derive_seed(*keys):
 
 
 class ClassIndex:
-    """Class → images and image → classes, as flat arrays that forked workers share.
+    """Looks up the images of a class and the classes of an image.
+
+    It holds flat arrays, whose memory forked workers share.
 
     Args:
         classes_of_image: for each image, the contiguous ids of the classes it shows.
         names: list or dict class id → name, for messages.
         dataset: name of the dataset, for messages.
         file_names: file name per image, for messages.
-        single_image: ``"error"`` or ``"skip"`` for a class with one image, which can have no
-            reference other than its target (``DATASETS.SINGLE_IMAGE_CLASSES``); ``"keep"`` where
-            targets come from elsewhere.
-        shown: for each image, dict class id → set of the objects of that class that it shows; then
-            references show other objects than the target, as far as there are any. None: unknown.
+        single_image: what to do with a class that has one image, and so no reference beside its
+            target: ``"error"`` or ``"skip"`` it (``DATASETS.SINGLE_IMAGE_CLASSES``), or ``"keep"``
+            it where targets come from elsewhere.
+        shown: for each image, dict class id → set of the objects of that class that it shows.
+            References then show other objects than the target, where there are any. None: unknown.
 
     Attributes:
         classes: int64 array of the usable class ids, ascending.
         images: int64 array of the indices of images that show any of them, ascending.
-        most_classes: of the usable classes, how many an image shows at most.
+        most_classes: the most usable classes that any image shows.
 
     Raises:
         ValueError: if a class has one image and that is an error, or if no class remains.
@@ -117,7 +119,7 @@ def pick(rng, values):
 def draw_references(rng, index, class_id, target, shots):
     """``shots`` images of a class other than the target; distinct as far as the class has them.
 
-    Where the index knows objects, they show others than the target.
+    Where the index knows objects, the references show other objects than the target.
 
     Returns:
         list of ``shots`` image indices; repeats appear only after every other image was taken.
@@ -139,9 +141,9 @@ def draw_semantic(rng, index, *, draw="class", max_entities=1, max_shots=1, abse
         draw: ``"class"``: class, then target, each uniform; ``"image"``: target, then class.
         max_entities: 1 to this many classes of the target, as far as it shows them.
         max_shots: 1 to this many references per entity, one number for the episode.
-        absent_prob: probability that the target does not show the first entity, as far as the index
-            says; the others it shows. ``"class"``: class, then a target without it; ``"image"``:
-            target, then a class that it lacks. Where there is none, the episode is as usual.
+        absent_prob: probability that the target lacks the first entity, by what the index knows; it
+            shows the others. ``"class"`` draws a class, then a target without it; ``"image"`` draws
+            a target, then a class that it lacks. Where there is none, the episode is as usual.
 
     Returns:
         dict ``target`` (image index), ``entities`` (class ids), ``references`` (list of
@@ -172,14 +174,14 @@ def draw_semantic(rng, index, *, draw="class", max_entities=1, max_shots=1, abse
 
 
 def _without(values, some):
-    """Ascending ``values`` but for ``some`` of them; ``some`` themselves if no other is left."""
+    """Ascending ``values`` without ``some`` of them; ``some`` themselves if nothing is left."""
     kept = np.ones(len(values), dtype=bool)
     kept[np.searchsorted(values, some)] = False
     return values[kept] if kept.any() else some
 
 
 def draw_instance(rng, counts, *, max_masks=10, cap="fixed"):
-    """One instance training episode: an image, and in which order to take its objects.
+    """One instance training episode: an image, and the order in which its objects are taken.
 
     The mapper takes the first ``cap`` objects of ``order`` that both views show, so the choice
     among visible objects is uniform.
@@ -209,8 +211,8 @@ def one_shot_episodes(index, num, shots, seed):
         index: ``ClassIndex``.
         num: number of episodes.
         shots: references per episode.
-        seed: the list depends on this alone; episode n also on n, so a longer list begins with
-            the shorter one.
+        seed: the list depends on this alone. Episode n depends on n too, so a longer list begins
+            with the shorter one.
 
     Returns:
         list of dict ``episode`` (its number), ``class``, ``target``, ``references`` (list).

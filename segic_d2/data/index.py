@@ -29,8 +29,9 @@ def class_names(name, records):
 
 
 def load_records(name):
-    """The dataset dicts of a registered dataset, or of one whose name says where it is
-    (``register_by_name``).
+    """The dataset dicts of a registered dataset.
+
+    A dataset whose name says where it is (``register_by_name``) is registered first.
 
     Raises:
         KeyError: if the dataset is not registered.
@@ -52,8 +53,8 @@ class Source:
     """A registered dataset as episodes see it.
 
     A class called "background", or the label ``background_label`` of the metadata, is never an
-    entity; the label ``ignore_label`` (default 255) is neither an entity nor background. A record
-    may limit with ``only`` (class ids) which classes its picture stands for.
+    entity. The label ``ignore_label`` (default 255) is neither an entity nor background. A record
+    may have ``only``, the ids of the classes that its picture stands for.
 
     Args:
         name: a name in Detectron2's ``DatasetCatalog``; its records are dataset dicts of any of

@@ -1,4 +1,4 @@
-"""Dataset record → masks, for the three record forms, and the resize that keeps small objects.
+"""Masks of a dataset record, whichever of the three forms it has.
 
 Record forms (Detectron2 dataset dicts with ``file_name``):
 
@@ -35,7 +35,7 @@ def record_form(record):
 
 
 def mask_file(record):
-    """Where the masks of a record come from, for messages."""
+    """The file that the masks of a record come from, for messages."""
     return record.get("mask_file_name") or record.get("sem_seg_file_name") or "its annotations"
 
 
@@ -68,8 +68,8 @@ def class_masks(record, class_ids):
 
     Returns:
         masks: bool array (N, H, W).
-        ignore: bool array (H, W) of pixels that count neither as these classes nor as background
-        (the ignored label; crowd regions of the classes), or None.
+        ignore: bool array (H, W), or None. These pixels (the ignored label, crowds of the classes)
+        count neither as these classes nor as background.
     """
     form = record_form(record)
     if form == "folder":

@@ -1,1 +1,1 @@
-"""Random views of pictures for training, drawn before a pixel is decoded."""
+"""Random views of pictures for training. A view is drawn before a pixel is decoded."""

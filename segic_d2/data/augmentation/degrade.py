@@ -1,4 +1,4 @@
-"""Worse references and worse pictures: how much a result hangs on good ones.
+"""Worse masks and worse pictures, to measure how much a result depends on good ones.
 
 Everything is deterministic. Distances are shares of the picture's diagonal, so that they mean the
 same at any resolution.
@@ -16,7 +16,7 @@ JPEG_QUALITY = 20
 
 
 def eroded(mask):
-    """A bool mask (H, W) whose outline moved inwards; the last step that leaves a pixel counts."""
+    """A bool mask (H, W) whose outline moved inwards, as far as a pixel is left."""
     for _ in range(_pixels(mask.shape, MASK_SHIFT)):
         smaller = ~_grown(~mask, 1)
         if not smaller.any():

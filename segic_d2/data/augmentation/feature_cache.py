@@ -1,14 +1,14 @@
 """Feature maps of a frozen backbone on disk (``INPUT.FEATURE_CACHE``).
 
-A map is found by what determines it, not by the pixels, so that a hit saves the decoding of the
-picture too: the model's identity names a folder; the file name is a hash of the picture's path,
-size and modification time and of what every transform did to it. A file that was changed, another
-backbone, tap, canvas or crop is therefore another map. (``MODEL.SEGIC.FEATURE_MEMORY`` is the other
-way: in memory, per process, found by the pixels, so it needs no files but saves no decoding.)
+A map is found by what determines it, not by the pixels, so a hit saves the decoding of the picture
+too. The model's identity names a folder. The file name is a hash of the picture's path, size and
+modification time, and of what every transform did to it. So a changed file, or another backbone,
+tap, canvas or crop, is another map. (``MODEL.SEGIC.FEATURE_MEMORY`` keeps maps in the memory of one
+process and finds them by the pixels: it needs no files, but saves no decoding.)
 
-One file per map, safetensors with its key and a checksum. Files appear by renaming, so no process
-ever reads half of one, and are never written again; one that is torn or not ours is removed and
-counts as missing. A file that another process removes is missing, too.
+Each map is one safetensors file with its key and a checksum. A file appears by renaming, so no
+process reads half of one, and it is never written again. A file that is torn or not ours is removed
+and counts as missing, and so does one that another process removes.
 """
 
 import dataclasses
@@ -46,8 +46,7 @@ class FeatureCache:
     Args:
         folder: ``INPUT.FEATURE_CACHE.DIR``; made if it does not exist.
         max_gb: bound on all files in it, of any model, 10⁹ bytes; the least recently used leave.
-        identity: dict of what the maps depend on besides the picture, see
-            ``open_feature_cache``.
+        identity: dict of what the maps depend on besides the picture; see ``open_feature_cache``.
         dtype: "float16" or "float32".
 
     Raises:
@@ -78,7 +77,7 @@ class FeatureCache:
             ) from error
 
     def key(self, file_name, transforms):
-        """What determines a view of a picture, as text.
+        """The key of a view: what determines it, as text.
 
         Raises:
             FileNotFoundError: naming the picture.
@@ -110,7 +109,7 @@ class FeatureCache:
         return features
 
     def put(self, key, features):
-        """Keep a map (C, g, g) on the CPU of the cache's dtype, unless there is no room for it."""
+        """Keep a map (C, g, g) on the CPU, of the cache's dtype, if there is room for it."""
         path = self._path(key)
         if path.exists():
             return
@@ -186,7 +185,7 @@ def _digest(text):
 
 
 def _read(path, key):
-    """A map, after its key and checksum; ValueError or LookupError if they are not as they must."""
+    """Read a map; ValueError or LookupError if its key or checksum is wrong."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     about = json.loads(data[8 : 8 + length])["__metadata__"]
@@ -198,8 +197,10 @@ def _read(path, key):
 
 
 def _that_change(steps):
-    """The transforms without those that leave a picture as it is, so that training, which may crop,
-    and evaluation, which does not, share the map of a whole picture."""
+    """Yield the transforms that change a picture.
+
+    So training, which may crop, and evaluation, which does not, share the map of a whole picture.
+    """
     size = None  # (h, w), where it is known
     for step in steps:
         if isinstance(step, T.NoOpTransform):

@@ -1,7 +1,7 @@
-"""Augmentations that Detectron2 lacks, seeded draws, and transforms of soft masks.
+"""Augmentations of training, and those that Detectron2 lacks.
 
-Large-scale jitter and the plain resize are ``T.ResizeScale``, ``T.RandomCrop`` and
-``T.RandomFlip`` of Detectron2; ``resize.py`` says how pixels are resampled.
+Large-scale jitter is Detectron2's ``T.RandomFlip``, ``T.ResizeScale`` and ``T.RandomCrop``;
+``structures.resize`` says how pixels are resampled.
 """
 
 from dataclasses import dataclass

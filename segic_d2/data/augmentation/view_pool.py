@@ -1,15 +1,15 @@
-"""Which views of an image training draws from (``INPUT.VIEWS_POOL``).
+"""The views of an image that training draws from (``INPUT.VIEWS_POOL``).
 
-Without a pool, every episode augments anew: the seeds of its views follow from its own seed. With
-a pool of V, an image has V views, whose seeds follow from its place in the dataset, and an episode
-tries them in an order of its own: other seeds, epochs and runs meet the same views again.
+Without a pool every episode augments anew: the seeds of its views follow from its own seed. With a
+pool of V an image has V views, whose seeds follow from its place in the dataset. An episode tries
+them in an order of its own. So other seeds, epochs and runs meet the same views again.
 """
 
 from ..episodes import REFERENCE, TARGET, derive_seed, generator
 
 
 class ViewPool:
-    """Seeds of the views that an episode tries until they show what they must.
+    """Yields seeds of views, which an episode tries until a view shows its objects.
 
     Args:
         cfg: config, of which ``INPUT.VIEWS_POOL`` and ``INPUT.MAX_REDRAWS`` count.
@@ -24,8 +24,7 @@ class ViewPool:
             raise ValueError(f"INPUT.VIEWS_POOL is {self.size}; it must be 0 (no pool) or more")
 
     def seeds(self, image_index, seed):
-        """One view after the other: yields at most 1 + ``INPUT.MAX_REDRAWS`` seeds, never the same
-        view twice."""
+        """Yield seeds of different views, at most 1 + ``INPUT.MAX_REDRAWS`` of them."""
         if not self.size:
             yield from (derive_seed(seed, attempt) for attempt in range(self.attempts))
             return
@@ -33,8 +32,7 @@ class ViewPool:
             yield derive_seed(image_index, int(number))
 
     def pairs(self, image_index, seed):
-        """Two views, target and reference, after the other: yields pairs of seeds; from a pool of
-        two or more, of different views."""
+        """Yield pairs of seeds, for target and reference. A pool gives pairs of different views."""
         if not self.size:
             for attempt in range(self.attempts):
                 yield derive_seed(seed, TARGET, attempt), derive_seed(seed, REFERENCE, attempt)

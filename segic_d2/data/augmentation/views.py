@@ -1,4 +1,4 @@
-"""Views that are drawn again when the object left."""
+"""Random views, which are drawn again when they lost their object."""
 
 from ...structures.resize import apply_soft
 
@@ -11,7 +11,7 @@ def draw_showing(picture, masks, augmentations, seeds, fallback=None, visible=No
         masks: bool array (N, H, W).
         augmentations: Detectron2 ``AugmentationList``.
         seeds: iterable of ints ≥ 0, of the views to try.
-        fallback: augmentations that keep the whole image, used where all attempts failed; None
+        fallback: augmentations that keep the whole image, for when all attempts failed; None
             keeps the last attempt.
         visible: function of soft masks (N, h, w) → bool; default: each has a positive sum.
 

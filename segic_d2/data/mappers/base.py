@@ -1,21 +1,21 @@
-"""Episode mappers: an episode's plan (which images, which classes) → its pixels and masks.
+"""Episode mappers turn the plan of an episode (images, classes) into its pixels and masks.
 
-An ``EPISODE_MAPPER`` is built as ``NAME(cfg, source)`` from a
-``Source``. A training mapper plans with ``draw(rng) -> plan`` and
-executes with ``mapper(plan) -> episode``; ``plan["seed"]`` decides everything random that is left.
-The mappers are in ``semantic_mapper.py``, ``instance_mapper.py`` and ``evaluation_mapper.py``.
+An ``EPISODE_MAPPER`` is built as ``NAME(cfg, source)`` from a ``Source``. A training mapper plans
+with ``draw(rng) -> plan`` and executes with ``mapper(plan) -> episode``; ``plan["seed"]`` decides
+everything random that is left. Training mappers are ``semantic`` and ``instance``; ``one_shot``,
+``few_shot``, ``target``, ``labelled_target`` and ``pairs`` serve evaluations.
 
 An episode is a dict:
 
-- ``image`` tensor (3, H, W), RGB, no side above ``INPUT.CANVAS``; not padded; uint8, or float32 in
-  0–255 where ``INPUT.RESIZE`` is "float"; in use with the feature cache also ``feature_key``, text
-  under which the features of this view are missed; or, in place of both, from the cache
-  ``features`` (C, g, g) and ``image_size`` (H, W); all of this alike in references;
+- ``image`` tensor (3, H, W), RGB, no side above ``INPUT.CANVAS``, not padded; uint8, or float32 in
+  0–255 where ``INPUT.RESIZE`` is "float". With a feature cache there is also ``feature_key``, the
+  key under which the cache lacks this view; where the cache has it, ``features`` (C, g, g) and
+  ``image_size`` (H, W) stand in place of both. References are given in the same way;
 - ``height``, ``width`` of the file as displayed; ``file_name``; ``image_id``;
 - ``task`` "semantic" or "instance"; ``seed`` int below 2**63, for the model's own draws;
 - ``entities``: N dicts ``id`` (contiguous class id; 0…N-1 in instance episodes, which add
-  ``category``) and ``name`` (None: no text); optional ``reversed_name``, drawn apart, for the text
-  where references and target change their roles;
+  ``category``) and ``name`` (None: no text); optional ``reversed_name``, which is drawn apart and
+  is the name where references and target change their roles;
 - ``references``: dicts ``image`` (3, h, w), ``masks`` float32 in [0, 1] (n, h, w), each with a
   positive sum, ``entity_ids`` (n ids), ``file_name``; training: optional ``ignore`` bool (h, w);
 - training: ``masks`` bool (N, H, W), empty for an entity that the target does not show, and, where
@@ -42,10 +42,9 @@ class EpisodeMapper:
         source: ``Source``; only what workers need is kept.
 
     Attributes:
-        cache: ``FeatureCache`` where views that recur are looked
-            up, or None.
+        cache: ``FeatureCache`` where views that recur are looked up, or None.
         recurs: whether training asks for the same view of an image again.
-        most_entities: entities of a training episode, at most; None: not known.
+        most_entities: the most entities of a training episode, or None if unknown.
     """
 
     cache, recurs, most_entities = None, False, None
@@ -75,7 +74,7 @@ class EpisodeMapper:
         return record, picture, masks, ignore
 
     def header(self, image_index, record, picture):
-        """The fields of an episode that say which target it is."""
+        """The fields of an episode that name its target."""
         return {
             "file_name": record["file_name"],
             "image_id": record.get("image_id", image_index),
@@ -102,7 +101,6 @@ class EpisodeMapper:
         }
 
     def plain_reference(self, image_index, class_id):
-        """A reference of one class, the whole image (or ``INPUT.REFERENCE_ZOOM``) with its longest
-        side at the canvas."""
+        """A reference of one class in its plain view (``InputSpec.reference``)."""
         record, picture, masks, _ = self.read_classes(image_index, [class_id])
         return self.reference(record, self.input.reference(picture, masks), [class_id])

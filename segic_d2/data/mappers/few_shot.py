@@ -1,4 +1,4 @@
-"""An episode of a benchmark, by name → its pixels and masks."""
+"""The mapper of the benchmarks: an episode given by names becomes pixels and masks."""
 
 import torch
 from detectron2.data import transforms as T
@@ -14,13 +14,13 @@ MASK_SIZES = "original", "network"
 
 
 class FewShotMapper:
-    """The fields of a ``FewShotEpisode`` and its number ``episode`` → a test episode.
+    """Maps a ``FewShotEpisode``, as a dict with its number ``episode``, to a test episode.
 
-    It is what ``OneShotMapper`` makes of registered datasets:
-    images with their longest side at the canvas, soft reference masks, the class name as text. Each
-    reference also carries its ``key``, (file name, class id, object): equal keys are equal
-    references. With ``TEST.MASK_SIZE`` "network" the target is scored on the canvas, padding left
-    out: its truth is resized by nearest neighbour, and ``height`` and ``width`` are that size.
+    The episode has the form of ``OneShotMapper``'s: plain views, soft reference masks, and the
+    class name as text. Each reference also has a ``key``, (file name, class id, object); equal keys
+    are equal references. With ``TEST.MASK_SIZE`` "network" the target is scored on the canvas
+    without its padding. Its truth is then resized by nearest neighbour, and ``height`` and
+    ``width`` are that size.
 
     Args:
         cfg: config.
@@ -28,13 +28,13 @@ class FewShotMapper:
         reader: see ``READER_REGISTRY``.
 
     Raises:
-        ValueError: ``TEST.MASK_SIZE`` is neither; when called: naming the file, if masks and image
-            differ in size, a box lies outside of the image, or a reference shows nothing of the
-            class.
+        ValueError: ``TEST.MASK_SIZE`` has another value. When called, with the file's name: masks
+            and image differ in size, a box lies outside of the image, or a reference shows nothing
+            of the class.
     """
 
     cache = None  # as in EpisodeMapper
-    tells_more = True  # reading an episode finds more damage than reading its files, see verify.py
+    tells_more = True  # an episode shows more damage than its files do, see health.verify
 
     def __init__(self, cfg, classes, reader):
         self.mask_size = cfg.TEST.MASK_SIZE
@@ -59,7 +59,7 @@ class FewShotMapper:
         }
 
     def files(self, item):
-        """The files behind an episode, see ``verify.py``."""
+        """The files that an episode reads; see ``health.verify``."""
         for name in (item["target"], *item["references"]):
             yield from self.reader.files(name)
 
@@ -78,7 +78,7 @@ class FewShotMapper:
         return sample._replace(**masks), picture, crop
 
     def target(self, file_name, class_id, object=None):
-        """The fields of an episode that say what is to be segmented, and the truth."""
+        """The fields of an episode that hold its target and the truth."""
         sample, picture, crop = self.read(file_name, class_id, object)
         view = self.input.target(picture, crop, with_pixels=self.with_pixels)
         maps = {"gt_masks": sample.mask, "gt_ignore": sample.ignore}

@@ -17,15 +17,15 @@ def instance(cfg, source):
 
 
 class InstanceMapper(EpisodeMapper):
-    """Object-wise episodes from COCO-style annotations; both views are augmented independently.
+    """Makes object-wise episodes from COCO-style annotations.
 
-    The objects are a random choice among those that both views show (as in the released code).
-    If no object is in both, the views are drawn again up to ``INPUT.MAX_REDRAWS`` times; then the
-    whole image serves twice.
+    Both views are augmented independently. The objects are a random choice among those that both
+    views show, as in the released code. If the views share no object, they are drawn again, up to
+    ``INPUT.MAX_REDRAWS`` times; after that the whole image serves twice.
 
     Raises:
-        ValueError: naming the dataset, if it has no annotations, or no object with a mask; if
-            ``INPUT.VIEWS_POOL`` is 1, for both views would be the same.
+        ValueError: the dataset, which is named, has no annotations or no object with a mask; or
+            ``INPUT.VIEWS_POOL`` is 1, which would make both views the same.
     """
 
     def __init__(self, cfg, source):
@@ -85,7 +85,7 @@ class InstanceMapper(EpisodeMapper):
 
 
 class _Objects:
-    """The objects of one image, decoded when first asked for: crowded images have hundreds."""
+    """The objects of one image. Each is decoded when it is first asked for."""
 
     def __init__(self, record, size):
         self.record, self.size, self.decoded = record, size, {}
@@ -103,7 +103,7 @@ class _Objects:
         Args:
             plan: of ``draw_instance``.
             target, reference: ``TransformList`` of each view.
-            least: a view shows an object whose soft mask reaches this somewhere, and is not empty.
+            least: a view shows an object if its soft mask reaches this value and is not empty.
 
         Returns:
             list of (category id, bool target mask (1, H, W), soft reference mask (1, h, w)).

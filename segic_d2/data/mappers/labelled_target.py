@@ -1,4 +1,4 @@
-"""Targets that say which classes their label map shows, for evaluation with these classes given."""
+"""The mapper of targets that come with the classes of their label map."""
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -24,7 +24,7 @@ class LabelledTargetMapper(TargetMapper):
         dataset_name: a loaded dataset of label maps.
 
     Raises:
-        ValueError: naming the label map, if it shows an id that is no class of the dataset, or has
+        ValueError: a label map, which is named, shows an id that is no class of the dataset, or has
             another size than its picture.
     """
 

@@ -1,4 +1,4 @@
-"""Test episodes: one-shot (or K-shot) pairs, and bare targets for a context made beforehand."""
+"""The mapper of one-shot (or K-shot) test episodes of registered datasets."""
 
 import torch
 
@@ -15,10 +15,10 @@ def one_shot(cfg, source):
 
 
 class OneShotMapper(EpisodeMapper):
-    """An entry of ``one_shot_episodes`` → a test episode.
+    """Maps an entry of ``one_shot_episodes`` to a test episode.
 
-    Images are resized to the canvas by their longest side; the ground truth stays at its own
-    resolution, where the metrics are computed; the class name is always given.
+    Target and references have plain views. The truth stays at the target's own size, where the
+    metrics are computed. The class name is always given.
     """
 
     def __call__(self, plan):
@@ -39,6 +39,6 @@ class OneShotMapper(EpisodeMapper):
         return episode
 
     def files(self, plan):
-        """The files behind an episode, see ``verify.py``."""
+        """The files that an episode reads; see ``health.verify``."""
         for image in (plan["target"], *plan["references"]):
             yield from record_files(self.records[image])

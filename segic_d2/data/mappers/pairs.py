@@ -8,13 +8,13 @@ from ..health.verify import File
 
 
 class PairMapper:
-    """A record of ``load_spair`` → a test item.
+    """Maps a record of ``load_spair`` to a test item.
 
-    Key points are indices of pixels: (0, 0) is the centre of the first one. An item is a dict:
+    Key points count pixels: (0, 0) is the centre of the first one. An item is a dict:
 
     - ``pair`` (its number), ``category``, ``file_name`` of the target, ``image_id`` (the number);
     - ``source``, ``target``: dicts ``image`` (3, h, w), or what stands for it (see
-      ``episode_mapper``), ``height``, ``width`` of the file as displayed, ``file_name``;
+      ``mappers.base``), ``height``, ``width`` of the file as displayed, ``file_name``;
     - ``source_keypoints``, ``target_keypoints``: float64 (k, 2), x and y in px of the files;
     - ``box``: float64 (4,), xyxy of the object in the target, px of the file.
     """
@@ -39,7 +39,7 @@ class PairMapper:
         }
 
     def files(self, item):
-        """The pictures of a pair, see ``verify.py``: far fewer than pairs."""
+        """The two pictures of a pair; see ``health.verify``."""
         _, record = item
         for key in ("source_file_name", "file_name"):
             yield File(record[key], "image")

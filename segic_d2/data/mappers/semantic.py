@@ -20,17 +20,17 @@ def semantic(cfg, source):
 
 
 class SemanticMapper(EpisodeMapper):
-    """Class-wise episodes; target and references are augmented independently.
+    """Makes class-wise episodes. Target and references are augmented independently.
 
-    A view that lost its object is drawn again up to ``INPUT.MAX_REDRAWS`` times; then a reference
-    takes its whole image, and a target stays without the object. With
+    A view that lost its object is drawn again, up to ``INPUT.MAX_REDRAWS`` times. After that a
+    reference shows its whole image, and a target stays without the object. With
     ``INPUT.SEMANTIC.SQUARE_REFERENCE`` references are jittered onto a square of r·CANVAS px, as in
-    the released code, which took them to have the target's square shape. With ``INPUT.ABSENT_PROB``
-    the target lacks the first entity, whose mask is then empty.
+    the released code. With probability ``INPUT.ABSENT_PROB`` the target lacks the first entity,
+    whose mask is then empty.
 
     Raises:
-        ValueError: naming class, image and dataset, if a class has a single image and
-            ``DATASETS.SINGLE_IMAGE_CLASSES`` is ``"error"``.
+        ValueError: a class has a single image and ``DATASETS.SINGLE_IMAGE_CLASSES`` is ``"error"``;
+            the message names class, image and dataset.
     """
 
     def __init__(self, cfg, source):

@@ -1,4 +1,4 @@
-"""Bare targets for a context that was made beforehand."""
+"""The mapper of targets without references, for a context that was made beforehand."""
 
 from ...structures.picture import Picture
 from ...structures.view import InputSpec
@@ -18,7 +18,7 @@ def masks_need_pixels(cfg):
 
 
 class TargetMapper:
-    """A dataset dict → the same dict with its picture, for Detectron2's stock evaluators.
+    """Adds the picture to a dataset dict, for Detectron2's stock evaluators.
 
     ``annotations`` are left out; ``file_name``, ``image_id`` and all other fields stay.
 
@@ -46,5 +46,5 @@ class TargetMapper:
         return {**rest, **view, "height": height, "width": width}
 
     def files(self, record):
-        """The files of a target and of its ground truth, see ``verify.py``."""
+        """The files of a target and of its truth; see ``health.verify``."""
         return record_files(record, self.labels)

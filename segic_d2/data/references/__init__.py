@@ -1,1 +1,1 @@
-"""Which images show the classes of a dataset to a model, and how they are read."""
+"""References of a whole dataset: which images show which classes, and how they are read."""

@@ -1,7 +1,7 @@
 """References of single objects, class by class, for one-shot instance segmentation.
 
-As in training, where a reference shows objects and not the union of a class, the mask of a
-reference is one object: the largest of its class in an image that is drawn with the seed.
+The mask of a reference is one object, because training shows objects and not the union of a class.
+It is the largest object of its class in an image that is drawn with the seed.
 """
 
 import re
@@ -17,18 +17,19 @@ COCO_FILE = re.compile(r"(?:COCO_\w+_)?(\d{12})")  # one picture has a name in 2
 
 
 def picture_key(file_name):
-    """What two files of one picture have in common: COCO's number, else the path."""
+    """A key that is the same for all files of one picture: COCO's number, else the path."""
     coco = COCO_FILE.fullmatch(Path(file_name).stem)
     return coco[1] if coco else str(Path(file_name).absolute())
 
 
 class InstanceReferences:
-    """``TEST.SHOTS`` single objects of every class, drawn with ``TEST.SEED``, decoded when needed.
+    """Holds ``TEST.SHOTS`` single objects of every class, drawn with ``TEST.SEED``.
 
     Classes are matched by name across datasets; ids are those of the target dataset. Images that
-    the target dataset has too are never references. A class with fewer images has fewer shots; one
-    without is left out, with a line in the log. A damaged picture is reported (``damaged.py``), and
-    the next one of its class takes its place.
+    the target dataset has too are never references. A class with fewer images has fewer shots, and
+    a class without any is left out, with a line in the log. A damaged picture is reported
+    (``health.damaged``), and the next one of its class takes its place. Objects are decoded when
+    they are asked for.
 
     Args:
         cfg: config.

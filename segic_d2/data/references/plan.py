@@ -1,4 +1,4 @@
-"""Which images show which classes of a dataset to the model: drawn with a seed, none is read."""
+"""Plans of references: images are drawn for the classes of a dataset. No image is read."""
 
 import itertools
 import logging
@@ -21,8 +21,8 @@ class ReferencePlan:
 
     Attributes:
         sources: the datasets that are drawn from: ``Source``, or others with ``records``.
-        picks: {class id: [(source's position, image, the class's id there), …]} of each class that
-            has any, by ascending class id; in the order in which they were drawn.
+        picks: {class id: [(source's position, image, the class's id there), …]}. Classes ascend and
+            have at least one pick; picks stand in the order in which they were drawn.
         names: {class id: name} of all classes of the target dataset but its background.
     """
 
@@ -40,8 +40,9 @@ class ReferencePlan:
         return replace(self, picks={c: own[:shots] for c, own in usable if own})
 
     def readable(self, shots, full=True):
-        """``first``, of images whose files can be read; the others that were drawn are reported
-        (``damaged.py``), and the next ones of the class take their places.
+        """``first``, but each image whose files cannot be read makes way for the next one.
+
+        Damaged files are reported (``health.damaged``).
 
         Args:
             full: see ``verify_files``.
@@ -50,7 +51,7 @@ class ReferencePlan:
             the plan, and the list of ``Damaged`` files.
 
         Raises:
-            DamagedDataError: naming all that was drawn and is damaged, unless it is left out.
+            DamagedDataError: naming the damaged files, unless damaged data are left out.
         """
         damaged, left_out = set(), []
         while True:
@@ -68,8 +69,13 @@ class ReferencePlan:
 
 
 def cut_to_readable(cfg, plan, shots):
-    """The plan cut to references that can be read, as far as ``TEST.VERIFY`` asks for it, and what
-    was left out for being damaged; see ``readable``."""
+    """Cut a plan to ``shots`` references per class, without damaged ones; see ``readable``.
+
+    How closely files are looked at follows from ``TEST.DAMAGED`` and ``TEST.VERIFY``.
+
+    Returns:
+        the plan, and the list of ``Damaged`` files that were left out.
+    """
     if cfg.TEST.DAMAGED == "skip":
         return plan.readable(shots)
     if cfg.TEST.VERIFY == "none":
@@ -80,8 +86,8 @@ def cut_to_readable(cfg, plan, shots):
 def plan_references(cfg, dataset_names, target_dataset, usable=lambda source, image: True):
     """Draw the images of every class of a dataset with ``TEST.SEED``; no picture is read.
 
-    Classes are matched by name across datasets; lists that are the same, but for a background in
-    front of one, by position, because a name may stand in them twice.
+    Classes are matched by name across datasets. Two equal lists are matched by position, because a
+    name may stand in them twice; a background in front of one of them does not count.
 
     Args:
         cfg: config.
@@ -136,7 +142,7 @@ def _same_classes(names, target_names):
 
 
 def same_file(path):
-    """A file's name that is the same through whichever link its folder is reached."""
+    """The path of a file with the links of its folder resolved."""
     folder, name = os.path.split(str(path))
     return os.path.join(_real(folder), name)
 

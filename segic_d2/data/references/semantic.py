@@ -11,11 +11,10 @@ from .plan import plan_references
 
 
 def load_references(cfg, dataset_names, target_dataset=None, cache=None):
-    """``TEST.SHOTS`` references of every class, drawn with ``TEST.SEED`` from the datasets' images.
+    """Read ``TEST.SHOTS`` references of every class, drawn with ``TEST.SEED``.
 
     Classes are matched by name across datasets; ids are those of the target dataset. A class with
-    fewer images gets as many references as it has images; the images come in plain views, longest
-    side at the canvas.
+    fewer images gets as many references as it has images. References come in plain views.
 
     Args:
         cfg: config.
@@ -43,7 +42,7 @@ def load_references(cfg, dataset_names, target_dataset=None, cache=None):
 
 
 def _readable(mappers, picks):
-    """References of a class in an order; a damaged one is reported (``damaged.py``)."""
+    """Yield references of a class in order; a damaged one is reported (``health.damaged``)."""
     for number, image, own_id in picks:
         try:
             reference = mappers[number].plain_reference(image, own_id)
@@ -62,8 +61,10 @@ def _mappers(cfg, plan, cache):
 
 
 class ReferenceGroups:
-    """A group of images → their references, each image once with all classes that it stands for;
-    ``INPUT.REFERENCE_ZOOM`` cuts about all of them."""
+    """Maps a group of images to their references, one per image with all classes that it shows.
+
+    ``INPUT.REFERENCE_ZOOM`` cuts about all of these classes together.
+    """
 
     def __init__(self, mappers):
         self.mappers = mappers
@@ -79,11 +80,10 @@ class ReferenceGroups:
 
 
 def build_reference_loader(cfg, plan, shots, cache=None):
-    """The references of a plan, group by group and split over the processes, so that hundreds of
-    pictures are never held at once.
+    """Build a loader of a plan's references, group by group and split over the processes.
 
-    Each image comes once, whatever number of classes it stands for. Which images share a group
-    does not depend on the number of processes.
+    So hundreds of pictures are never held at once. Each image comes once, with all classes that it
+    stands for. The groups do not depend on the number of processes.
 
     Args:
         cfg: config; ``MODEL.SEGIC.IMAGE_CHUNK`` images are a group.
