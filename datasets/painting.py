@@ -1,4 +1,4 @@
-"""Objects of COCO's form → one label per pixel."""
+"""Paints objects of COCO's form into a label map."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ BACKGROUND, IGNORED = 0, 255
 
 
 def paint(record):
-    """The label map of an image's objects.
+    """Paint the label map of an image's objects.
 
-    Where objects overlap the smaller one is seen, which a larger one would hide. A crowd, of which
-    nobody knows how much is its class, is ignored but for the objects in it.
+    Where objects overlap, the smaller one is painted over the larger one, which would hide it. A
+    crowd is ignored, because nobody knows how much of it is its class; objects in it are painted.
 
     Args:
         record: dataset dict with ``height``, ``width`` and ``annotations`` of classes below 254.

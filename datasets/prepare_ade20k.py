@@ -4,7 +4,7 @@
 python datasets/prepare_ade20k.py [ADEChallengeData2016]
 
 The folder holds annotations/{training,validation}/*.png as downloaded, with 0 for unlabelled pixels
-and classes from 1; annotations_detectron2/ is written beside it. Files that are there stay.
+and classes from 1; annotations_detectron2/ is written beside it. Existing files are kept.
 """
 
 import argparse
@@ -20,7 +20,7 @@ CLASSES = 150
 
 
 def convert(source, target):
-    """One label map; ValueError names a file that is none of ADE20K's."""
+    """Convert one label map. ValueError names a file that is not ADE20K's."""
     with Image.open(source) as image:
         labels = np.array(image)
     if labels.dtype != np.uint8 or labels.ndim != 2 or labels.max() > CLASSES:

@@ -5,7 +5,7 @@ python datasets/prepare_coco_semantic.py [val] [train]
 
 Reads coco/annotations/instances_{val,train}2017.json below $DETECTRON2_DATASETS (default
 ./datasets) and writes coco/semantic_{val,train}2017/*.png. Evaluation needs val only (5,000 maps).
-Where objects overlap the smaller one is seen. Files that are there stay.
+Where objects overlap, the smaller one is seen. Existing files are kept.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from segic_d2.data.index import load_records
 
 
 def write(split):
-    """The label maps of a split; returns their folder and how many were written."""
+    """Write the label maps of a split; returns their folder and how many were written."""
     records = load_records(f"coco_2017_{split}")
     images = Path(records[0]["file_name"]).parent
     folder = images.parent / f"semantic_{split}2017"

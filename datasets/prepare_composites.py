@@ -3,8 +3,8 @@
 
 python datasets/prepare_composites.py [--output datasets/composites] [--num-train 3000] [--seed 0]
 
-Debian or Ubuntu: the packages are fetched with apt-get download (about 400 MB, nothing is
-installed). Elsewhere the script says what to place where. What they are made of stands in
+On Debian and Ubuntu the script fetches packages with apt-get download (about 400 MB, nothing is
+installed). Elsewhere it says what to place where. The objects and backgrounds stand in
 datasets/composites/objects.csv and backgrounds.csv.
 """
 

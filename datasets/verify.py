@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Is a data set whole and where it belongs? Says exactly what is missing.
+"""Checks whether a data set is whole and where it belongs; says exactly what is missing.
 
 python datasets/verify.py coco20i [ade20k150 …] [--root DIR] [--full]
 
-Exit status: 0 all there, 1 something is missing, 2 no such data set.
+The exit status is 0 if all is there, 1 if something is missing, 2 if there is no such data set.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Segment pictures by example: references with masks in, mask files and overlays out.
+"""Segments pictures by example: references with masks in, mask files and overlays out.
 
 python demo/demo.py --reference cat.jpg cat.png cat --reference dog.jpg dog.png dog \\
     --input photo.jpg folder/ --output out/
@@ -53,7 +53,7 @@ def reference(values):
 
 
 def run(args):
-    """Segment and write; returns [(picture, error)] of the pictures that could not be read."""
+    """Segment and write. Returns [(picture, error)] of the pictures that could not be read."""
     if bool(args.reference) == bool(args.context):
         raise ValueError("give either --reference (one or more) or --context")
     references = [reference(values) for values in args.reference]

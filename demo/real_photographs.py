@@ -1,4 +1,4 @@
-"""Real photographs that come with scikit-image and matplotlib, and the decoder that ships.
+"""Segments photographs of scikit-image and matplotlib with the decoder that ships.
 
 The masks are those of the validation set (datasets/real_validation.json), and one coin.
 """
@@ -23,12 +23,12 @@ PAIRS = ("motorcycle", 0, 1), ("rocket", 0, 1), ("person", 1, 2)
 
 
 def photograph(name):
-    """One of the photographs that scikit-image carries, uint8 (H, W, 3)."""
+    """Read one of scikit-image's photographs, uint8 (H, W, 3)."""
     return np.asarray(Image.open(Path(skimage.data.__file__).parent / name).convert("RGB"))
 
 
 def drawn_mask(image, draw_shape):
-    """bool (H, W): what ``draw_shape(ImageDraw)`` fills on a canvas of the image's size."""
+    """The mask that ``draw_shape(ImageDraw)`` fills at the image's size, bool (H, W)."""
     mask = Image.new("1", image.shape[1::-1])
     draw_shape(ImageDraw.Draw(mask))
     return np.array(mask)
@@ -41,8 +41,10 @@ def one_coin():
 
 
 def pairs():
-    """(name, reference, its mask, target, its mask or None) of each example; uint8 (H, W, 3) and
-    bool (H, W)."""
+    """Yield (name, reference, its mask, target, its mask or None) of each example.
+
+    Pictures are uint8 (H, W, 3), masks bool (H, W).
+    """
     coins, coin = one_coin()
     yield "coins", coins, coin, coins, None
     spec = importlib.util.spec_from_file_location("real", DATASETS / "prepare_real_validation.py")
@@ -63,7 +65,7 @@ def pairs():
 
 
 def draw(predictor, reference, mask, target, truth=None):
-    """A panel: reference, propagated mask, prediction and, where it is known, ground truth."""
+    """Draw a panel: reference, propagated mask, prediction and, if it is known, the truth."""
     predictor.set_references([(reference, mask)])
     result = predictor(target, with_propagated_mask=True)
     pictures = [
@@ -77,7 +79,7 @@ def draw(predictor, reference, mask, target, truth=None):
 
 
 def segment_photographs(predictor, folder):
-    """Draw ``real_NAME.jpg`` of each pair into a folder; seconds that it took."""
+    """Draw ``real_NAME.jpg`` of each pair into a folder; returns the seconds that it took."""
     start = time.perf_counter()
     for name, reference, mask, target, truth in pairs():
         sheet = draw(predictor, reference, mask, target, None if truth is None else truth[None])

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""The whole path in minutes on a CPU: segment real photographs with the decoder that ships, then
-train a small one on the embedded data, measure, and draw.
+"""Runs the whole path in minutes on a CPU.
 
-Begins with ``real_*.jpg``; ends with one-shot mIoU on novel classes before and after training
-(Detectron2's tables). Pictures and ``results.json`` are in ``output/demo/``.
+It segments real photographs with the decoder that ships (``real_*.jpg``). Then it trains a small
+decoder on the embedded data, measures and draws. It ends with one-shot mIoU on novel classes before
+and after training (Detectron2's tables). Pictures and ``results.json`` are in ``output/demo/``.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class WithPropagatedMask(torch.nn.Module):
 
 
 def evaluate(cfg, model):
-    """One-shot mIoU of the decoder and of the best threshold on the propagated mask, in percent."""
+    """Measure the one-shot mIoU of the decoder and of the best threshold, in percent."""
     name = cfg.DATASETS.TEST[0]
     evaluators = DatasetEvaluators([OneShotEvaluator(name), BestThresholdEvaluator(name)])
     loader = build_one_shot_loader(cfg, name)
@@ -57,7 +57,7 @@ def evaluate(cfg, model):
 
 
 def draw_episodes(cfg, predictor, folder, count):
-    """Panels of the first test episodes."""
+    """Draw panels of the first test episodes."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.TEST.EPISODES, cfg.TEST.BATCH_SIZE = count, 1
@@ -76,7 +76,7 @@ def draw_episodes(cfg, predictor, folder, count):
 
 
 def draw_photographs(predictor, folder):
-    """Real photographs: one coin finds the coins, the seat is found in the other stereo picture."""
+    """Draw photographs: one coin finds the coins, a seat is found in the other stereo picture."""
     coins, coin = one_coin()
     save_image(folder / "photo_coins.jpg", draw(predictor, coins, coin, coins))
     left, right = photograph("motorcycle_left.png"), photograph("motorcycle_right.png")

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Does a backbone that knows correspondences segment better? PCK against one-shot mIoU (Fig. 2).
+"""Plots PCK against one-shot mIoU over backbones (the paper's Fig. 2).
 
     python tools/analyze_correspondence.py DINOv2-B=output/dinov2_b SAM-B=output/sam_b
 
 Each folder holds the results of one backbone: ``results.json`` of the evaluation "pck", and of a
 one-shot benchmark (``--benchmark coco20i``; the mean over the folds that are there). With ``--run``
-what follows a label is a config file instead, and its backbone is evaluated first:
+a config file follows each label instead, and its backbone is evaluated first:
 
     python tools/analyze_correspondence.py --run B=configs/ablations/backbone_dinov2_B.yaml \\
         --weights B=output/b/model_final.pth --test "('coco20i_fold0',)" --evaluator few_shot
@@ -41,7 +41,7 @@ def parse_args(argv=None):
 
 
 def labelled(items):
-    """["LABEL=PLACE", …] → dict; ValueError names what has no label or the same one twice."""
+    """Parse ["LABEL=PLACE", …] into a dict; ValueError names a label that is missing or double."""
     found = {}
     for item in items:
         label, equals, place = item.partition("=")
@@ -54,7 +54,7 @@ def labelled(items):
 
 
 def read_results(folder):
-    """All ``results.json`` below a folder, sorted by path.
+    """Read all ``results.json`` below a folder, sorted by path.
 
     Raises:
         FileNotFoundError: naming the folder without any.
@@ -75,13 +75,13 @@ def read_results(folder):
 
 
 def point(label, results, key, benchmark, shots):
-    """One backbone's place in the plot.
+    """The place of one backbone in the plot.
 
     Returns:
         dict ``label``, ``pck``, ``miou`` (percent), ``folds`` (those that the mean is over).
 
     Raises:
-        ValueError: naming the label and what is missing, or is there twice.
+        ValueError: a result, which is named with its label, is missing or is there twice.
     """
     pck = [r["metrics"][key] for r in results if key in r["metrics"]]
     of = [r for r in results if r.get("benchmark") == benchmark and r.get("shots") == shots]
@@ -133,7 +133,7 @@ def run(config, folder, weights, args):
 
 
 def plot(points, name, benchmark, path):
-    """Scatter plot with a label per backbone, as PNG and SVG."""
+    """Draw a scatter plot with a label per backbone, as PNG and SVG."""
     import matplotlib
 
     matplotlib.use("Agg")

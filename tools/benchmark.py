@@ -1,15 +1,16 @@
-"""What everything after the backbone costs, beside one bare forward of the backbone.
+"""Measures the cost of everything after the backbone, beside one bare forward of the backbone.
 
     python tools/benchmark.py
     python tools/benchmark.py --configs official/segic_dinov2_B.yaml --entities 80 --profile
     python tools/benchmark.py --training [--memory] …    what a training step costs, and the loader:
                                                          benchmark_training.py and its options
 
-All in one run, on random weights and one target: the backbone alone (the yardstick), our path split
-into stages, and the released route written out plainly (``released_route.py``). Times are medians
-after a warm-up; what matters is their ratio to the yardstick, which is measured anew, in turns with
-the paths, so that a machine that slows down slows all alike. Memory is the peak over what was held
-before. "floor" is the path's arithmetic over the backbone's, the ratio at the backbone's own speed.
+One run measures, on random weights and one target: the backbone alone (the yardstick), our path
+split into stages, and the released route written out plainly (``released_route.py``). Times are
+medians after a warm-up. Their ratio to the yardstick matters. The yardstick is measured in turns
+with the paths, so that a machine that slows down slows all alike. Memory is the peak over what was
+held before. "floor" is the path's arithmetic over the backbone's, the ratio at the backbone's own
+speed.
 """
 
 import argparse
@@ -72,7 +73,7 @@ def parse_args(argv):
 
 @torch.no_grad()
 def benchmark(config, args):
-    """One row of figures per number of entities."""
+    """Measure one row of figures per number of entities."""
     cfg = load_config(config, ["MODEL.DEVICE", args.device, *args.opts])
     torch.manual_seed(0)
     backbone = build_backbone(cfg).to(args.device).eval()
@@ -129,7 +130,7 @@ def benchmark(config, args):
 
 
 def random_queries(count, channels, text_dim, device):
-    """Entities of one target with random unit prototypes and text vectors."""
+    """Make entities of one target, with random unit prototypes and text vectors."""
     vectors = torch.nn.functional.normalize(torch.randn(count, channels), dim=1)
     queries = Queries(
         image_index=torch.zeros(count, dtype=torch.long),
@@ -145,7 +146,7 @@ def random_queries(count, channels, text_dim, device):
 
 
 def our_route(head, features, queries, stage):
-    """The head as inference calls it, and masks at canvas size."""
+    """Run the head as inference does, and make masks at canvas size."""
     crossing = torch.ones(1, dtype=torch.bool, device=features.device)
     size = (head.canvas, head.canvas)
     with stage.inside(head) if stage is not no_stage else contextlib.nullcontext():
@@ -157,12 +158,12 @@ def our_route(head, features, queries, stage):
 
 @contextlib.contextmanager
 def no_stage(_):
-    """A stage that nobody times."""
+    """A stage whose time is not measured."""
     yield
 
 
 class Stages:
-    """Seconds spent in each named stage, over all runs."""
+    """Sums the seconds of each named stage over all runs."""
 
     def __init__(self, device):
         self.device, self.runs = device, {name: [] for name in STAGES}
@@ -177,7 +178,7 @@ class Stages:
 
     @contextlib.contextmanager
     def inside(self, head):
-        """Time the parts of a head while it runs; what is left of it is the decoder."""
+        """Time the parts of a head while it runs; the rest of its time is the decoder's."""
         encoder = head.prompt_encoder
         parts = [
             (head.neck, "forward", "neck"),
@@ -213,8 +214,10 @@ class Stages:
         return sum(map(sum, self.runs.values()))
 
     def medians(self, repeats, unit):
-        """Median over the runs of each stage's share of ``unit`` seconds; a stage that is entered
-        several times in a run counts with its sum."""
+        """Median over the runs of each stage's share of ``unit`` seconds.
+
+        A stage that is entered several times in a run counts with its sum.
+        """
         shares = {}
         for name, values in self.runs.items():
             per_run = len(values) // repeats
@@ -233,7 +236,7 @@ KINDS = (  # of operators, by the first name that fits
 
 
 def profile(run):
-    """Share of each kind of operator in the time of one run, in one line."""
+    """One line with the share of each kind of operator in the time of one run."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -258,7 +261,7 @@ def timed(run, device):
 
 
 def table(rows):
-    """The figures as Markdown; all times as multiples of the bare backbone."""
+    """The figures as Markdown; times are multiples of the bare backbone's."""
     head = ["C", "entities", "backbone (s)", "path", "total", "floor", *STAGES, "peak (MB)"]
     lines = [head]
     for row in rows:

@@ -1,21 +1,21 @@
-"""What a training step costs and where its time goes, and how fast the loader is.
+"""Measures what a training step costs, where its time goes, and how fast the loader is.
 
     python tools/benchmark.py --training --config segic_dinov2_S.yaml
     python tools/benchmark.py --training --memory --config segic_dinov2_L.yaml --entities 1 10
 
-All on random weights and on photographs of COCO's size that come with scikit-image, in one run:
+One run measures, on random weights and on scikit-image's photographs at COCO's size:
 
 - loader: our mappers beside Detectron2's own DatasetMapper with the same augmentations on the same
-  images, in one process on one thread as in a worker. "ratio" is our episodes per second over its
-  images per second; an episode has two views.
-- steps: without the feature cache, filling it, and reading from it, in turns; samples/s as a
-  multiple of the first, and the share of a step that is waiting for data (``--workers``), backbone,
-  the rest of the forward pass, backward and optimizer.
-- ``--memory``: what a step holds, counted tensor by tensor (``live_memory.py``): on the CPU, where
-  a step with 2 and 4 entities per image gives greater numbers by a straight line, and for the
-  backbone without computing anything. On a GPU measured.
+  images. Both run in one process on one thread, as in a worker. "ratio" is our episodes per second
+  over its images per second; an episode has two views.
+- steps: without the feature cache, while it is filled, and with it, in turns. Samples/s are given
+  as a multiple of the first. A step is split into waiting for data (``--workers``), backbone, the
+  rest of the forward pass, backward and optimizer.
+- ``--memory``: what a step holds. On a CPU it is counted tensor by tensor (``live_memory.py``), the
+  backbone without computing anything. Steps with 2 and 4 entities per image give greater numbers by
+  a straight line. On a GPU it is measured.
 
-Times are medians; the text encoder is left out, for training reads its vectors from a table.
+Times are medians. The text encoder is left out, because training reads its vectors from a table.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def configure(args):
 
 
 def loader(cfg, episodes, repeats):
-    """Per mapper: episodes per second, DatasetMapper's images per second, and their ratio."""
+    """Measure, per mapper, its episodes/s, DatasetMapper's images/s, and their ratio."""
     cfg = cfg.clone()
     cfg.INPUT.VIEWS_POOL = 0
     threads = torch.get_num_threads()
@@ -163,7 +163,7 @@ def loader_table(rows):
 
 
 def steps(cfg, count, repeats):
-    """Samples per second and shares of a step, per way to use the feature cache."""
+    """Measure samples per second and shares of a step, per way to use the feature cache."""
     torch.manual_seed(0)
     model = EpisodeTrainer.build_model(cfg).train()
     optimizer = EpisodeTrainer.build_optimizer(cfg, model)
@@ -192,7 +192,7 @@ def steps(cfg, count, repeats):
 
 
 def timed_steps(cfg, model, optimizer, count, cache):
-    """Mean seconds of each stage over the first ``count`` steps, and images the backbone saw."""
+    """Time the first ``count`` steps: mean seconds per stage, and images that were encoded."""
     data = build_train_loader(cfg)
     set_cache(data, cache)
     model.feature_store = cache
@@ -230,7 +230,7 @@ def timed_steps(cfg, model, optimizer, count, cache):
 
 
 class Clock:
-    """Laps: what passed since the last one is added to a stage."""
+    """A stop watch. A lap adds the time since the last one to a stage."""
 
     def __init__(self, device):
         self.device = device

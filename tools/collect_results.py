@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""The paper's Table 1 and Table 2 in Markdown, our rows beside the published ones.
+"""Prints the paper's Tables 1 and 2 in Markdown, with our rows beside the published ones.
 
 python tools/collect_results.py output/segic_L [output/segic_G …]
 
-A row is made of each folder's results.json files (below it, at any depth); the row's name is the
-folder's. A cell is empty where nothing was run, or where the figure has not been checked.
+Each folder gives a row of its name, made of all results.json files below the folder. A cell is
+empty if nothing was run for it, or if a published figure has not been checked.
 """
 
 import argparse

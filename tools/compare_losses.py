@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""How far the losses of two trainings of the same steps are apart, for example in two precisions:
+"""Compares the losses of two trainings of the same steps, for example in two precisions:
 
 python tools/compare_losses.py output/fp32 output/bf16
 
-Compared is ``total_loss`` of each folder's metrics.json (medians of 20 steps, as Detectron2 writes
-them), as a share of the first folder's.
+It prints how far ``total_loss`` of the two metrics.json (medians of 20 steps, as Detectron2 writes
+them) is apart, as a share of the first folder's.
 """
 
 import argparse
@@ -14,10 +14,11 @@ from pathlib import Path
 
 
 def losses(folder):
-    """{iteration: total_loss} of an output folder.
+    """Read {iteration: total_loss} of an output folder.
 
     Raises:
-        FileNotFoundError: it has no metrics.json; ValueError: that has no losses.
+        FileNotFoundError: there is no metrics.json.
+        ValueError: it holds no losses.
     """
     lines = (Path(folder) / "metrics.json").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if "total_loss" in row]
@@ -30,7 +31,7 @@ def compare(one, other):
     """(largest relative difference, its iteration, number of iterations that both have).
 
     Raises:
-        ValueError: they have no iteration in common.
+        ValueError: the runs have no iteration in common.
     """
     common = sorted(one.keys() & other.keys())
     if not common:

@@ -3,7 +3,7 @@
 
     python tools/compute_feature_mean.py DIR mean.safetensors --config-file segic_demo.yaml
 
-All pictures in DIR and below count alike, but for masks: N.png beside N.jpg, N_mask.png.
+All pictures in DIR and below count alike. Masks do not count: N.png beside N.jpg, N_mask.png.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from segic_d2.structures.picture import Picture
 
 
 def pictures(folder):
-    """Picture files in a folder and below, sorted, without masks."""
+    """Find picture files in a folder and below, sorted, without masks."""
     files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
     photographs = {f.with_suffix("") for f in files if f.suffix.lower() != ".png"}
     return [

@@ -12,7 +12,7 @@ from segic_d2.checkpoint.official import convert
 
 
 def main(argv=None):
-    """Command line: one line on what was done; 1 with what is wrong on failure."""
+    """Run the command line; returns 0, or 1 after a line that says what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.split(":\n")[0])
     parser.add_argument("source", metavar="IN", help="official .pth or .safetensors file")
     parser.add_argument("target", metavar="OUT.safetensors", help="the file to write")

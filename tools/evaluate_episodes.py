@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Episodes of registered datasets: the model beside thresholded propagated masks, in one run.
+"""Compares the model with thresholded propagated masks on episodes of registered datasets.
 
     python tools/evaluate_episodes.py composites_seen_others composites_novel_others \\
         --tune composites_train_others --shots 1 5
 
-Of every dataset ``TEST.EPISODES`` one-shot episodes (``TEST.SEED``) are segmented; IoU and boundary
-IoU are pooled per class at the target's own size, and the mean is over classes. The propagated mask
-is cut at the one threshold that is best on these very episodes, and at the one that is best on the
-1-shot episodes of --tune. All figures are percentages, but the threshold.
+Of every dataset ``TEST.EPISODES`` one-shot episodes (``TEST.SEED``) are segmented. IoU and boundary
+IoU are pooled per class at the target's own size; the mean is over classes. The propagated mask is
+cut at the threshold that is best on these very episodes, and at the one that is best on the 1-shot
+episodes of --tune. All figures but the threshold are percentages.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def parse_args(argv=None):
 
 
 def measure(cfg, model, name, shots, threshold=None):
-    """Figures of one dataset.
+    """Measure one dataset.
 
     Returns:
         {"episodes", "IoU", "boundary_IoU", "best": IoU at "best_threshold", "fixed": IoU at

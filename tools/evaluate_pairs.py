@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""How well references of a class find it in other photographs: the protocol "real pairs".
+"""Measures how well references of a class find it in other photographs ("real pairs").
 
     python tools/evaluate_pairs.py DIR --weights output/demo/model_final.pth
     python tools/evaluate_pairs.py DIR --shots 5 --threshold 0.4 --robustness --abstention
 
 DIR holds one folder per class, with pictures N.jpg and their masks N.png. Every ordered pair
-(reference, target) of a class is segmented; IoU is pooled over the pairs of a class at the target's
-own size, and the mean is over classes. Beside the model stands the propagated mask alone, at the
-best single threshold on these very data, and at --threshold. All figures are percentages.
+(reference, target) of a class is segmented. IoU is pooled over the pairs of a class at the target's
+own size; the mean is over classes. Beside the model stands the propagated mask alone, at the best
+single threshold on these very data, and at --threshold. All figures are percentages.
 
 Without weights the decoder is random, and only the propagated mask is measured.
 """
@@ -47,7 +47,7 @@ def parse_args(argv=None):
 
 
 def run(args):
-    """All figures, as JSON holds them."""
+    """Measure all figures; returns values of JSON."""
     cfg = load_config(args.config_file, args.opts)
     weights = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
     predictor = InContextPredictor(cfg, weights=weights, device=args.device)

@@ -3,8 +3,8 @@
 
     python tools/export_weights.py output/model_final.pth segic_d2/weights/segic-demo.safetensors
 
---average takes the moving average (MODEL_EMA) that a checkpoint on the way holds, too.
-Prints its size and its SHA-256, which goes into segic_d2/checkpoint/pretrained.py.
+--average takes the moving average (MODEL_EMA), which a checkpoint on the way holds too. The script
+prints the file's size and its SHA-256, which goes into segic_d2/checkpoint/pretrained.py.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print the episodes of a few-shot benchmark as JSON lines; no image is read:
+"""Prints the episodes of a few-shot benchmark as JSON lines; no image is read:
 
 python tools/list_episodes.py coco20i --fold 0 --shots 5 --lists hsnet/data/splits
 
@@ -36,7 +36,7 @@ def lines(episodes):
 
 
 def main(argv=None):
-    """Command line: the episodes on stdout, remarks on stderr; 1 with one line on failure."""
+    """Print the episodes on stdout, remarks on stderr; returns 1 after a line on failure."""
     args = get_parser().parse_args(argv)
     try:
         episodes = list_episodes(args.benchmark, args.fold, args.shots, args.lists)

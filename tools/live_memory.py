@@ -1,7 +1,7 @@
-"""Bytes of the tensors that are alive at once, counted operation by operation, on any device.
+"""Counts the bytes of tensors that are alive at once, operation by operation, on any device.
 
-On the meta device nothing is computed, so the count costs nothing; elsewhere it is the sum that an
-allocator without waste would hold. What an operation allocates inside itself is not seen.
+On the meta device nothing is computed, so the count costs nothing. Elsewhere it is the sum that an
+allocator without waste would hold. What an operation allocates inside itself does not count.
 """
 
 import weakref
@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_iter
 
 
 class LiveMemory(TorchDispatchMode):
-    """Inside, new storages are counted until they die.
+    """A context in which new storages are counted until they die.
 
     Attributes:
-        now, peak: bytes of the tensors that operations made and that live, and the most so far.
+        now: bytes of the tensors that operations made and that live.
+        peak: the most of these so far.
     """
 
     def __init__(self):
@@ -49,8 +50,10 @@ class LiveMemory(TorchDispatchMode):
 
 
 class FusedAttention(TorchFunctionMode):
-    """Inside, attention on the meta device makes its result and nothing else, as fused kernels do;
-    torch would write out the matrix of all pairs there."""
+    """A context in which attention on the meta device makes nothing but its result.
+
+    Fused kernels do so on a GPU. On the meta device torch would write out the matrix of all pairs.
+    """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention:

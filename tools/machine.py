@@ -1,4 +1,4 @@
-"""What benchmarks share: the machine's name, clock and memory, and their tables."""
+"""The machine's name, clock and memory, and tables, for the benchmarks."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,7 @@ def synchronize(device):
 
 
 def peak_memory(run, device):
-    """Peak MB over what is held before, of one run; None where the system does not tell."""
+    """Peak MB of one run, over what was held before; None if the system does not tell."""
     gc.collect()
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
@@ -50,6 +50,6 @@ def hardware(device):
 
 
 def markdown(lines):
-    """Rows of text, the first one the head, as a table in Markdown."""
+    """A Markdown table from rows of text; the first row is the head."""
     lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""Images of COCO's size with objects, made from scikit-image's photographs: nothing is fetched."""
+"""Makes images of COCO's size with objects, from scikit-image's photographs."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def register_photographs(name, folder, number=16, size=(480, 640), objects=7, se
         number: images, at least 2.
         size: (height, width) px of each; COCO's are mostly 480×640.
         objects: random blobs per image, as RLE; COCO has 7.3 on average.
-        seed: what they depend on.
+        seed: of the blobs.
     """
     height, width = size
     rng, folder = np.random.default_rng(seed), Path(folder)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the curves of runs: losses and training IoU over iterations, from their metrics.json.
+"""Draws the curves of runs from their metrics.json: losses and training IoU over iterations.
 
 python tools/plot_training.py curve.png output/seed0 output/seed1
 """
@@ -18,7 +18,7 @@ CURVES = ("total_loss", "loss_mask", "loss_dice", "loss_quality", "mask_iou")
 
 
 def read_metrics(folder):
-    """Lines of a run's metrics.json that report training: list of dicts.
+    """Read the lines of a run's metrics.json that report training: list of dicts.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Write the vectors of all texts that a training asks for, so that it loads no text tower:
+"""Writes the vectors of all texts that a training needs, so that it loads no text tower:
 
 python tools/precompute_text.py --config-file configs/segic_dinov2_L.yaml --output text.safetensors
 python train_net.py --config-file configs/segic_dinov2_L.yaml \\
     MODEL.SEGIC.TEXT.NAME table MODEL.SEGIC.TEXT.TABLE text.safetensors
 
-An existing table keeps its vectors; what it lacks is added.
+A table that exists keeps its vectors; missing ones are added.
 """
 
 import argparse
@@ -37,9 +37,10 @@ def precompute(args):
     """Write the table and print what it holds.
 
     Raises:
-        ValueError: no place for the table, a config without an encoder that computes, or a dataset
-            or table that cannot be used; ImportError: open_clip is missing; RuntimeError: its
-            weights are.
+        ValueError: there is no place for the table, the config has no encoder that computes, or a
+            dataset or table cannot be used.
+        ImportError: open_clip is missing.
+        RuntimeError: open_clip's weights are missing.
     """
     cfg = load_config(args.config_file, args.opts)
     output = args.output or cfg.MODEL.SEGIC.TEXT.TABLE
@@ -66,7 +67,7 @@ def precompute(args):
 
 
 def main(argv=None):
-    """Command line: what was written; 1 with one line on failure."""
+    """Write the table and print what was written; returns 1 after a line on failure."""
     args = get_parser().parse_args(argv)
     try:
         precompute(args)

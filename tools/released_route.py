@@ -1,9 +1,9 @@
 """Everything after the backbone as the released code does it, written out plainly.
 
-The slow, obvious way to the same outputs, for ``benchmark.py`` and its test: target features are
-upsampled to a quarter of the canvas before the cosine, the map is upsampled to the canvas, all
-entities go through the decoder in one call, attention is an explicit softmax, and all four masks
-are computed of which one is used.
+It is the slow, obvious way to the same outputs, for ``benchmark.py`` and its test. Target features
+are upsampled to a quarter of the canvas before the cosine, and the map is upsampled to the canvas.
+All entities go through the decoder in one call. Attention is an explicit softmax. Four masks are
+computed, of which one is used.
 
 Shape shorthand: N entities of one target, C feature channels, S canvas side (px), g grid side.
 """
@@ -20,7 +20,7 @@ def released_route(head, features, queries, stage):
         head: ``InContextMaskHead`` with the released options.
         features: float (1, C, g, g).
         queries: ``Queries`` of N entities, vectors of unit length.
-        stage: function of a name, a context manager around that stage.
+        stage: function of a name; it returns a context manager around that stage.
 
     Returns:
         mask logits (N, 4g, 4g) and logits at canvas size (N, S, S).

@@ -1,17 +1,17 @@
 #!/usr/bin/env python
-"""The paper's ablations of strategies and instructions on the embedded data, over several seeds:
+"""Runs the paper's ablations of strategies and instructions on the embedded data, over seeds:
 
     python tools/run_ablations.py --output output/ablations
 
-Every row is one training with the same data, seed and steps; printed are the one-shot mIoU on the
-categories of training and on novel ones, mean ± standard deviation over the seeds. The rows of the
-instructions have both strategies, those of the strategies all instructions. Each run leaves its
-figures under ``--output``, so that a table that was interrupted goes on where it was, and runs of
-several seeds may be made side by side (``--seeds 0``, ``--seeds 1``) before one command prints all.
+Every row is one training with the same data, seed and steps. The table shows the one-shot mIoU on
+the categories of training and on novel ones, mean ± standard deviation over the seeds. Rows of the
+instructions have both strategies; rows of the strategies have all instructions. Each run leaves its
+figures under ``--output``. So a table that was interrupted goes on where it was, and several seeds
+may run side by side (``--seeds 0``, ``--seeds 1``) before one command prints all.
 
-No text tower comes with the embedded data. Unless ``--text-table`` brings one's vectors
-(``precompute_text.py``), a text is the sum of one random vector per word: names tell categories
-apart, but nothing of how they look.
+No text tower comes with the embedded data. ``--text-table`` takes a tower's vectors
+(``precompute_text.py``). Without it a text is the sum of one random vector per word: names then
+tell categories apart, but nothing of how they look.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def parse_args(argv=None):
 
 
 def configure(args, folder):
-    """What all rows share; writes the table of random word vectors where none is given."""
+    """The config that all rows share. Without a text table, random word vectors are written."""
     opts = [META, True, "MODEL.SEGIC.TEXT.NAME", "table", "DATASETS.TEST", ()]
     cfg = load_config(args.config_file, [*opts, *args.opts])
     if not torch.cuda.is_available():
@@ -106,7 +106,7 @@ def configure(args, folder):
 
 
 def word_vectors(texts, dim):
-    """A unit vector per text, float32 (len(texts), dim): the sum of a random one per word."""
+    """A unit vector per text, float32 (len(texts), dim): the sum of one random vector per word."""
 
     def word(text):
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
@@ -130,7 +130,7 @@ def result_file(folder, row, seed):
 
 
 def digest(cfg):
-    """Tells configs apart; where they write does not count, and of a text table what it holds."""
+    """A hash of a config without its output folder; a text table enters with its content."""
     cfg = cfg.clone()
     table = Path(cfg.MODEL.SEGIC.TEXT.TABLE)
     own = table == Path(cfg.OUTPUT_DIR).parent / WORDS  # which follows from the rest
@@ -164,7 +164,7 @@ def run(cfg, shared=None):
 
 
 def table(folder, rows, seeds):
-    """The figures of all runs as Markdown: mean ± standard deviation (n − 1) in percent."""
+    """A Markdown table of all runs: mean ± standard deviation (n − 1) in percent."""
     lines = [f"| row | {' | '.join(TEST)} |", "| --- |" + " --- |" * len(TEST)]
     for row in rows:
         results = [json.loads(result_file(folder, row, s).read_text()) for s in seeds]

@@ -1,7 +1,7 @@
-"""What a training step holds in memory: counted tensor by tensor on a CPU, measured on a GPU.
+"""Counts what a training step holds in memory, tensor by tensor on a CPU; a GPU is measured.
 
 The backbone is counted without computing anything, as if on the "meta" device. The rest of the step
-is run with two and four entities per image; other numbers lie on the straight line through them.
+runs with two and four entities per image; other numbers lie on the straight line through them.
 """
 
 import torch
@@ -15,7 +15,7 @@ COUNTED = 2, 4  # entities per image of the steps from which others are extrapol
 
 
 class Stub(Backbone):
-    """Stands for a frozen backbone in a step: features of its shape, at no cost."""
+    """Stands for a frozen backbone in a step; it gives features of its shape at no cost."""
 
     def __init__(self, name, shape):
         super().__init__()
@@ -38,7 +38,7 @@ def build_benchmark_stub(cfg, input_shape):
 
 
 def memory(cfg, entities):
-    """GB (10⁹ bytes) that a step holds: parameters, and the most of activations and temporaries."""
+    """GB (10⁹ bytes) that a step holds: parameters, and the peak of all other tensors."""
     with torch.device("meta"):
         backbone = build_backbone(cfg).eval()
         count = min(cfg.MODEL.SEGIC.IMAGE_CHUNK, 2 * cfg.SOLVER.IMS_PER_BATCH)
@@ -79,7 +79,7 @@ def memory(cfg, entities):
 
 
 def counted_step(model, cfg, entities):
-    """GB alive at once in forward and backward of a step, on top of the parameters."""
+    """Count the GB alive at once in forward and backward of a step, besides the parameters."""
     with LiveMemory() as live:
         one_step(model, synthetic_episodes(cfg, entities), cfg)
     for p in model.parameters():
@@ -88,7 +88,7 @@ def counted_step(model, cfg, entities):
 
 
 def measured_step(model, optimizer, cfg, entities):
-    """GB allocated on the GPU at most, in the second of two steps."""
+    """Measure the most GB that the second of two steps allocates on the GPU."""
     episodes = synthetic_episodes(cfg, entities)
     for _ in range(2):
         torch.cuda.reset_peak_memory_stats()
@@ -105,7 +105,7 @@ def one_step(model, episodes, cfg):
 
 
 def synthetic_episodes(cfg, entities):
-    """Targets and references that fill the canvas, every entity in both."""
+    """Make targets and references that fill the canvas. Both show every entity."""
     side, generator = cfg.INPUT.CANVAS, torch.Generator().manual_seed(0)
     episodes = []
     for seed in range(cfg.SOLVER.IMS_PER_BATCH):

@@ -1,4 +1,4 @@
-"""Which texts a training asks for, and a table of their vectors, so that no tower is loaded."""
+"""The texts that a training needs, and a table of their vectors in place of a text tower."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ CLASS_KEYS = ("thing_classes", "stuff_classes")
 
 
 def config_datasets(cfg):
-    """Every dataset that a config names, each once: TRAIN, TEST, REFERENCE."""
+    """The datasets that a config names in TRAIN, TEST and REFERENCE, each once."""
     parts = (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.DATASETS.REFERENCE)
     return list(dict.fromkeys(name for part in parts for name in part))
 
@@ -30,7 +30,7 @@ def registered_datasets():
 
 
 def dataset_classes(name):
-    """Class names of a dataset but for its background; files are read only where they must be.
+    """Class names of a dataset without its background. Files are read only if they must be.
 
     Raises:
         ValueError: naming a dataset that is not registered, or has no class names.
@@ -54,7 +54,7 @@ def dataset_classes(name):
 
 
 def texts_of(cfg, dataset_names, extra=()):
-    """All texts that episodes of these datasets ask for, each once, in a fixed order.
+    """All texts that episodes of these datasets need, each once, in a fixed order.
 
     Args:
         cfg: config; ``MODEL.SEGIC.TEXT`` has the templates.
@@ -72,12 +72,12 @@ def texts_of(cfg, dataset_names, extra=()):
 
 
 def extend_table(path, texts, encoder, batch_size=256):
-    """Make a table hold these texts: encode those it lacks and put them behind the others.
+    """Add the texts that a table lacks; they are encoded and put behind the others.
 
     Args:
         path: .safetensors file, new or of the same encoder.
         texts: different strings.
-        encoder: a text encoder, asked for nothing but new texts.
+        encoder: a text encoder. It encodes new texts only.
         batch_size: texts encoded at once.
 
     Returns:

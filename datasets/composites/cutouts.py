@@ -1,4 +1,4 @@
-"""Objects cut out on nothing: a stamp's one view, or the views of a rendered model, as RGBA files.
+"""Cut-out objects as RGBA files: the one view of a stamp, or the views of a rendered model.
 
 They are prepared once, into ``$SEGIC_D2_CACHE/composites-cutouts-…/<number>_<view>.webp``.
 """
@@ -26,7 +26,7 @@ ELEVATION = (3, 45)  # degrees
 
 
 def cutouts_root(objects):
-    """Folder of the views of these objects; another table has another folder."""
+    """The folder of the views of these objects. Another table has another folder."""
     digest = hashlib.sha256("".join(o.source + o.file + o.sha256 for o in objects).encode())
     return cache_folder() / f"composites-cutouts-v{VERSION}-{digest.hexdigest()[:12]}"
 
@@ -38,10 +38,11 @@ def view_files(item, root):
 
 
 def prepare_object(item, sources, root):
-    """Write the views of an object that are not there yet.
+    """Write the views of an object that do not exist yet.
 
     Raises:
-        FileNotFoundError, ValueError: naming the source file that is missing, another, or damaged.
+        FileNotFoundError, ValueError: a source file, which is named, is missing, damaged or another
+            one than expected.
     """
     files = view_files(item, root)
     if all(f.is_file() for f in files):
@@ -57,7 +58,7 @@ def prepare_object(item, sources, root):
 
 
 def read_view(file):
-    """A view as uint8 (h, w, 4), RGBA."""
+    """Read a view: uint8 (h, w, 4), RGBA."""
     with Image.open(file) as image:
         return np.asarray(image.convert("RGBA"))
 
@@ -79,7 +80,7 @@ def _stamp(item, sources):
 
 
 def clean_edge(rgba):
-    """A cut-out whose edge shows no rest of the ground that it was cut from.
+    """Clean the edge of a cut-out, so that it shows nothing of its former background.
 
     The edge is taken in by half a pixel, and pixels that are not quite solid get the colour of the
     solid ones near them.
@@ -116,7 +117,7 @@ def _render_views(item, sources):
 
 
 def placed(mesh, entry):
-    """A mesh stood up, facing +z, with the proportions that its library's catalog gives.
+    """Stand a mesh up, facing +z, with the proportions of its library's catalog.
 
     Args:
         mesh: ``Mesh``; changed in place.

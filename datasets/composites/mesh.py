@@ -1,4 +1,4 @@
-"""Wavefront OBJ models as arrays of triangles, from the files of a folder in memory."""
+"""Reads Wavefront OBJ models, whose files are in memory, as arrays of triangles."""
 
 import io
 from dataclasses import dataclass, field
@@ -31,17 +31,18 @@ class Mesh:
 
 
 def read_mesh(files, name):
-    """A triangle mesh with its materials.
+    """Read a triangle mesh with its materials.
 
     Args:
         files: dict name → bytes, all files of the model's folder.
         name: of the OBJ file.
 
     Returns:
-        ``Mesh``; missing normals are those of the faces, missing texture coordinates 0.
+        ``Mesh``. Normals that are missing are those of the faces; missing texture coordinates are
+        0.
 
     Raises:
-        ValueError: naming the OBJ file, if it has no faces or cannot be read.
+        ValueError: the OBJ file, which is named, has no faces or cannot be read.
     """
     try:
         return _read(files, name)
@@ -88,7 +89,7 @@ def _read(files, name):
 
 
 def _corner(text, vectors):
-    """(v, vt, vn) from 0, -1 where it is not given; indices below 0 count from the end."""
+    """(v, vt, vn), counted from 0; -1 is "not given". Indices below 0 count from the end."""
     found = []
     for key, part in zip(("v", "vt", "vn"), (text.split("/") + ["", ""])[:3], strict=True):
         index = int(part) if part else 0

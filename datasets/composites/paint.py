@@ -1,4 +1,4 @@
-"""How a thing of the composites looks in the frame: turned, tinted, lit, soft at its edge."""
+"""Paints a thing of the composites: turned, tinted, lit, and soft at its edge."""
 
 import cv2
 import numpy as np
@@ -8,10 +8,10 @@ MARGIN = 4  # px of nothing around a placed cut-out
 
 
 def warped(view, length, rng):
-    """A view of an object at its size in the scene, as premultiplied float32 (h, w, 4) in 0…1.
+    """Warp a view of an object to its size in the scene: premultiplied float32 (h, w, 4) in 0…1.
 
-    Flipped, turned (mostly a little, sometimes fully), stretched by up to 15 % and seen slightly
-    askew.
+    The view is flipped, turned (mostly a little, sometimes fully), stretched by up to 15 % and
+    skewed slightly.
 
     Args:
         view: uint8 (h, w, 4).
@@ -54,7 +54,7 @@ def warped(view, length, rng):
 
 
 def dressed(cut, ground, rng):
-    """Colour, light and edge of a warped cut-out, premultiplied float32 (h, w, 4).
+    """Change colour, light and edge of a warped cut-out: premultiplied float32 (h, w, 4).
 
     Args:
         cut: of ``warped``.
@@ -85,7 +85,7 @@ def dressed(cut, ground, rng):
 
 
 def shadow(alpha, length, rng):
-    """Darkness that a thing casts, float32 of alpha's shape in 0…1: close below it and wider."""
+    """The shadow of a thing, float32 of alpha's shape in 0…1: one close below it, one wider."""
     close = cv2.GaussianBlur(alpha, (0, 0), max(length * 0.02, 1))
     wide = cv2.GaussianBlur(alpha, (0, 0), max(length * 0.08, 2))
     shift = rng.uniform(-0.05, 0.05) * length, rng.uniform(0.01, 0.07) * length

@@ -1,4 +1,4 @@
-"""What a scene of the composites shows: which objects, how many and how large. Pure and seeded.
+"""Plans scenes of the composites: which objects, how many and how large. Draws are seeded.
 
 Sizes are the longer side of an object over the shorter side of the frame.
 """
@@ -51,12 +51,12 @@ def _other(rng, vocabulary, category, alike):
 
 
 def plan_scene(vocabulary, focal, rng):
-    """The things of a scene about an object: (kind, list of ``Thing``, the focal one first).
+    """Plan a scene about an object: (kind, list of ``Thing``, the focal one first).
 
-    "close": it fills the frame or leaves it, with one other thing; "large": it fills much of the
-    frame or leaves it; "several": 2 to 6 things of all sizes;
-    "pile": 3 to 10 of its category together; "small": it is tiny beside larger things. Everywhere
-    at least one thing is of another category, often of the same supercategory.
+    The kinds are "close" (the object fills the frame or leaves it, with one other thing), "large"
+    (it fills much of the frame or leaves it), "several" (2 to 6 things of all sizes), "pile" (3 to
+    10 of its category together), and "small" (it is tiny beside larger things). At least one thing
+    is of another category, often of the same supercategory.
 
     Args:
         vocabulary: ``Vocabulary`` of two categories or more.

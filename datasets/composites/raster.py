@@ -1,4 +1,4 @@
-"""Pictures of triangle meshes by a depth buffer in numpy: objects of the composites from any side.
+"""Renders triangle meshes from any side, with a depth buffer in numpy.
 
 Shapes: T triangles, S px the side of the square frame, F fragments (a triangle over a pixel).
 """
@@ -15,11 +15,11 @@ DEPTH_BITS = 32
 
 
 def turned(mesh, azimuth, elevation, distance=3.5):
-    """Corners and normals as a camera sees them.
+    """Turn corners and normals to the view of a camera.
 
     Args:
         mesh: ``Mesh``, y up, its front to +z.
-        azimuth, elevation: of the camera, radians; 0, 0 looks at the front.
+        azimuth, elevation: of the camera, radians. (0, 0) looks at the front.
         distance: of the camera from the centre, over the object's radius.
 
     Returns:
@@ -93,7 +93,7 @@ def _spans(corners, side):
 
 
 def _counted(values, start, count):
-    """Each value as often as its count says, with start, start + 1, …: two arrays."""
+    """Repeat each value by its count, and number the repeats start, start + 1, …: two arrays."""
     count = np.maximum(count, 0)
     ends = np.cumsum(count)
     index = np.repeat(np.arange(len(values)), count)
@@ -114,12 +114,12 @@ def _closeness(corners):
 
 
 def depth_buffer(mesh, corners, side, opacity=NOTHING):
-    """Which triangle is nearest at each pixel: int64 (S, S), -1 for none.
+    """Find the nearest triangle of each pixel: int64 (S, S), -1 for none.
 
     Args:
         corners: of ``turned``, x and y scaled to pixels.
         side: S.
-        opacity: of a material that is drawn, at least.
+        opacity: the least opacity of a material that is drawn.
     """
     drawn = np.array([m.opacity >= opacity for m in mesh.materials])[mesh.material]
     holes = [m.texture is not None and (m.texture[..., 3] < 128).any() for m in mesh.materials]
@@ -158,7 +158,7 @@ def _solid(mesh, holes, corners, tri, x, y):
 
 
 def render(mesh, side, azimuth, elevation, light):
-    """One view of a mesh as RGBA uint8 (h, w, 4), cropped to the object, soft at its edges.
+    """Render one view of a mesh: RGBA uint8 (h, w, 4), cropped to the object, with soft edges.
 
     Args:
         mesh: ``Mesh``.

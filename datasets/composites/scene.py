@@ -1,6 +1,6 @@
-"""One scene of the composites: a background, things placed back to front, and one look for all.
+"""Renders a scene of the composites: a background, things from back to front, one camera.
 
-The pixel of a thing is one that it covers by half or more and that no thing before it covers so.
+A pixel belongs to the front-most thing that covers at least half of it.
 """
 
 from dataclasses import dataclass
@@ -40,10 +40,10 @@ def _crop(photograph, size, rng, least=0.35):
 
 
 def background(photographs, size, rng):
-    """Something to lie on, float32 (H, W, 3) in 0…1.
+    """Make a background, float32 (H, W, 3) in 0…1.
 
-    A cut of a photograph, often out of focus; a surface (a small cut, mirrored to and fro); or a
-    wall of one photograph above a floor of another, seen in perspective.
+    It is a cut of a photograph, often out of focus; or a surface (a small cut, mirrored to and
+    fro); or a wall of one photograph above a floor of another, seen in perspective.
 
     Args:
         photographs: list of uint8 (h, w, 3).
@@ -95,7 +95,7 @@ def _room(wall, floor, size, rng):
 
 
 def _spot(thing, placed, cut, shape, kind, rng):
-    """Top left corner of a cut in the frame."""
+    """Draw the top left corner of a cut in the frame."""
     height, width = shape
     h, w = cut.shape[:2]
     if thing.near is not None and thing.near in placed:
@@ -127,16 +127,16 @@ class _Placed:
 
 
 def lay_out(things, views, shape, kind, rng):
-    """Places for things, back to front; one that finds none is left out.
+    """Place things, back to front. A thing that finds no place is left out.
 
     Args:
-        things: list of ``Thing``, the one that must be there first.
+        things: list of ``Thing``. The first one must be placed.
         views: function (object, rng) → uint8 (h, w, 4).
         shape: (H, W).
 
     Returns:
-        (list of placed things, owner int16 (H, W)), or None if the first
-        thing, or every other one, found no place.
+        (list of placed things, owner int16 (H, W)), or None if the first thing found no place, or
+        none of the others did.
     """
     order = sorted(range(len(things)), key=lambda i: -things[i].scale * rng.uniform(0.5, 2.0))
     owner, placed, spots = np.zeros(shape, np.int16), [], {}
@@ -167,7 +167,7 @@ def lay_out(things, views, shape, kind, rng):
 
 
 def render_scene(vocabulary, focal, photographs, views, rng):
-    """A ``Scene`` about an object, with its longer side at 448 to 512 px.
+    """Render a ``Scene`` about an object. Its longer side has 448 to 512 px.
 
     Args:
         vocabulary: ``Vocabulary``.
@@ -203,7 +203,7 @@ def _paint(p, canvas, shadows, rng):
 
 
 def _darken(p, canvas, rng):
-    """A thing's shadow, which reaches farther than its window."""
+    """Paint a thing's shadow, which reaches farther than its window."""
     length = max(p.cut.shape[:2])
     reach = int(0.3 * length) + 8
     inner, outer = [], []
@@ -218,7 +218,7 @@ def _darken(p, canvas, rng):
 
 
 def _photographed(canvas, rng):
-    """Light, blur and noise of one camera for the whole frame, uint8 (H, W, 3)."""
+    """Give the whole frame the light, blur and noise of one camera: uint8 (H, W, 3)."""
     canvas = np.clip(canvas, 0, 1) ** np.exp(rng.normal(0, 0.18))
     canvas = canvas * np.exp(rng.normal(0, 0.12)) * (1 + rng.normal(0, 0.03, 3))
     if rng.random() < 0.4:  # light from one side, darker corners

@@ -1,4 +1,4 @@
-"""Where the objects and backgrounds of the composites come from: Debian packages, fetched by apt.
+"""Fetches the objects and backgrounds of the composites: Debian packages, by apt.
 
 Nothing is installed: ``apt-get download`` fetches a package and ``dpkg-deb -x`` unpacks it below
 ``$SEGIC_D2_CACHE/composites-sources/<package>/``. Elsewhere the same folders are filled by hand.
@@ -34,7 +34,7 @@ def sources_root():
 
 
 def advice(package, root):
-    """What to do where apt cannot fetch a package, as text."""
+    """A text that says what to do if apt cannot fetch a package."""
     return (
         f"fetch the Debian package {package} elsewhere (packages.debian.org/{package}, "
         f"bookworm) and unpack it, dpkg-deb -x {package}_….deb {root / package} or ar x and tar xf "
@@ -43,14 +43,14 @@ def advice(package, root):
 
 
 def fetch(root=None, packages=tuple(PACKAGES)):
-    """Fetch and unpack the packages that are not there yet.
+    """Fetch and unpack the packages that are missing.
 
     Args:
         root: folder of sources; None: ``sources_root``.
 
     Raises:
-        FileNotFoundError: this system has no apt; says what to place where.
-        RuntimeError: apt or dpkg failed; with the last line that it said.
+        FileNotFoundError: this system has no apt; the message says what to place where.
+        RuntimeError: apt or dpkg failed; the message has the last line of its output.
     """
     root = Path(root) if root else sources_root()
     for package in packages:
@@ -89,7 +89,7 @@ def _run(command, folder, package, root):
 
 
 def check(data, sha256, what):
-    """``data`` again, if its hash is the expected one; else ValueError naming ``what``."""
+    """Return ``data`` if its hash is the expected one; else raise ValueError naming ``what``."""
     digest = hashlib.sha256(data).hexdigest()
     if digest != sha256:
         raise ValueError(
@@ -106,7 +106,7 @@ def _read(path):
 
 
 def read_stamp(item, root):
-    """The bytes of a stamp's PNG, checked.
+    """Read the bytes of a stamp's PNG and check their hash.
 
     Args:
         item: ``Object`` of the source "stamps".
@@ -121,7 +121,7 @@ def read_stamp(item, root):
 
 
 def read_model(item, root):
-    """The files of a 3D model, checked: (dict name → bytes, name of the OBJ file, catalog entry).
+    """Read and check a 3D model: (dict name → bytes, name of the OBJ file, catalog entry).
 
     The hash is over names and bytes of the model's folder in the library, an archive ``.sh3f``;
     the catalog entry is a dict of text of the library's ``PluginFurnitureCatalog.properties``.
@@ -163,7 +163,7 @@ def _entry(catalog, name):
 
 
 def read_background(item, root):
-    """The bytes of a background photograph, checked.
+    """Read the bytes of a background photograph and check their hash.
 
     Args:
         item: ``Background``.

@@ -1,4 +1,4 @@
-"""The splits of the composites as files: deterministic, whatever the number of processes."""
+"""Writes the splits of the composites. The files are the same for any number of processes."""
 
 import functools
 import io
@@ -28,7 +28,7 @@ CHUNK = 8  # scenes per task
 
 
 def photograph(item, sources):
-    """A background as uint8 (h, w, 3), RGB; ValueError names one that cannot be read."""
+    """Read a background: uint8 (h, w, 3), RGB. ValueError names one that cannot be read."""
     data = read_background(item, sources)
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -41,7 +41,7 @@ def photograph(item, sources):
 
 
 class Studio:
-    """All that scenes of a split are made of; every process has its own.
+    """Holds all that the scenes of a split are made of. Every process has its own.
 
     Args:
         split: "train", "seen" or "novel".
@@ -68,29 +68,29 @@ class Studio:
         return self.read(files[int(rng.integers(len(files)))])
 
     def photographs(self, categories):
-        """Backgrounds that show none of these categories; all where there is none."""
+        """Backgrounds that show none of these categories; all of them if there is no such one."""
         fit = [p for shows, p in self.backgrounds if not shows & categories]
         return fit or [p for _, p in self.backgrounds]
 
     def focal(self, number):
-        """The object that a scene is about: categories in turn, the objects of each in turn."""
+        """The object that a scene is about. Categories take turns, and so do their objects."""
         names = self.vocabulary.categories
         group = self.vocabulary.by_category[names[number % len(names)]]
         return group[number // len(names) % len(group)]
 
     def scene(self, number):
-        """A scene by its number, from 0: it depends on the seed, the split and the number alone."""
+        """Render the scene of a number, from 0. It depends on seed, split and number alone."""
         rng = np.random.default_rng((*self.place, number))
         scene = render_scene(self.vocabulary, self.focal(number), self.photographs, self.view, rng)
         return scene, int(rng.integers(*QUALITY))
 
 
 def generate(root, sources, sizes=None, seed=SEED, processes=None, objects=None, backgrounds=None):
-    """Write the splits below root; a split of 0 scenes is left out.
+    """Write the splits below a folder. A split of 0 scenes is left out.
 
     Args:
         root: folder; none of the splits may be there yet.
-        sources: folder of sources, see ``composites_sources``.
+        sources: folder of sources, see ``composites.sources``.
         sizes: dict split → number of scenes; None: ``SIZES``.
         processes: None: one per core. The files are the same for any number.
         objects, backgrounds: tables; None: the reviewed ones.
@@ -119,7 +119,7 @@ def generate(root, sources, sizes=None, seed=SEED, processes=None, objects=None,
 
 
 def _mapped(function, values, processes, initializer=None, arguments=()):
-    """``function`` of each value in order, by so many processes: a list."""
+    """Map values with a function, in order, by a number of processes: a list."""
     if processes == 1:
         if initializer:
             initializer(*arguments)
@@ -139,7 +139,7 @@ def _open_studio(*about):
 
 
 def _write_scene(folder, number):
-    """Write a scene's picture; its COCO record and what is annotated in it, without ids."""
+    """Write a scene's picture; returns its COCO record and its annotations, without ids."""
     scene, quality = _STUDIO.scene(number)
     name = f"{number + 1:05d}.jpg"
     Image.fromarray(scene.image).save(folder / "images" / name, quality=quality)

@@ -1,4 +1,4 @@
-"""What the composites are made of: reviewed tables of objects and of backgrounds.
+"""Reviewed tables of the objects and backgrounds that the composites are made of.
 
 ``objects.csv``, a row per object: category, supercategory, split ("train" or "novel",
 the same for all objects of a category), source ("stamps": a photograph with an alpha channel;
@@ -60,11 +60,11 @@ def _rows(path, needed):
 
 
 def read_objects(path=OBJECTS):
-    """The objects of a table, in its order.
+    """Read the objects of a table, in its order.
 
     Raises:
-        ValueError: naming the file and line of an unknown split or source, of a category with two
-            splits or supercategories, or of an object that stands there twice.
+        ValueError: the table, whose file and line are named, has an unknown split or source, a
+            category with two splits or supercategories, or an object that stands there twice.
     """
     objects, about, files = [], {}, set()
     needed = ("category", "supercategory", "split", "source", "file", "sha256")
@@ -86,10 +86,10 @@ def read_objects(path=OBJECTS):
 
 
 def read_backgrounds(path=BACKGROUNDS):
-    """The backgrounds of a table, in its order.
+    """Read the backgrounds of a table, in its order.
 
     Raises:
-        ValueError: naming the file without a column, or without a row.
+        ValueError: the file, which is named, lacks a column or has no row.
     """
     needed = ("package", "file", "sha256", "shows")
     found = [
@@ -114,8 +114,8 @@ def categories_of(objects):
 def objects_of_split(objects, split):
     """The objects that the scenes of "train", "seen" or "novel" are about.
 
-    Of a category of training with four objects or more every fourth is held out: "seen" shows those
-    and, where none is held out, the objects of training. "novel" has categories of its own.
+    If a category of training has four objects or more, every fourth is held out. "seen" shows
+    those, and of other categories the objects of training. "novel" has categories of its own.
     """
     if split == "novel":
         return [o for o in objects if o.split == "novel"]

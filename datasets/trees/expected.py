@@ -1,4 +1,4 @@
-"""Which files each data set of training and of the benchmarks consists of (datasets/verify.py).
+"""The files that each data set consists of, for datasets/verify.py.
 
 Paths are relative to ``$DETECTRON2_DATASETS``. Numbers are given where they are known for sure.
 """
@@ -15,17 +15,17 @@ class Part:
     """A file, or files of a folder.
 
     Attributes:
-        path: of the file or folder; or several, of which the first that is there counts.
+        path: of the file or folder; or several, of which the first that exists counts.
         pattern: of the files in the folder, ``*`` within one level; "": ``path`` is a file.
         count: how many files match; None: at least one.
-        entries: what a list holds, as ``verify_trees`` counts it; None: not counted.
-        lists: where ``pattern`` has "{}": list file whose lines stand in its place, each with
+        entries: the number of entries of a list, see ``verify.count_entries``; None: not counted.
+        lists: if ``pattern`` has "{}": a list file, whose lines take its place. Each line then has
             ``count`` files of its own.
-        listed: lists, annotations or other files that name those of ``pattern``, see
-            ``listed_files.listed_stems``; what they name must be there. Where there is a ``count``,
-            they are read only if it is another.
-        why: what it is for, or how it is made, for the message.
-        optional: missing is worth a note, and no failure.
+        listed: lists, annotations or other files that name the files of ``pattern``, see
+            ``listed.listed_stems``. The files that they name must exist. If there is a ``count``,
+            they are read only if the count is wrong.
+        why: what the part is for, or how it is made, for the message.
+        optional: True if a missing part is only noted.
     """
 
     path: str | tuple
@@ -43,7 +43,7 @@ class Part:
 
 
 def _under(folder, first, names):
-    """All places of a list below a folder, the one that datasets/README.md shows first."""
+    """All places of a list below a folder. The one that datasets/README.md shows comes first."""
     return tuple(f"{folder}/{name}" for name in dict.fromkeys((first, *names)))
 
 
@@ -77,7 +77,7 @@ def _openseg(folder):
 
 
 def _ade20k(split, count):
-    """Pictures and label maps, each of which tells which of the others is lost."""
+    """Pictures and label maps. Either of them tells which of the other is lost."""
     home = "ADEChallengeData2016"
     images, maps = f"{home}/images/{split}", f"{home}/annotations_detectron2/{split}"
     why = "datasets/prepare_ade20k.py makes it"

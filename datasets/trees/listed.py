@@ -1,4 +1,4 @@
-"""Which files the lists and annotations of a data set name (datasets/verify.py)."""
+"""Reads which files the lists and annotations of a data set name, for datasets/verify.py."""
 
 import gzip
 import json
@@ -8,13 +8,13 @@ from segic_d2.data.benchmarks.safe_pickle import read_plain_pickle
 
 
 def read_list(path):
-    """The content of a list: the lines of a .txt that are not empty, else what the file holds.
+    """Read a list: the lines of a .txt that are not empty, else the content of the file.
 
     Args:
         path: Path of a .txt, .pkl (plain containers only), .json or .json.gz.
 
     Raises:
-        OSError, EOFError, ValueError: it cannot be read.
+        OSError, EOFError, ValueError: the file cannot be read.
     """
     if path.suffix == ".txt":
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -38,16 +38,16 @@ def names_in(content):
 
 
 def listed_stems(root, places):
-    """File names without folder and suffix, of all the places that are there and readable.
+    """File names, without folder and suffix, from all places that exist and can be read.
 
     Args:
         root: Path that the places are relative to.
         places: of lists (see ``read_list``; PASCAL-5i's ``name__class`` are names), of
             annotations in COCO's form, or ``folder/*.jpg``; or tuples of places, of which the first
-            that is there counts.
+            that exists counts.
 
     Returns:
-        sorted list of str; empty where there is none of the places.
+        sorted list of str; it is empty if none of the places exists.
     """
     stems = set()
     for place in places:

@@ -1,4 +1,4 @@
-"""Is a data set where it belongs, and whole? Says what is missing (datasets/verify.py)."""
+"""Checks whether a data set is whole and where it belongs, for datasets/verify.py."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -13,20 +13,20 @@ NAMED = 5  # classes or files in one line
 
 
 def known_sets():
-    """Names that ``verify_tree`` takes."""
+    """The names that ``verify_tree`` takes."""
     return [*TREES, *GROUPS]
 
 
 def verify_tree(name, root, full=False):
-    """Look for everything a data set consists of.
+    """Look for all files of a data set.
 
     Args:
-        name: of ``expected_trees.TREES`` or ``GROUPS``.
+        name: of ``expected.TREES`` or ``expected.GROUPS``.
         root: as ``$DETECTRON2_DATASETS``.
         full: also read every image and label map, and parse every JSON file.
 
     Returns:
-        (list of lines that say what is missing, list of lines of what is there or optional).
+        (lines that say what is missing, lines that say what is there or optional).
 
     Raises:
         ValueError: no such data set.
@@ -79,7 +79,7 @@ def _wrong_count(what, number, expected):
 
 
 def _lost(part, path, files, root):
-    """The files that lists or annotations name and that are not there, in one line."""
+    """One line that names files which lists or annotations name and which do not exist."""
     if not files or len(files) == part.count:
         return []
     there = {file.stem for file in files}
@@ -111,7 +111,7 @@ def _verify_file(part, path, full):
 
 
 def count_entries(path):
-    """Entries of a list: lines that are not empty; of a dict class → names, its different names."""
+    """Count the entries of a list: lines that are not empty, or a dict's different names."""
     content = read_list(path)
     return len(content) if path.suffix == ".txt" else len(names_in(content))
 
@@ -139,7 +139,7 @@ def _verify_classes(part, path, root, full):
 
 
 def _read(files):
-    """What cannot be read of images and label maps, up to ``NAMED`` of them."""
+    """Read images and label maps; returns up to ``NAMED`` that cannot be read."""
     asked = [File(str(f), _kind(f)) for f in files if f.suffix in IMAGES or f.suffix == ".json"]
     with ThreadPoolExecutor() as pool:
         faults = [reason for reason in pool.map(_fault, asked) if reason]

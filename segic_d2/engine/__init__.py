@@ -1,4 +1,4 @@
-"""What Detectron2's trainer needs to be told, and the evaluations."""
+"""The trainer of episodes, its hooks, and the evaluations."""
 
 from .evaluations import EVALUATION_REGISTRY, evaluate, mean_over_folds
 from .evaluations.one_shot import FixedContext

@@ -1,4 +1,4 @@
-"""Mixed precision (``SOLVER.AMP``) on GPUs and CPUs: Detectron2's AMPTrainer, told of both."""
+"""Mixed precision (``SOLVER.AMP``) on GPUs and CPUs, with Detectron2's AMPTrainer."""
 
 import logging
 
@@ -9,11 +9,11 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def precision_of(cfg):
-    """The precision of a run by name: "fp32", or what ``SOLVER.AMP`` asks for.
+    """The precision of a run: "fp32", "bf16" or "fp16".
 
     Raises:
-        ValueError: unknown ``SOLVER.AMP.DTYPE``, or "fp16" on the CPU, whose small gradients vanish
-            without a GradScaler and whose kernels are rare.
+        ValueError: ``SOLVER.AMP.DTYPE`` is unknown, or it is "fp16" on the CPU. There small
+            gradients vanish without a GradScaler, and kernels are rare.
     """
     if not cfg.SOLVER.AMP.ENABLED:
         return "fp32"
@@ -26,7 +26,7 @@ def precision_of(cfg):
 
 
 def build_trainer(cfg, model, loader, optimizer):
-    """Detectron2's inner trainer in the precision of the config."""
+    """Build Detectron2's inner trainer in the precision of the config."""
     name = precision_of(cfg)
     if name == "fp32":
         return SimpleTrainer(model, loader, optimizer)
@@ -36,7 +36,7 @@ def build_trainer(cfg, model, loader, optimizer):
 class MixedPrecisionTrainer(AMPTrainer):
     """AMPTrainer in bf16 or fp16 on a GPU, and in bf16 on the CPU.
 
-    Gradients are scaled in fp16 only, whose exponents are short; the scaler is in the checkpoint.
+    Gradients are scaled in fp16 only, whose exponents are short. Checkpoints hold the scaler.
 
     Args:
         model, loader, optimizer: as of AMPTrainer.
@@ -67,7 +67,7 @@ class MixedPrecisionTrainer(AMPTrainer):
             self.model = model
 
     def load_state_dict(self, state_dict):
-        """Also of a run that had no scaler; this one's then starts afresh, with a warning."""
+        """Load a state. If its run had no scaler, a fresh one starts, with a warning."""
         scaler = state_dict.get("grad_scaler", {})
         if self.grad_scaler.is_enabled() and not scaler:
             logging.getLogger(__name__).warning("the checkpoint has no gradient scale: a fresh one")

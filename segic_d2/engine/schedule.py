@@ -1,7 +1,7 @@
-"""The training schedule in samples: what holds whatever the batch size and the number of GPUs.
+"""The training schedule in samples, which does not depend on batch size or number of GPUs.
 
-A sample is one target with its references; a step of all processes together takes
-``SOLVER.IMS_PER_BATCH`` of them. Detectron2 counts in steps.
+A sample is one target with its references. In a step all processes together take
+``SOLVER.IMS_PER_BATCH`` samples. Detectron2 counts in steps.
 """
 
 import logging
@@ -13,23 +13,23 @@ from ..config import IN_ITERATIONS
 
 
 def settle_schedule(cfg, world_size):
-    """A config whose schedule stands in Detectron2's iteration keys, for this many processes.
+    """Convert a schedule in samples into Detectron2's keys in iterations.
 
-    Detectron2's ``SOLVER.REFERENCE_WORLD_SIZE`` first scales the batch and the learning rate to the
-    number of processes (0: it does not); samples are then divided by the batch that results, once.
-    So the run sees the same number of samples either way. A step begins at the first iteration that
-    has as many samples behind it: rounded up.
+    Detectron2's ``SOLVER.REFERENCE_WORLD_SIZE``, unless it is 0, first scales the batch and the
+    learning rate to the number of processes. Samples are then divided by the batch that results,
+    once. So the run sees the same number of samples either way. Numbers of iterations are rounded
+    up.
 
     Args:
         cfg: config, left as it is.
         world_size: processes.
 
     Returns:
-        a config whose four ``SOLVER.*_SAMPLES`` are 0 or (), settled for good.
+        a new config, whose four ``SOLVER.*_SAMPLES`` are 0 or ().
 
     Raises:
-        ValueError: naming a key that is negative, that is given in samples and in iterations too,
-            or steps that are not ascending or fall into the same iteration.
+        ValueError: a key, which is named, is negative or is given in samples and in iterations too;
+            or steps do not ascend or fall into the same iteration.
     """
     _check(cfg.SOLVER)
     scaled = DefaultTrainer.auto_scale_workers(_converted(cfg), world_size)

@@ -26,10 +26,10 @@ from .schedule import settle_schedule
 
 
 def create_ddp_model(model):
-    """The model, wrapped for several processes, on the GPU or the CPU that it stands on.
+    """Wrap a model for several processes, on the GPU or the CPU that it stands on.
 
-    Some decoder tensors belong to the released layout and get no gradient (the other mask tokens),
-    hence find_unused_parameters.
+    Some decoder tensors belong to the released layout and get no gradient (the mask tokens that are
+    not used); this is why ``find_unused_parameters`` is set.
     """
     if comm.get_world_size() == 1:
         return model
@@ -45,7 +45,7 @@ def create_ddp_model(model):
 
 
 def share_weights(model):
-    """Give all processes the first one's weights: what no file gave is random in each of them."""
+    """Give all processes the first one's weights. Weights that no file gave are random in each."""
     if comm.get_world_size() == 1 or isinstance(model, DistributedDataParallel):
         return
     with torch.no_grad():
@@ -54,10 +54,10 @@ def share_weights(model):
 
 
 class EpisodeTrainer(DefaultTrainer):
-    """DefaultTrainer whose batches are episodes and whose checkpoints hold trainable weights only.
+    """A DefaultTrainer whose batches are episodes. Its checkpoints hold trainable weights only.
 
-    Resuming continues exactly: optimizer and schedule come from the checkpoint, and the position in
-    the stream of episodes follows from the iteration.
+    A resumed run continues exactly: optimizer and schedule come from the checkpoint, and the
+    position in the stream of episodes follows from the iteration.
     """
 
     def __init__(self, cfg):
@@ -94,15 +94,15 @@ class EpisodeTrainer(DefaultTrainer):
         return [timer, Throughput(self.cfg.SOLVER.IMS_PER_BATCH), *average, *others]
 
     def state_dict(self):
-        """Detectron2's state, and what the meaning of an iteration depends on."""
+        """Detectron2's state, and the keys that decide what an iteration means."""
         return {**super().state_dict(), "run": self._run()}
 
     def load_state_dict(self, state_dict):
-        """Go on where a checkpoint stands.
+        """Go on from a checkpoint's state.
 
         Raises:
-            ValueError: it was made with another ``SOLVER.IMS_PER_BATCH``: its iterations are other
-                samples, in the stream of episodes as in the schedule.
+            ValueError: it was made with another ``SOLVER.IMS_PER_BATCH``, so its iterations are
+                other samples in the stream of episodes and in the schedule.
         """
         for key, value in self._run().items():
             before = state_dict.get("run", {}).get(key, value)
@@ -138,7 +138,7 @@ class EpisodeTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg, model):
-        """AdamW over the trainable parameters (``SOLVER.OPTIMIZER`` "ADAMW"), or Detectron2's SGD.
+        """Build AdamW over the trainable parameters, or Detectron2's SGD (``SOLVER.OPTIMIZER``).
 
         Raises:
             ValueError: another name.
@@ -167,7 +167,7 @@ class EpisodeTrainer(DefaultTrainer):
 
         Returns:
             OrderedDict {dataset: {task: {metric: value}}}, or the inner dict for a single dataset,
-            as DefaultTrainer does; and the mean over the folds of a benchmark that are all there.
+            as DefaultTrainer does. A benchmark whose folds are all there adds their mean.
         """
         share_weights(model)
         results = OrderedDict((name, evaluate(cfg, model, name)) for name in cfg.DATASETS.TEST)

@@ -1,4 +1,4 @@
-"""Evaluators that Detectron2 lacks, and its stock ones set up for episodes."""
+"""Evaluators that Detectron2 lacks, and its stock evaluators set up for episodes."""
 
 from .few_shot import FewShotEvaluator
 from .label_maps import LabelMapEvaluator

@@ -1,4 +1,4 @@
-"""One-shot scores of a few-shot benchmark, with what they were measured under."""
+"""Scores of a few-shot benchmark, with the conditions of their measurement."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from .one_shot import OneShotEvaluator
 
 
 class FewShotEvaluator(OneShotEvaluator):
-    """mIoU and FB-IoU of ``OneShotEvaluator``, named and written with their conditions.
+    """Names and writes the mIoU and FB-IoU of ``OneShotEvaluator`` with their conditions.
 
     Args:
         task: key of the results, which states the conditions.
@@ -27,8 +27,10 @@ class FewShotEvaluator(OneShotEvaluator):
         return self.classes[class_id]
 
     def evaluate(self):
-        """Percentages {task: {"mIoU", "FB_IoU", "episodes", "IoU-<class>" …}}; the mean is over
-        the classes that had an episode, and ``results.json`` names the others."""
+        """Percentages {task: {"mIoU", "FB_IoU", "episodes", "IoU-<class>" …}}.
+
+        The mean is over the classes that had an episode; ``results.json`` names the others.
+        """
         totals = self.gather()
         if totals is None:
             return None
@@ -42,7 +44,7 @@ class FewShotEvaluator(OneShotEvaluator):
 
 
 def write_results(folder, content):
-    """Write ``results.json`` into a folder that is made where it is missing."""
+    """Write ``results.json`` into a folder, which is made if it is missing."""
     PathManager.mkdirs(folder)
     with PathManager.open(os.path.join(folder, "results.json"), "w") as f:
         json.dump(content, f, indent=1)

@@ -10,9 +10,10 @@ from .stock import read_label_file
 
 
 class Decided:
-    """A label map in place of scores (classes, H, W), of which SemSegEvaluator takes the arg-max.
+    """A label map that stands in place of scores (classes, H, W).
 
-    Scores of 847 classes at an image's own size are gigabytes; the arg-max is all that is read.
+    SemSegEvaluator takes the arg-max of scores and reads nothing else of them. Scores of 847
+    classes at an image's own size would be gigabytes.
     """
 
     def __init__(self, labels):
@@ -24,17 +25,17 @@ class Decided:
 
 
 class LabelMapEvaluator(SemSegEvaluator):
-    """The stock evaluator on label maps (H, W) of ids, ``output["label_maps"][mode]``.
+    """Runs the stock evaluator on label maps (H, W) of ids, ``output["label_maps"][mode]``.
 
-    A pixel with the dataset's ignored label was given to no class: that is a miss of the class
-    that is there. (Stock, such a prediction would take the pixel out of the count, so that saying
-    nothing would cost nothing.) It is one more class to the stock code, one that never occurs and
-    thus enters no mean.
+    A predicted pixel with the dataset's ignored label belongs to no class, and counts as a miss of
+    the true class. (The stock evaluator would take it out of the count, so that saying nothing
+    would cost nothing.) To the stock code it is one more class, which never occurs and so enters
+    no mean.
 
-    Classes that could not be asked for are left out, not counted as missed: their pixels are
-    ignored in the images concerned, and if that is everywhere they enter no mean.
+    Classes that could not be asked for are left out and do not count as missed. Their pixels are
+    ignored in the images concerned; a class that is ignored everywhere enters no mean.
 
-    There is no boundary IoU, which depends on the numbers of the classes.
+    There is no boundary IoU, because it depends on the numbers of the classes.
 
     Args:
         dataset_name: a registered and loaded dataset of label maps.
@@ -70,7 +71,7 @@ class LabelMapEvaluator(SemSegEvaluator):
         return labels
 
     def evaluate(self):
-        """{task: the stock figures}; classes that do not occur are NaN, as they are there."""
+        """{task: the stock figures}. Classes that do not occur are NaN, as in the stock figures."""
         found = super().evaluate()
         if not found:
             return found

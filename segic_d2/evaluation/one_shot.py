@@ -13,10 +13,10 @@ from .pooling import EpisodeCounts
 
 
 class OneShotEvaluator(EpisodeCounts):
-    """Intersection and union pooled per class over all episodes.
+    """Pools intersection I and union U per class over all episodes.
 
-    IoU of a class is ΣI / max(ΣU, 1); mIoU is the mean over the classes that occurred; FB-IoU is
-    the mean of the foreground's and the background's IoU, each pooled over all classes (HSNet's
+    The IoU of a class is ΣI / max(ΣU, 1). mIoU is the mean over the classes that occurred. FB-IoU
+    is the mean of the foreground's and the background's IoU, each pooled over all classes (HSNet's
     convention). Ignored pixels count nowhere.
     """
 
@@ -40,7 +40,7 @@ class OneShotEvaluator(EpisodeCounts):
         return OrderedDict(one_shot=result)
 
     def metrics(self, totals):
-        """What ``evaluate`` reports, of the summed counts {class id: int64 (4,)}."""
+        """The report of ``evaluate`` for summed counts {class id: int64 (4,)}."""
         counts = np.stack(list(totals.values()))
         iou = counts[:, 0] / np.maximum(counts[:, 1], 1)
         pooled = counts.sum(0)

@@ -1,7 +1,7 @@
-"""The protocol "real pairs": which episodes a folder of classes makes, and how they are counted.
+"""The protocol "real pairs": its episodes and its metrics.
 
-Every ordered pair (reference, target) of a class is an episode; intersections and unions are pooled
-over the episodes of a class at the target's own size, and the mean is over classes. All is pure.
+Every ordered pair (reference, target) of a class is an episode. Intersections and unions are pooled
+over the episodes of a class at the target's own size; the mean is over classes.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ def pair_episodes(counts, shots=1, seed=0):
         counts: n examples of each class, in the classes' order; at least 2.
         shots: K; a class with n ≤ K has n − 1. For each pair (reference, target) the other K − 1
             references are drawn from the rest; equal sets for a target count once.
-        seed: what the draws depend on, class by class.
+        seed: of the draws, class by class.
 
     Returns:
         list of (class, references, target): index of the class, sorted tuple of K indices of its
@@ -48,16 +48,16 @@ def pair_episodes(counts, shots=1, seed=0):
 
 
 def absent_episodes(episodes, pictures, seed=0):
-    """Episodes whose target shows nothing of the references' class: one for each given episode.
+    """Draw, for each episode, one whose target shows nothing of the references' class.
 
     Args:
         episodes: of ``pair_episodes``.
-        pictures: per class a list of what identifies each example's picture; a picture that a class
-            has a mask of is never without that class, whatever other class it belongs to as well.
-        seed: what the draws depend on.
+        pictures: for each class, an identifier of each example's picture. A picture that a class
+            has a mask of is never "without" that class, even if it belongs to another class too.
+        seed: of the draws.
 
     Returns:
-        list of (class, references, class of the target, target); empty where no class has a
+        list of (class, references, class of the target, target). It is empty if no class has a
         picture that another lacks.
     """
     rng = np.random.default_rng([seed, 1])
@@ -78,7 +78,7 @@ def absent_episodes(episodes, pictures, seed=0):
 def boundary(mask, ratio=BOUNDARY_RATIO):
     """Pixels of a mask within a distance of its contour, bool (H, W) (Boundary IoU, G_d ∩ G).
 
-    The distance is that of chessboards, ``ratio`` of the diagonal, rounded, at least 1 px; the
+    The distance is the chessboard distance: ``ratio`` of the diagonal, rounded, at least 1 px. The
     picture's frame counts as contour.
 
     Args:
@@ -97,8 +97,10 @@ def boundary(mask, ratio=BOUNDARY_RATIO):
 
 
 def overlap(mask, truth, truth_boundary=None):
-    """int64 (4,): intersection and union of two bool masks (H, W), then those of their
-    boundaries; ``truth_boundary`` saves computing it again."""
+    """Intersection and union of two bool masks (H, W), then of their boundaries: int64 (4,).
+
+    ``truth_boundary`` is given where it is known, so that it is not computed again.
+    """
     edge = boundary(truth) if truth_boundary is None else truth_boundary
     own = boundary(mask)
     sums = [mask & truth, mask | truth, own & edge, own | edge]
@@ -106,7 +108,7 @@ def overlap(mask, truth, truth_boundary=None):
 
 
 class PooledIoU:
-    """Sums of ``overlap`` per class, and the percentages that they make."""
+    """Sums ``overlap`` per class and makes percentages of the sums."""
 
     def __init__(self, classes):
         self.classes = list(classes)
@@ -116,8 +118,10 @@ class PooledIoU:
         self.sums[label] += counts
 
     def result(self):
-        """{"IoU": mean, "boundary_IoU": mean, "classes": {name: {"IoU", "boundary_IoU"}}}, in
-        percent; the mean is over all classes."""
+        """{"IoU", "boundary_IoU", "classes": {name: {"IoU", "boundary_IoU"}}}, in percent.
+
+        The first two are means over all classes.
+        """
         keys = ("IoU", "boundary_IoU")
         values = 100 * self.sums[:, ::2] / np.maximum(self.sums[:, 1::2], 1)
         mean = {k: float(v) for k, v in zip(keys, values.mean(0), strict=True)}
@@ -126,8 +130,11 @@ class PooledIoU:
 
 
 def auroc(present, absent):
-    """Area under the ROC curve: the share of (present, absent) couples of scores in which the
-    present one is higher; equal ones count half. nan where either is empty."""
+    """Area under the ROC curve; nan if there are no present or no absent scores.
+
+    It is the share of (present, absent) couples of scores in which the present one is higher; equal
+    ones count half.
+    """
     present, absent = (np.sort(np.asarray(x, dtype=np.float64)) for x in (present, absent))
     if not len(present) or not len(absent):
         return float("nan")

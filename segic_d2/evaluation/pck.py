@@ -1,4 +1,4 @@
-"""PCK: the percentage of key points that are found close enough to where they are."""
+"""PCK: the percentage of key points that are found close enough to the truth."""
 
 import itertools
 from collections import OrderedDict
@@ -11,7 +11,7 @@ ALPHAS = (0.05, 0.1, 0.15)
 
 
 def correct_points(found, truth, box, alphas=ALPHAS):
-    """Which points are correct: no farther from the truth than α × the longer side of the box.
+    """Find the correct points: no farther from the truth than α × the longer side of the box.
 
     Args:
         found, truth: (k, 2), px of one image; box: (4,), xyxy of the object in it, px.
@@ -46,7 +46,7 @@ class PCKEvaluator(DatasetEvaluator):
             outputs: one dict per pair with ``keypoints`` (k, 2), px of the target's own file.
 
         Raises:
-            ValueError: naming the target, if the number of points is another.
+            ValueError: a target, which is named, has another number of points.
         """
         for x, out in zip(inputs, outputs, strict=True):
             if out["keypoints"].shape != x["target_keypoints"].shape:
@@ -61,7 +61,7 @@ class PCKEvaluator(DatasetEvaluator):
             self._pairs[int(x["pair"])] = (x["category"], counts)
 
     def state_dict(self):
-        """All counts so far, as JSON holds them."""
+        """All counts so far, as values of JSON."""
         return {"pairs": [[pair, *counted] for pair, counted in self._pairs.items()]}
 
     def load_state_dict(self, state):
@@ -69,9 +69,10 @@ class PCKEvaluator(DatasetEvaluator):
         self._pairs = {int(pair): (category, counts) for pair, category, counts in state["pairs"]}
 
     def evaluate(self):
-        """Percentages {"pck": {"PCK@0.1_image", "PCK@0.1_point", …, "pairs", "points", and each
-        of the former per category as "PCK@0.1_image-cat", which Detectron2's printed table leaves
-        out}}; None on all but the main process.
+        """Percentages {"pck": {"PCK@0.1_image", "PCK@0.1_point", …, "pairs", "points"}}.
+
+        Figures per category are named "PCK@0.1_image-cat"; Detectron2's printed table leaves them
+        out. The result is None on all but the main process.
 
         Raises:
             ValueError: no pair was evaluated.

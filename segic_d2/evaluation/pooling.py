@@ -1,7 +1,7 @@
-"""Integer counts per class, collected from all processes, each episode once.
+"""Integer counts per class, collected from all processes. Each episode counts once.
 
-Counts are integers and every episode is counted on its own, so that results do not depend on how
-the episodes were split over processes.
+Counts are integers and every episode is counted on its own. So results do not depend on how the
+episodes were split over processes.
 """
 
 import itertools

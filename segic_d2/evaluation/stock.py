@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def read_label_file(file_name, copy=False, dtype=None):
-    """A label map as an array; SemSegEvaluator's own reader fails on numpy 2 (copy=False)."""
+    """Read a label map; SemSegEvaluator's own reader fails on numpy 2 (copy=False)."""
     with PathManager.open(file_name, "rb") as f:
         return np.asarray(Image.open(f)).astype(dtype or np.int64)
 
@@ -26,7 +26,7 @@ def build_coco_evaluator(dataset_name, output_dir=None):
 
 @contextlib.contextmanager
 def numpy_float():
-    """``numpy.float``, which lvis 0.5.3 still calls and numpy removed in 1.24, for a while."""
+    """A context in which ``numpy.float`` exists. lvis 0.5.3 calls it; numpy 1.24 removed it."""
     if hasattr(np, "float"):
         yield
         return
@@ -38,7 +38,7 @@ def numpy_float():
 
 
 class OldNumpyLVISEvaluator(LVISEvaluator):
-    """The stock LVISEvaluator, whose package runs with numpy as it is today."""
+    """The stock LVISEvaluator, made to run with a numpy that has no ``numpy.float``."""
 
     def evaluate(self):
         with numpy_float():
@@ -49,7 +49,7 @@ def build_lvis_evaluator(dataset_name, output_dir=None):
     """The stock LVISEvaluator of a registered LVIS dataset, masks only.
 
     Raises:
-        ImportError: the package ``lvis``, which is optional, is missing.
+        ImportError: the optional package ``lvis`` is missing.
     """
     try:
         return OldNumpyLVISEvaluator(dataset_name, tasks=("segm",), output_dir=output_dir)

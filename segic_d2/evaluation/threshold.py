@@ -1,4 +1,4 @@
-"""How far the propagated mask alone goes: its mIoU at the best single threshold."""
+"""The mIoU that the propagated mask alone reaches at the best single threshold."""
 
 from collections import OrderedDict
 
@@ -11,7 +11,7 @@ LEVELS = 2000  # thresholds in [-1, 1]
 
 
 def histograms(values, truth):
-    """How often each level occurs in the foreground and the background, int64 (2, LEVELS).
+    """Count how often each level occurs in foreground and background, int64 (2, LEVELS).
 
     Args:
         values: float, similarities in [-1, 1]; truth: bool of the same shape.
@@ -38,10 +38,10 @@ def best_threshold(totals):
 
 
 class BestThresholdEvaluator(EpisodeCounts):
-    """mIoU of (propagated mask > t), t being the best threshold for the whole dataset.
+    """Measures the mIoU of (propagated mask > t), where t is the best threshold for the dataset.
 
-    The threshold is chosen on the evaluated data itself, which no real use could do: an upper bound
-    of what thresholding can reach, to compare a decoder with.
+    The threshold is chosen on the evaluated data, which no real use could do. So the result is an
+    upper bound of what thresholding can reach, to compare a decoder with.
     """
 
     key = "propagated_mask"

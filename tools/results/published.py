@@ -1,4 +1,4 @@
-"""Figures of other methods and of the paper, each with its source; nothing here is measured."""
+"""Published figures of other methods and of the paper, with their sources. None is ours."""
 
 SEGIC = "SegIC's paper (ECCV 2024)"
 COMPETITORS = "as quoted in SegIC's paper (ECCV 2024), not measured here"

@@ -1,4 +1,4 @@
-"""results.json files → rows beside the published ones, as Markdown (tools/collect_results.py)."""
+"""Makes tables of results.json files beside published rows, for tools/collect_results.py."""
 
 import json
 import re
@@ -31,15 +31,15 @@ Cell = namedtuple("Cell", "value marks")
 
 
 def collect(folder):
-    """All results of a folder.
+    """Read all results of a folder.
 
     Returns:
         (name, list of dicts: the content of each results.json below the folder that names a
         benchmark, and its path as "file", sorted by path).
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: naming the file that is no result.
+        FileNotFoundError: the folder has no result.
+        ValueError: a file, which is named, is no result.
     """
     found = []
     for file in sorted(Path(folder).rglob("results.json")):
@@ -57,7 +57,7 @@ def collect(folder):
 
 
 def _cell(results, names):
-    """Mean of a metric over results (one per fold), with its marks; None where there is none."""
+    """The mean of a metric over results (one per fold), with marks; None without results."""
     values = [next((r["metrics"][n] for n in names if n in r["metrics"]), None) for r in results]
     if not values or None in values:
         return None
@@ -67,7 +67,7 @@ def _cell(results, names):
 
 
 def _of(results, benchmark, shots, seen=None):
-    """{fold: result} of a benchmark, without the mean over folds, which is computed here.
+    """{fold: result} of a benchmark, without the file of the mean, which is computed here.
 
     Raises:
         ValueError: naming the files, if two of them claim the same cell with other figures.
@@ -87,13 +87,13 @@ def _of(results, benchmark, shots, seen=None):
 
 
 def conditions(results):
-    """What a row was measured under: "1-shot, seen, text", as far as its results agree."""
+    """The conditions of a row, as far as its results agree: "1-shot, seen, text"."""
     parts = [{str(r[k]) for r in results if r.get(k)} for k in ("seen", "text")]
     return ", ".join("/".join(sorted(part)) for part in parts if part)
 
 
 def table_1_row(results, shots=1):
-    """{column: Cell} of the folders' results; folds must be complete."""
+    """{column: Cell} of a folder's results. Folds must be complete."""
     row = {}
     for column, (benchmark, metrics, folds) in COLUMNS.items():
         chosen = _of(results, benchmark, shots)
@@ -103,8 +103,11 @@ def table_1_row(results, shots=1):
 
 
 def table_2_row(results, shots=1, seen="unseen"):
-    """{"fold 0" …, "mean": Cell}, from folds whose classes training did not name ("unseen"), or
-    named in part ("mixed": other data sets than COCO have some of them, ‡)."""
+    """{"fold 0" …, "mean": Cell}, from folds whose classes training did not name ("unseen").
+
+    With ``seen`` "mixed" it takes folds whose classes training named in part (‡): other data sets
+    than COCO have some of these classes.
+    """
     chosen = _of(results, "coco20i", shots, seen)
     cells = {f"fold {f}": _cell([r], ("mIoU",)) for f, r in sorted(chosen.items())}
     cells = {k: v for k, v in cells.items() if v is not None}
@@ -114,8 +117,10 @@ def table_2_row(results, shots=1, seen="unseen"):
 
 
 def join_folds(rows):
-    """Folders of models that were trained for one fold each are one row: out_fold0, out_fold1, …
-    become "out_fold0-3"."""
+    """Join folders of models that were trained for one fold each into one row.
+
+    out_fold0, out_fold1, … become "out_fold0-3".
+    """
     joined = {}
     for name, results in rows:
         joined.setdefault(re.sub(r"fold\d+", "fold0-3", name), []).extend(results)
@@ -123,7 +128,7 @@ def join_folds(rows):
 
 
 def markdown(columns, published, ours):
-    """A table; every published row with the number of its source.
+    """A Markdown table; each published row has the number of its source.
 
     Args:
         columns: names.
@@ -180,7 +185,7 @@ def tables(rows):
 
 
 def _alike(results):
-    """(shots, the results of so many shots that were all given texts, or none of them): a row."""
+    """The rows of a folder: [(shots, results with these shots, all with or without text), …]."""
     keys = sorted({(r.get("shots", 1), r.get("text") or "") for r in results})
     return [
         (n, [r for r in results if (r.get("shots", 1), r.get("text") or "") == (n, text)])

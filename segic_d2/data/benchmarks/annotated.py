@@ -1,6 +1,6 @@
-"""Annotations by class and image: what LVIS-92i, PASCAL-Part and PACO-Part draw from and read.
+"""Annotations by class and image, from which LVIS-92i, PASCAL-Part and PACO-Part draw.
 
-An image shows of a class either all instances together, without a box, or, in the benchmarks of
+Of a class an image shows either all instances together, without a box; or, in the benchmarks of
 parts, one or more objects, each with its box and the masks of that part.
 """
 
@@ -38,8 +38,8 @@ class Annotated:
     Attributes:
         names: dict class id → class name, of every class, also of those without an image.
         shown: dict class id → dict image file name → list of ``Shown``.
-        note: why the episodes are not the published ones, in one sentence.
-        masks_note: why the masks are not, in one sentence; "": they are.
+        note: one sentence that says why the episodes are not the published ones.
+        masks_note: one sentence that says why the masks are not the published ones; "": they are.
     """
 
     names: dict
@@ -48,7 +48,7 @@ class Annotated:
     masks_note: str = ""
 
     def enough_images(self, class_ids, least):
-        """Classes with at least so many images, in the given order.
+        """The classes that have at least a number of images, in the given order.
 
         Returns:
             (list of class ids, tuple of messages: one per class left out, and a last one that
@@ -72,12 +72,11 @@ class Annotated:
 
 
 def draw_episodes(annotated, class_ids, number, shots):
-    """Episode i asks for class i mod n; target, references and their objects are drawn.
+    """Draw episodes. Episode i asks for class i mod n.
 
-    The generator is seeded once. Per episode it draws the target, the target's object, then each
-    reference by rejection, until it is not the target, followed by its object, all by HSNet's call
-    (``choose``). Where the whole image is taken, no object is
-    drawn.
+    The generator is seeded once. For each episode it draws the target and the target's object. Then
+    it draws each reference, until that is not the target, and the reference's object. Every draw is
+    HSNet's call (``choose``). Where the whole image is taken, no object is drawn.
 
     Args:
         annotated: ``Annotated``.
@@ -109,8 +108,10 @@ def draw_episodes(annotated, class_ids, number, shots):
 
 
 def episode_list(benchmark, fold, shots, annotated, class_ids, number, skipped):
-    """The episodes of a fold as ``draw_episodes`` has them; how the published ones were drawn is
-    not documented, so that these are never called standard."""
+    """The episodes of a fold, drawn by ``draw_episodes``.
+
+    They are never called standard, because it is not documented how the published ones were drawn.
+    """
     return EpisodeList(
         benchmark=benchmark,
         fold=fold,
@@ -124,7 +125,7 @@ def episode_list(benchmark, fold, shots, annotated, class_ids, number, skipped):
 
 
 class AnnotatedReader:
-    """Masks from annotations; keeps those of the images that the episodes name.
+    """Reads masks from annotations. It keeps those of the images that the episodes name.
 
     Args:
         annotated: ``Annotated``.
@@ -181,7 +182,7 @@ def corners(xywh):
 
 
 def stamp(path):
-    """What changes when a file is written again: for what is kept of it."""
+    """A stamp that changes when a file is written again."""
     status = os.stat(path)
     return status.st_mtime_ns, status.st_size
 

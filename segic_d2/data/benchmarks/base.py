@@ -1,7 +1,7 @@
-"""What a few-shot benchmark is: a list of episodes by name, and a reader of their masks.
+"""A few-shot benchmark is a list of episodes by name, and a reader of their masks.
 
-An episode list is made from lists and annotations alone, so that it can be printed and compared
-without an image. Pixels are the reader's matter.
+An episode list is made from lists and annotations alone, so it can be printed and compared without
+an image. The reader alone reads pixels.
 """
 
 import hashlib
@@ -58,9 +58,9 @@ class EpisodeList:
         benchmark, fold, shots: which.
         classes: dict class id → class name, of every class that the fold evaluates.
         episodes: list of ``FewShotEpisode``, in order.
-        standard: whether these are the very episodes of the published numbers.
-        note: why they are not, in one sentence.
-        skipped: what was left out and why, one string per class with a single image.
+        standard: whether the published numbers were measured on exactly these episodes.
+        note: one sentence that says why they are not standard.
+        skipped: one string per class with a single image, which says why it is left out.
     """
 
     benchmark: str
@@ -90,7 +90,7 @@ class Sample(NamedTuple):
 
 
 def register_benchmark(name, folds, *, classes=None, folders=(), one_of=None):
-    """Decorator: register a function in ``BENCHMARK_REGISTRY``, with what is known beforehand.
+    """Decorator: register a function in ``BENCHMARK_REGISTRY``, with facts that need no file.
 
     Args:
         name: of the benchmark.
@@ -120,7 +120,7 @@ def register_reader(name):
 
 
 def missing_files(benchmark, fold):
-    """The first thing that a benchmark lacks under ``$DETECTRON2_DATASETS``; "": nothing."""
+    """The first thing that a benchmark lacks under ``$DETECTRON2_DATASETS``; "" if all is there."""
     function, root = BENCHMARK_REGISTRY.get(benchmark), datasets_root()
     for folder in function.folders:
         if not (root / folder).is_dir():
@@ -140,7 +140,7 @@ def list_episodes(benchmark, fold=0, shots=1, lists=None):
 
     Raises:
         ValueError: a benchmark that is not registered, a fold that it lacks, or shots < 1.
-        FileNotFoundError: where neither lists nor annotations are found; it says what was tried.
+        FileNotFoundError: neither lists nor annotations are found; the message says what was tried.
     """
     if benchmark not in BENCHMARK_REGISTRY:
         known = ", ".join(sorted(name for name, _ in BENCHMARK_REGISTRY))
@@ -191,7 +191,7 @@ def draw_references(rng, names, target, shots):
     Repeats among the references are part of the convention; a reference is never the target.
 
     Raises:
-        ValueError: if no name differs from the target, for then the drawing would never end.
+        ValueError: no name differs from the target, so that the drawing would never end.
     """
     if not any(name != target for name in names):
         raise ValueError(f"{target}: the class has no other image that could be its reference")

@@ -1,4 +1,4 @@
-"""Where the images of COCO 2017 are, for lists that name them in one of several ways."""
+"""Finds images of COCO 2017, which lists name in one of several ways."""
 
 import os
 

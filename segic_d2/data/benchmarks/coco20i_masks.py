@@ -21,8 +21,8 @@ REBUILT = (
 class Coco20iReader:
     """Images in ``coco/{train,val}2014``, label maps in ``coco/annotations/{train,val}2014``.
 
-    In a label map the value is class id + 1; every other value is background, as published. Where
-    there is no map of the targets' folder at all, instance annotations take their place.
+    In a label map the value is class id + 1; every other value is background, as published. If the
+    folder of the targets has no map at all, instance annotations take their place.
 
     Raises:
         FileNotFoundError: neither label maps nor instance annotations are there.

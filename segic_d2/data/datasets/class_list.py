@@ -9,15 +9,15 @@ NUMBERED = re.compile(r"(\d+)\s*[:\t ]\s*(\S.*)")
 
 
 def read_class_list(path, count, first=""):
-    """One name per line: either all lines as they are, or all numbered, "12: name" or "12 name".
+    """Read class names, one per line: all plain, or all numbered as "12: name" or "12 name".
 
-    Numbers may count from 0 or from 1; the name with the lowest is that of label 0 either way.
+    Numbers may count from 0 or from 1. Either way the lowest number belongs to label 0.
 
     Args:
         path: the file.
         count: number of classes.
-        first: what the name of label 0 begins with, where that is known: a list that is one off
-            would give every class the pixels of another.
+        first: what the name of label 0 begins with, where that is known. It guards against a list
+            that is one off, which would give every class the pixels of another.
 
     Returns:
         list of ``count`` names.

@@ -15,8 +15,8 @@ registered for semantic episodes as
   shows another one than the target;
 - ``composites_{train,seen,novel}_objects``: a class per object, so the reference shows the same one
   in another scene, and in another view where it has several;
-- each of these with ``_large`` behind it: classes that cover less than 4 % of a scene are not asked
-  for in it, as they seldom are in a photograph, and are distractors.
+- each of these with ``_large`` behind it: a class that covers less than 4 % of a scene is not asked
+  for in it, as it seldom is in a photograph. It is a distractor there.
 """
 
 import json
@@ -64,7 +64,7 @@ def load_composites(name, folder, file):
 
 
 def _of_several(records):
-    """The records, less the annotations of categories that only one object is of."""
+    """The records without annotations of categories that have a single object."""
     objects = {}
     for record in records:
         for a in record["annotations"]:
@@ -94,7 +94,7 @@ def _with_large(records):
 
 
 def register_composites(root, prefix="composites"):
-    """Register the splits below a folder of datasets; they are read when they are first loaded."""
+    """Register the splits below a folder of datasets. They are read when they are first loaded."""
     for split in SPLITS:
         folder = os.path.join(root, "composites", split)
         for end, file in FORMS.items():

@@ -27,11 +27,11 @@ BACKGROUND, IGNORED = 0, 255
 
 
 def register_folder_dataset(name, root, **metadata):
-    """Register a folder of images and masks; it is read when the dataset is first loaded.
+    """Register a folder of images and masks. It is read when the dataset is first loaded.
 
-    In layout A a class is named like its folder, underscores as spaces. In layout B a pixel's
-    value is its class id, and ids that ``classes.txt`` does not name are called "class ID"
-    without that file, an error with it.
+    In layout A a class is named like its folder, with underscores read as spaces. In layout B a
+    pixel's value is its class id. Without ``classes.txt`` a class is called "class ID"; with it an
+    id that it does not name is an error.
 
     Args:
         name: name for ``DatasetCatalog``.
@@ -50,7 +50,7 @@ def register_folder_dataset(name, root, **metadata):
 
 
 def register_by_name(name):
-    """Register a dataset whose name says where it is, so that no code is needed; else do nothing.
+    """Register a dataset whose name says where it is. Other names are left alone.
 
     ``folder:ROOT`` is ``register_folder_dataset``, ``coco:JSON:IMAGES`` Detectron2's
     ``register_coco_instances``: for example
@@ -84,7 +84,7 @@ def register_by_name(name):
 
 
 def load_folder(name, root):
-    """Dataset dicts of a folder, in sorted order; sets the metadata that they need."""
+    """Load a folder: its dataset dicts, sorted. This sets the metadata that they need."""
     root = Path(PathManager.get_local_path(str(root)))
     if not root.is_dir():
         raise FileNotFoundError(f"dataset {name!r}: no such folder: {root}")
@@ -103,7 +103,7 @@ def _is_class(folder):
 
 
 def class_title(folder_name):
-    """The name of a class whose folder has this name."""
+    """The class name that a folder's name stands for."""
     return folder_name.replace("_", " ")
 
 
@@ -150,13 +150,13 @@ def pair_files(folder):
 
 
 def _report(errors):
-    """Raise what is wrong with files, or leave them out (``damaged.py``): dict file → error."""
+    """Report what is wrong with files (``health.damaged``), given as dict file → error."""
     damaged = [Damaged(str(file), one_line(error)) for file, error in errors.items()]
     report(damaged, list(errors.values()))
 
 
 def load_classes(name, folders):
-    """Dataset dicts of class folders (layout A), class ids in their order; sets the metadata."""
+    """Load class folders (layout A): their dataset dicts, with class ids in the folders' order."""
     records = []
     for class_id, folder in enumerate(folders):
         pairs = pair_files(folder)
@@ -215,7 +215,7 @@ def _load_label_maps(name, root):
 
 
 def _check_named(masks, named, root):
-    """Stems of the maps whose ids ``classes.txt`` names; the others are reported."""
+    """Stems of the maps whose ids ``classes.txt`` names. The other maps are reported."""
     stems, errors = sorted(masks), {}
     good = []
     for stem, values in zip(stems, label_values([masks[s] for s in stems]), strict=True):
@@ -232,7 +232,7 @@ def _check_named(masks, named, root):
 
 
 def _read_classes(file):
-    """``classes.txt`` as dict id → name, or None where there is none."""
+    """Read ``classes.txt`` as dict id → name; None if there is no such file."""
     if not file.is_file():
         return None
     named = {}

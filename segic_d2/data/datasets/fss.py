@@ -33,7 +33,7 @@ def fss_classes(root, split):
 
 
 def register_fss(name, root, split):
-    """Register a split of FSS-1000, whose list and images are read when it is first loaded.
+    """Register a split of FSS-1000. Its list and images are read when it is first loaded.
 
     Loading raises:
         FileNotFoundError: naming the list of the split, or a class folder that is missing.

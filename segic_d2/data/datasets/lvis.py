@@ -1,4 +1,7 @@
-"""Detectron2's LVIS datasets without the package ``lvis``, whose OpenCV needs a display library."""
+"""Loads Detectron2's LVIS datasets without the package ``lvis``.
+
+The OpenCV that ``lvis`` brings needs a display library.
+"""
 
 import json
 import os
@@ -10,7 +13,7 @@ from detectron2.utils.file_io import PathManager
 
 
 def load_lvis(name):
-    """The dataset dicts that Detectron2's own loader would make, by image id.
+    """Load the dataset dicts that Detectron2's own loader would make, sorted by image id.
 
     Args:
         name: one of Detectron2's, e.g. ``"lvis_v1_train"``; its metadata says where the files are.

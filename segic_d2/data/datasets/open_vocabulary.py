@@ -1,7 +1,7 @@
 """Label maps of A-847, PC-459 and COCO's 80 things, under the names that the benchmarks use.
 
-Looked for below ``$DETECTRON2_DATASETS``; A-847 and PC-459 also below its ``openseg_data``, where
-open-vocabulary projects keep them::
+They are looked for below ``$DETECTRON2_DATASETS``; A-847 and PC-459 also below its
+``openseg_data``, where open-vocabulary projects keep them::
 
     ADE20K_2021_17_01/images_detectron2/{training,validation}/*.jpg
     ADE20K_2021_17_01/annotations_detectron2/{training,validation}/*.tif   0…846, 65535 ignored
@@ -28,10 +28,10 @@ A847, PC459 = 847, 459  # classes
 
 
 def load_label_maps(images, labels, suffix):
-    """Dataset dicts of a folder of label maps, by name.
+    """Load the dataset dicts of a folder of label maps, sorted by name.
 
-    Whether their images are there is not asked: that finds who reads them, while Detectron2's
-    load_sem_seg would leave out a label map whose image was lost.
+    A label map whose image is lost stays in the list, and reading that image is an error.
+    Detectron2's ``load_sem_seg`` would leave it out.
 
     Raises:
         FileNotFoundError: naming the folder without label maps.
@@ -46,7 +46,7 @@ def load_label_maps(images, labels, suffix):
 
 
 def register_label_maps(name, images, labels, class_file, count, first=""):
-    """Register 16-bit label maps whose class names stand in a file; both are read when loaded.
+    """Register 16-bit label maps whose class names stand in a file. Loading reads both.
 
     Args:
         name: for ``DatasetCatalog``.
@@ -73,8 +73,10 @@ def register_label_maps(name, images, labels, class_file, count, first=""):
 
 
 def register_coco_semantic(name, images, labels):
-    """Register 8-bit label maps of COCO's 80 things, as datasets/prepare_coco_semantic.py writes
-    them: 0 is "background"."""
+    """Register 8-bit label maps of COCO's 80 things; class 0 is "background".
+
+    ``datasets/prepare_coco_semantic.py`` writes them.
+    """
     DatasetCatalog.register(name, lambda: load_label_maps(images, labels, ".png"))
     MetadataCatalog.get(name).set(
         image_root=images,

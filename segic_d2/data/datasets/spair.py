@@ -7,8 +7,9 @@
     SPair-71k/Layout/large/{trn,val,test}.txt          names of the pairs, one per line
     SPair-71k/PairAnnotation/{trn,val,test}/<name>.json
 
-Of an annotation ``src_imname``, ``trg_imname``, ``category``, ``src_kps`` and ``trg_kps`` (as many
-[x, y] each, px), ``src_bndbox`` and ``trg_bndbox`` ([x0, y0, x1, y1], px) are read.
+Of an annotation these keys are read: ``src_imname``, ``trg_imname``, ``category``, ``src_kps`` and
+``trg_kps`` (the same number of [x, y], px), ``src_bndbox`` and ``trg_bndbox`` ([x0, y0, x1, y1],
+px).
 """
 
 import json
@@ -22,7 +23,7 @@ NEEDED = ("src_imname", "trg_imname", "category", "src_kps", "trg_kps", "trg_bnd
 
 
 def register_spair(name, root, split):
-    """Register a split of SPair-71k, which is read when it is first loaded."""
+    """Register a split of SPair-71k. It is read when it is first loaded."""
     DatasetCatalog.register(name, lambda: load_spair(name, root, split))
     MetadataCatalog.get(name).set(root=str(root), evaluator_type="pck")
 
@@ -34,7 +35,7 @@ def register_all_spair(root):
 
 
 def load_spair(name, root, split):
-    """The pairs of a split, by category and then in the order of its list.
+    """Load the pairs of a split, sorted by category and then in the order of the list.
 
     Returns:
         list of dict ``pair`` (its name), ``category``, ``source_file_name``, ``file_name`` (of the

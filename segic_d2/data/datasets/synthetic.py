@@ -1,7 +1,7 @@
 """Generated pictures as references, one per class of another dataset.
 
-The usual layout, k being the number of the class among the dataset's own, from 1 and without its
-background::
+The layout is the usual one. k is the number of the class in the dataset, counted from 1 and without
+the background::
 
     root/images_detectron2/validation/<k>.jpg
     root/annotations_detectron2/validation/<k>.tif   k where the class is, 0 elsewhere
@@ -17,7 +17,7 @@ IGNORED_8_BIT, IGNORED_16_BIT = 255, 65535
 
 
 def register_synthetic(name, dataset, root):
-    """Register a folder of generated pictures; it is read when the dataset is first loaded.
+    """Register a folder of generated pictures. It is read when the dataset is first loaded.
 
     Args:
         name: for ``DatasetCatalog``.

@@ -1,1 +1,1 @@
-"""Damaged and missing data: named before a run, or left out and counted."""
+"""Damaged and missing data are named before a run, or left out and counted."""

@@ -1,4 +1,4 @@
-"""Are the files of a run's datasets there? Asked before anything is built or started."""
+"""Looks for the files of a run's datasets before anything is built or started."""
 
 import difflib
 import os
@@ -13,16 +13,16 @@ FIXED_REFERENCES = {"sem_seg", "semantic", "coco", "coco_instances", "lvis_insta
 
 
 def check_data(cfg, training=True):
-    """Look for the folders and files of every dataset that a run will read; cheap.
+    """Look for the folders and files of every dataset that a run will read. It is cheap.
 
     Args:
         cfg: config.
         training: whether ``DATASETS.TRAIN`` is read, beside ``DATASETS.TEST``.
 
     Raises:
-        FileNotFoundError: in one line, each dataset of which something is missing with its key and
-            the first place where nothing is.
-        ValueError: a name that is not registered, with its key and similar names.
+        FileNotFoundError: files are missing; one line names each such dataset, its key, and the
+            first place where nothing is.
+        ValueError: a name is not registered; the message has its key and similar names.
     """
     keys = ["TRAIN"] if training else []
     keys += ["TEST"]
@@ -50,7 +50,7 @@ def _kept_context(cfg):
 
 
 def _missing(name, key):
-    """What a dataset lacks, in a few words; "" where all is there or its places are unknown."""
+    """What a dataset lacks, in a few words; "" if nothing is missing or its places are unknown."""
     register_by_name(name)
     if name not in DatasetCatalog:
         near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
@@ -77,7 +77,7 @@ def _missing(name, key):
 
 
 def _is_local(path):
-    """Whether a place in the metadata is a path; "shapes://…" and the like make themselves."""
+    """Whether a place in the metadata is a path; "shapes://…" and the like are made on demand."""
     return bool(path) and "://" not in str(path)
 
 

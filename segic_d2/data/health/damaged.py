@@ -1,7 +1,7 @@
-"""Damaged data (``TEST.DAMAGED``): an error that names it, or left out and counted.
+"""Damaged data end a run with an error, or are left out and counted (``TEST.DAMAGED``).
 
-Whoever finds something damaged calls ``report``. Inside ``leaving_out`` that notes it and
-the caller goes on without the item; elsewhere it raises.
+Code that finds something damaged calls ``report``. Inside ``leaving_out`` this notes the item, and
+the caller goes on without it. Elsewhere it raises an error that names the item.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ class DamagedDataError(ValueError):
 
 @dataclass(frozen=True)
 class Damaged:
-    """What stands in a batch in place of a damaged item.
+    """A damaged item. It stands in a batch in place of the item.
 
     Attributes:
         item: what is left out: a file, an episode or a class.
-        reason: in one line, with the file that is damaged.
+        reason: one line that names the damaged file.
         image_id: of the target, or None.
     """
 
@@ -34,10 +34,10 @@ class Damaged:
 
 @contextlib.contextmanager
 def leaving_out():
-    """While this is open, damaged data are noted instead of raised.
+    """A context in which ``report`` notes damaged data and raises nothing.
 
     Yields:
-        dict {item: ``Damaged``}, filled by and by.
+        dict {item: ``Damaged``}, which is filled as items are found.
     """
     found = {}
     token = _found.set(found)
@@ -48,7 +48,7 @@ def leaving_out():
 
 
 def is_left_out():
-    """Whether damaged data are noted, not raised."""
+    """Whether a ``leaving_out`` is open, so that damaged data are noted."""
     return _found.get() is not None
 
 
@@ -58,18 +58,18 @@ def noted():
 
 
 def note(damages):
-    """Note what is left out, each item once; outside of ``leaving_out`` nobody asks for it."""
+    """Note items that are left out, each once. Outside of ``leaving_out`` this does nothing."""
     found = _found.get()
     for damage in damages if found is not None else ():
         found.setdefault(damage.item, damage)
 
 
 def report(damages, errors=None):
-    """Leave damaged items out where that is asked for, or raise.
+    """Note damaged items inside of ``leaving_out``; elsewhere raise an error that names them.
 
     Args:
-        damages: list of ``Damaged``; empty: nothing happens.
-        errors: the exceptions behind them, if any; a single one is raised as it is.
+        damages: list of ``Damaged``. If it is empty, nothing happens.
+        errors: the exceptions behind them, if any. The error of a single item is raised as it is.
 
     Raises:
         DamagedDataError: naming up to ``NAMED`` of several items; a single item's own error.
@@ -85,7 +85,7 @@ def report(damages, errors=None):
 
 
 def message(damages):
-    """All of them in one line, up to ``NAMED``, each item and each reason once."""
+    """One line that names up to ``NAMED`` damaged items, each item and each reason once."""
     items = {d.item: d.reason for d in reversed(damages)}  # the first reason of an item stays
     reasons = list(dict.fromkeys(d.reason for d in damages if items[d.item] == d.reason))
     more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
@@ -101,11 +101,12 @@ def check_policy(cfg):
 
 
 class SkipDamaged:
-    """A mapper whose damaged items become ``Damaged``, which the evaluation loop takes out.
+    """Wraps a mapper: a damaged item becomes ``Damaged``, which the evaluation loop takes out.
 
     Args:
-        mapper: item → what the model reads; may have ``files(item)``, see ``verify.py``.
-        check: item → list of reasons why what the evaluator reads of it is damaged, or None.
+        mapper: function of an item; it returns what the model reads.
+        check: function of an item; it returns the reasons why what the evaluator reads of the item
+            is damaged. None: nothing is checked.
     """
 
     def __init__(self, mapper, check=None):
@@ -128,12 +129,12 @@ def one_line(error):
 
 
 def field(item, name):
-    """A field of a dict or of an object; None where it has none."""
+    """A field of a dict or of an object; None if it has no such field."""
     return item.get(name) if isinstance(item, dict) else getattr(item, name, None)
 
 
 def describe(item):
-    """What is left out with an item of a test loader: its episode or pair, else its image."""
+    """The name of a test loader's item: its episode or pair, else its image."""
     if isinstance(item, tuple):  # a numbered record
         item = item[-1]
     for name, what in (("episode", "episode "), ("number", "episode "), ("pair", "pair ")):

@@ -1,4 +1,4 @@
-"""Which values each label map holds, read once and remembered in the user's cache folder."""
+"""The values of each label map. They are read once and kept in the user's cache folder."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 def label_values(files):
     """The distinct values of each label map, as a list of ascending ints per file.
 
-    A damaged map is reported (``damaged.py``); its entry is None where it is left out.
+    A damaged map is reported (``health.damaged``); where it is left out its entry is None.
 
-    Reading tens of thousands of maps takes minutes, so the answer is kept in the cache folder
+    Reading tens of thousands of maps takes minutes. So the answer is kept in the cache folder,
     under a hash of the names, sizes and modification times of the files.
     """
     stats = [(str(file), *_state(file)) for file in files]
@@ -43,7 +43,7 @@ def label_values(files):
 
 
 def _state(file):
-    """Size and modification time; () where there is no such file."""
+    """Size and modification time of a file; () if it does not exist."""
     try:
         stat = os.stat(PathManager.get_local_path(str(file)))
     except OSError:

@@ -1,8 +1,8 @@
-"""Reads what an evaluation is going to read, before it runs for hours (``TEST.VERIFY``).
+"""Looks at what an evaluation is going to read, before it runs for hours (``TEST.VERIFY``).
 
-A test mapper may have ``files(item)``, which yields the ``File`` s of an item: then each file
-is read, or looked for, once. Other mappers, and those with ``tells_more`` where files are read, are
-asked for each of their items, as the run itself will do.
+A test mapper may have ``files(item)``, which yields the files of an item (``File``). Each file is
+then read, or looked for, once. A mapper without it is asked for each of its items, as the run will
+do; so is a mapper with ``tells_more``, when files are read.
 """
 
 import functools
@@ -51,7 +51,7 @@ class File(NamedTuple):
 
 
 def record_files(record, labels=None):
-    """The files of a dataset dict, whatever its form; annotations are in memory already."""
+    """Yield the files of a dataset dict, whatever its form."""
     yield File(str(record["file_name"]), "image")
     if record.get("mask_file_name"):
         yield File(str(record["mask_file_name"]), "mask")
@@ -60,7 +60,7 @@ def record_files(record, labels=None):
 
 
 def known_labels(dataset_name):
-    """The values that the label maps of a loaded dataset may hold; None where it has none."""
+    """The values that a loaded dataset's label maps may hold; None if it has no label maps."""
     metadata = MetadataCatalog.get(dataset_name)
     names = metadata.get("stuff_classes")
     if not names:
@@ -69,11 +69,11 @@ def known_labels(dataset_name):
 
 
 def fault(file, full=True):
-    """Why a file cannot be used, in one line that names it; None where it can.
+    """Why a file cannot be used, in one line that names it; None if it can be used.
 
     Args:
         file: ``File``.
-        full: read it; False: only look whether it is there.
+        full: True reads the file; False only looks whether it is there.
     """
     if not PathManager.isfile(file.path):
         return f"no such file: {file.path}"
@@ -97,8 +97,12 @@ def _unknown(file, ids):
 
 
 def label_check(mapper):
-    """Item → reasons why its label map is damaged, where the mapper leaves that to the evaluator;
-    None for other mappers."""
+    """A function that checks label maps which the evaluator reads, and not the mapper.
+
+    Returns:
+        function of an item, which returns the reasons why its label map is damaged; None if the
+        mapper has no ``labels``.
+    """
     labels = getattr(mapper, "labels", None)
     return None if labels is None else functools.partial(_label_faults, labels)
 
@@ -109,12 +113,14 @@ def _label_faults(labels, record):
 
 
 def verify_loader(cfg, loader):
-    """Read or look for all files behind a test loader, each process its own part; then raise what
-    is damaged, together with what was noted (``damaged.py``) when the dataset was loaded.
+    """Read or look for all files behind a test loader; raise an error that names damaged ones.
+
+    Each process looks at its own part. What was noted (``health.damaged``) when the dataset was
+    loaded is named too.
 
     Args:
         cfg: config; ``TEST.VERIFY``.
-        loader: one of ``build``'s; of others nothing is known, and no file is read.
+        loader: a test loader of ``data.build``. Of another loader no file is looked at.
 
     Raises:
         DamagedDataError: in every process, naming what any of them found.
@@ -142,7 +148,7 @@ def verify_files(files, full=True):
 
     Args:
         files: iterable of ``File``.
-        full: read them; what was read before and has not changed is not read again.
+        full: True reads them; a file that was read before and has not changed is passed over.
 
     Returns:
         list of ``Damaged``, in the order of the files.
@@ -168,7 +174,7 @@ def _state(file):
 
 
 class _Faults(Dataset):
-    """Item → ``Damaged``, or None where its mapper can read it."""
+    """Maps an item to ``Damaged``, or to None if its mapper can read it."""
 
     def __init__(self, items, mapper):
         self.items, self.mapper = items, SkipDamaged(mapper)
@@ -186,9 +192,10 @@ def _verify_items(items, mapper, indices, workers):
 
 
 def report_gaps(dataset_name, records):
-    """Report (``damaged.py``) what a dataset's own list of images hides: the classes of a COCO file
-    that no image shows, which LVIS has by design; the images of a folder of pictures that have no
-    label map. Inside of ``leaving_out`` alone, where ``TEST.DAMAGED`` decides.
+    """Note what a dataset's list of images hides; only inside of ``leaving_out``.
+
+    These are the classes of a COCO file that no image shows (LVIS has such classes by design), and
+    images of a folder that have no label map.
 
     Args:
         dataset_name: registered and loaded.
@@ -216,7 +223,7 @@ def _empty_classes(name, records):
 
 
 def _lost_masks(name, records):
-    """Detectron2's load_sem_seg leaves images without a label map out with a line in the log."""
+    """Images without a label map. Detectron2's load_sem_seg only logs that it drops them."""
     metadata = MetadataCatalog.get(name)
     images, maps = metadata.get("image_root"), metadata.get("sem_seg_root")
     if not (images and maps and os.path.isdir(images)):

@@ -1,4 +1,4 @@
-"""Evaluations by name (``TEST.EVALUATORS``), one file each; importing registers them."""
+"""Evaluations by name (``TEST.EVALUATORS``). Importing registers them."""
 
 from . import few_shot, instances, one_shot, pck, semantic  # noqa: F401
 from .base import EVALUATION_REGISTRY, evaluate

@@ -1,4 +1,4 @@
-"""Which loader, which outputs and which evaluator belong together (``TEST.EVALUATORS``)."""
+"""The registry of evaluations, and the loop over those that a config names."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The context of all classes of a dataset, made once from references and kept on disk."""
+"""The context of all classes of a dataset. It is made once and kept on disk."""
 
 import itertools
 import logging
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 def dataset_context(cfg, model, dataset_name, default_file, before=lambda: None):
     """A context with up to ``TEST.SHOTS`` references of each class of a dataset.
 
-    The references are drawn with ``TEST.SEED`` from ``DATASETS.REFERENCE``, or ``DATASETS.TRAIN``
-    where that is empty; each picture is encoded once, by one of the processes. Where images to be
-    segmented are among them, each class gets one more, so that ``TEST.SHOTS`` remain in a target
-    that is one of them.
+    The references are drawn with ``TEST.SEED`` from ``DATASETS.REFERENCE``, or from
+    ``DATASETS.TRAIN`` where that is empty. Each picture is encoded once, by one of the processes.
+    Where images to be segmented are among them, each class gets one more. Then ``TEST.SHOTS``
+    remain for a target that is itself a reference.
 
-    The context is kept in ``TEST.CONTEXT_FILE``, or else in ``default_file``, and read from there
-    the next time; neither references nor their datasets are needed then. A file that was made with
-    another model, seed, number of shots, dataset or references is made anew, with a line in the
-    log; where ``TEST.CONTEXT_FILE`` names it, it is an error.
+    The context is kept in ``TEST.CONTEXT_FILE``, or else in ``default_file``, and is read from
+    there the next time. Neither references nor their datasets are needed then. A file of another
+    model, input, seed, number of shots, dataset or list of references is made anew, with a line in
+    the log; if ``TEST.CONTEXT_FILE`` names it, that is an error instead.
 
     Args:
         cfg: config.
@@ -78,7 +78,7 @@ def _everywhere(found):
 
 
 def _about(cfg, dataset_name):
-    """What the references depend on, in JSON's types."""
+    """The part of a config that the references depend on, in JSON's types."""
     sources = list(cfg.DATASETS.REFERENCE)
     if not sources:
         sources = list(dict.fromkeys(cfg.DATASETS.TRAIN))
@@ -112,7 +112,7 @@ def _check(context, model, about, policy):
 
 
 def _encoded(cfg, model, dataset_name, about, before):
-    """The context, made by all processes together."""
+    """Make the context, with all processes together."""
     plan = plan_references(cfg, about["references"], dataset_name)
     targets = {same_file(r["file_name"]) for r in load_records(dataset_name)}
     among = any(same_file(file) in targets for source in plan.sources for file in source.files)
@@ -136,7 +136,7 @@ def _encoded(cfg, model, dataset_name, about, before):
 
 
 def _joined(pieces, plan, shots, fingerprint, about):
-    """One context of N classes, of contexts whose entity c·shots + k is shot k of class c."""
+    """Join contexts whose entity c·shots + k is shot k of class c into one of N classes."""
     whole = Context.joined(pieces)
     row_of = {class_id: row for row, class_id in enumerate(plan.picks)}
     rows = torch.tensor([row_of[i // shots] for i in whole.ids])

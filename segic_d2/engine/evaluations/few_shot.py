@@ -1,4 +1,4 @@
-"""The evaluation "few_shot": the published episodes of a benchmark, and the mean over its folds."""
+"""The evaluation "few_shot": published episodes of a benchmark, and the mean over its folds."""
 
 import json
 import logging
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 def few_shot(cfg, model, dataset_name, output_dir):
     """mIoU and FB-IoU over the episodes of one fold of a benchmark, ``TEST.SHOTS`` shots.
 
-    The key of the results states shots, whether training named the classes, whether their names
-    are given, and whether episodes or masks are not the published ones, as in
-    ``few_shot-coco20i_fold0-1shot-unseen-text``.
+    The key of the results states the conditions, as in
+    ``few_shot-coco20i_fold0-1shot-unseen-text``: the shots, whether training named the classes,
+    whether their names are given, and whether episodes or masks are not the published ones.
 
     Raises:
         ValueError: the dataset is no fold of a benchmark.
@@ -60,7 +60,7 @@ def few_shot(cfg, model, dataset_name, output_dir):
 
 
 def first(episodes, number):
-    """An ``EpisodeList`` cut to its first episodes; 0: as it is."""
+    """An ``EpisodeList`` cut to a number of first episodes; 0 leaves it as it is."""
     if not 0 < number < len(episodes.episodes):
         return episodes
     note = f"only the first {number} of {len(episodes.episodes)} episodes"
@@ -69,7 +69,7 @@ def first(episodes, number):
 
 
 def describe(cfg, name, episodes, reader):
-    """What ``results.json`` says of the conditions, and the key of the results."""
+    """The conditions for ``results.json``, and the key of the results."""
     seen, text = conditions(cfg, episodes.classes.values()).split("-")
     about = {
         "benchmark": episodes.benchmark,
@@ -88,14 +88,16 @@ def describe(cfg, name, episodes, reader):
 
 
 def task_name(name, about):
-    """``few_shot-<name>-1shot-unseen-text``, and what is not as published."""
+    """``few_shot-<name>-1shot-unseen-text``, with marks for what is not as published."""
     own = [f"-{key}" for key in ("own_episodes", "own_masks") if about[key]]
     return f"few_shot-{name}-{about['shots']}shot-{about['seen']}-{about['text']}{''.join(own)}"
 
 
 def mean_over_folds(cfg):
-    """The mean of every benchmark all of whose folds stand in ``DATASETS.TEST``, printed and
-    written like a fold of its own; for the main process, after the folds.
+    """Print and write the mean over the folds of each benchmark that is complete.
+
+    A benchmark is complete if all of its folds stand in ``DATASETS.TEST``. Call this in the main
+    process, after the folds.
 
     Returns:
         OrderedDict {"<benchmark>_mean": {task: {"mIoU", "FB_IoU", "mIoU_fold0" …}}}.

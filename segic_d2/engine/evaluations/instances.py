@@ -1,4 +1,4 @@
-"""One-shot instance segmentation by Detectron2's own COCO and LVIS evaluators."""
+"""One-shot instance segmentation, scored by Detectron2's COCO and LVIS evaluators."""
 
 import math
 from collections import OrderedDict
@@ -22,7 +22,7 @@ CLASSES_AT_ONCE = 16  # whose references are in memory together
 
 
 class InstanceFinder(nn.Module):
-    """A model whose classes are given once: every batch is searched for their objects."""
+    """A model that is given its classes once and searches every batch for their objects."""
 
     def __init__(self, model, context, limit):
         super().__init__()
@@ -33,7 +33,7 @@ class InstanceFinder(nn.Module):
 
 
 def instance_context(model, references):
-    """The context of all classes, task "instance", without all references in memory at once.
+    """The context of all classes, task "instance". References are encoded a few at a time.
 
     Args:
         model: ``SegIC``; its mode is restored.
@@ -90,11 +90,11 @@ def _evaluate(cfg, model, dataset_name, output_dir, build_evaluator, benchmark):
 
 @EVALUATION_REGISTRY.register()
 def coco_instances(cfg, model, dataset_name, output_dir):
-    """Objects of every class by the peaks of its propagated mask; mask AP by COCOEvaluator."""
+    """Find objects of every class; COCOEvaluator gives the mask AP."""
     return _evaluate(cfg, model, dataset_name, output_dir, build_coco_evaluator, "coco_instances")
 
 
 @EVALUATION_REGISTRY.register()
 def lvis_instances(cfg, model, dataset_name, output_dir):
-    """``coco_instances`` by LVISEvaluator, which knows that LVIS does not label everything."""
+    """As ``coco_instances``; LVISEvaluator knows that LVIS does not label everything."""
     return _evaluate(cfg, model, dataset_name, output_dir, build_lvis_evaluator, "lvis_instances")

@@ -1,4 +1,4 @@
-"""A model with a fixed context that gives one label map per target, in two ways."""
+"""A model with a fixed context that gives two label maps per target."""
 
 import torch
 from torch import nn
@@ -11,11 +11,11 @@ ENTITIES = 512  # whose low-resolution logits are held at once, but for a single
 
 
 class OwnReferences:
-    """A context of which a target never sees its own picture.
+    """Gives each target a context without the target's own picture.
 
     Args:
-        context: with ``about["files"]``, the reference of each entity and shot.
-        shots: most references per class and target; the context may have one more to spare.
+        context: ``about["files"]`` names the reference of each entity and shot.
+        shots: the most references per class and target. The context may have one more to spare.
     """
 
     def __init__(self, context, shots):
@@ -27,8 +27,10 @@ class OwnReferences:
         self.common = self._without([])
 
     def of(self, file_name):
-        """The context for a target: the first ``shots`` references of each class that are other
-        images, and the classes that have any."""
+        """The context for a target, without classes that have no reference left.
+
+        Of each class it holds the first ``shots`` references that are other images.
+        """
         places = self.places.get(same_file(file_name))
         return self._without(places) if places else self.common
 
@@ -51,10 +53,11 @@ class OwnReferences:
 
 
 class LabelMaps(nn.Module):
-    """Targets with ``present`` (ids of the classes shown) → {"label_maps": {mode: int32 (H, W)}}.
+    """Maps targets to {"label_maps": {mode: int32 (H, W)}}.
 
-    A target is encoded once for both modes. The classes of a mode are decoded together and see each
-    other's visual tokens, as the model does with entities of an image.
+    A target has ``present``, the ids of the classes that it shows. It is encoded once for both
+    modes. The classes of a mode are decoded together and see each other's visual tokens, as
+    entities of an image do.
 
     Args:
         model: ``SegIC``.
@@ -82,7 +85,7 @@ class LabelMaps(nn.Module):
         return results
 
     def _label_maps(self, batched_inputs, features, contexts, rows):
-        """Label maps of some of the targets, which are decoded in one pass."""
+        """Yield label maps of some of the targets, which are decoded in one pass."""
         model = self.model
         frames = [(features.image_sizes[i], *_size(batched_inputs[i])) for i in rows]
         if not len(contexts[rows[0]]):  # see _together
@@ -110,7 +113,7 @@ def _those_of(context, ids):
 
 
 def _together(contexts):
-    """Positions of contexts that are decoded in one pass; one without entities stands alone."""
+    """Group contexts that are decoded in one pass; one without entities stands alone."""
     groups, count = [], 0
     for i, context in enumerate(contexts):
         joins = groups and count and len(context) and count + len(context) <= ENTITIES

@@ -1,4 +1,4 @@
-"""Random one-shot episodes of a dataset, and a fixed context by Detectron2's own evaluators."""
+"""The evaluations "one_shot" (random episodes), "sem_seg" and "coco" (a fixed context)."""
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_context
@@ -13,7 +13,7 @@ from .base import EVALUATION_REGISTRY, _needs
 
 
 class FixedContext(nn.Module):
-    """A model whose references are given once: every batch is segmented with the same context."""
+    """A model that segments every batch with the same context."""
 
     def __init__(self, model, context, outputs, **sem_seg):
         super().__init__()
@@ -35,14 +35,14 @@ def _with_references(cfg, model, dataset_name, outputs, **sem_seg):
 
 @EVALUATION_REGISTRY.register()
 def one_shot(cfg, model, dataset_name, output_dir):
-    """Episodes of one target and its references; pooled mIoU and FB-IoU."""
+    """Segment episodes of one target and its references; mIoU and FB-IoU are pooled."""
     loader = build_one_shot_loader(cfg, dataset_name, open_feature_cache(cfg, model))
     return run_inference(cfg, model, loader, OneShotEvaluator(dataset_name, output_dir), output_dir)
 
 
 @EVALUATION_REGISTRY.register()
 def sem_seg(cfg, model, dataset_name, output_dir):
-    """All classes competing in one label map, by Detectron2's own SemSegEvaluator."""
+    """Let all classes compete in one label map; Detectron2's SemSegEvaluator scores it."""
     meta = MetadataCatalog.get(dataset_name)
     cache = open_feature_cache(cfg, model)
     loader = build_target_loader(cfg, dataset_name, cache)  # loading the dataset fills its metadata
@@ -59,7 +59,7 @@ def sem_seg(cfg, model, dataset_name, output_dir):
 
 @EVALUATION_REGISTRY.register()
 def coco(cfg, model, dataset_name, output_dir):
-    """One instance per entity found, by Detectron2's own COCOEvaluator."""
+    """Find at most one instance per class; Detectron2's COCOEvaluator scores them."""
     loader = build_target_loader(cfg, dataset_name, open_feature_cache(cfg, model))
     _needs(dataset_name, "coco", "COCO instances (json_file)", "json_file")
     fixed = _with_references(cfg, model, dataset_name, ("instances",))

@@ -1,4 +1,4 @@
-"""The protocol "real pairs" with a model: every picture is encoded once, every episode decoded.
+"""Runs the protocol "real pairs" on a model. Every picture is encoded once.
 
 Shape shorthand: R references, C feature channels, g grid side (cells), H×W a target's own size.
 """
@@ -43,7 +43,7 @@ class Example:
 
 @dataclass
 class Timer:
-    """CPU seconds of all threads of this process, by what was done."""
+    """Sums the CPU seconds of this process by the kind of work."""
 
     seconds: dict = field(default_factory=dict)
 
@@ -85,8 +85,9 @@ class PairEvaluation:
     Args:
         model: ``SegIC`` in eval mode.
         classes: see ``read_classes``.
-        shots: K, see ``pair_episodes``. seed: references of K > 1, and targets without the entity.
-        trained: False where the decoder is random; then only the propagated mask is measured.
+        shots: K, see ``pair_episodes``.
+        seed: of the references where K > 1, and of the targets without the entity.
+        trained: False if the decoder is random; then only the propagated mask is measured.
 
     Raises:
         FileNotFoundError, ValueError: naming the file that cannot be used.
@@ -118,7 +119,7 @@ class PairEvaluation:
         )
 
     def _reference(self, picture_file, picture, mask, features):
-        """A picture as a reference of an episode; encoded again where its view is a cut.
+        """A picture as a reference of an episode. It is encoded again if its view is a cut.
 
         Args:
             picture: uint8 array (H, W, 3). mask: bool array (H, W). features: of the whole picture.
@@ -156,15 +157,15 @@ class PairEvaluation:
 
     @torch.no_grad()
     def predict(self, episodes, change_mask=None, change_picture=None):
-        """What the model says of episodes.
+        """Segment episodes, target by target.
 
         Args:
             episodes: list of (class, references, class of the target, target).
-            change_mask, change_picture: see ``degrade``; None: as they are.
+            change_mask, change_picture: functions of ``degrade``, or None.
 
         Returns:
             iterator of (number of the episode, propagated mask float (r, r), logits (4g, 4g) or
-            None, score or None, (h, w) of the target on the canvas), target by target.
+            None, score or None, (h, w) of the target on the canvas).
         """
         contexts, by_target = {}, {}
         for number, (label, references, *target) in enumerate(episodes):
@@ -254,8 +255,11 @@ class PairEvaluation:
         return results, scores
 
     def robustness(self, threshold):
-        """{variant: {"model" (where trained), "propagated mask": result}}; the propagated mask is
-        thresholded at one value throughout."""
+        """Measure worse masks and worse pictures; the propagated mask has one fixed threshold.
+
+        Returns:
+            {variant: {"model" (where trained), "propagated mask": result of ``PooledIoU``}}.
+        """
         rows = {}
         variants = [(name, {"change_mask": f}) for name, f in MASKS.items()]
         variants += [(name, {"change_picture": f}) for name, f in PICTURES.items()]
@@ -266,8 +270,10 @@ class PairEvaluation:
         return rows
 
     def flipped(self):
-        """Result of ``PooledIoU`` where each target is also segmented mirrored, and the two logit
-        maps are averaged (test-time flips)."""
+        """Result of ``PooledIoU`` with test-time flips.
+
+        Each target is also segmented mirrored, and the two logit maps are averaged.
+        """
         present = [(label, refs, label, target) for label, refs, target in self.episodes]
         straight = {number: (low, size) for number, _, low, _, size in self.predict(present)}
         pooled = PooledIoU(self.names)
@@ -283,10 +289,10 @@ class PairEvaluation:
         return pooled.result()
 
     def abstention(self, present_scores):
-        """{"AUROC", "present", "absent"} of the score; the numbers of targets of each kind.
+        """{"AUROC", "present", "absent"}: the score's AUROC, and the numbers of targets.
 
         Raises:
-            ValueError: every class is shown in every picture, so nothing is ever absent.
+            ValueError: every picture shows every class, so nothing is ever absent.
         """
         pictures = [[e.picture for e in examples] for examples in self.examples]
         absent = absent_episodes(self.episodes, pictures, self.seed)

@@ -14,7 +14,7 @@ from .base import EVALUATION_REGISTRY
 
 
 class PairMatcher(nn.Module):
-    """A model's backbone as a matcher: pairs in, the source's key points in the target out."""
+    """Finds the source's key points in the target with a model's backbone."""
 
     def __init__(self, model):
         super().__init__()
@@ -40,10 +40,10 @@ class PairMatcher(nn.Module):
 
 @EVALUATION_REGISTRY.register()
 def pck(cfg, model, dataset_name, output_dir):
-    """Nearest neighbours of the features that a config taps (``MODEL.SEGIC.IN_FEATURE``); PCK.
+    """Match key points by nearest neighbours of frozen features, and measure PCK.
 
-    Nothing trained takes part. ``MODEL.SEGIC.FEATURE_MEMORY`` or ``INPUT.FEATURE_CACHE`` lets an
-    image that is in many pairs be encoded once.
+    ``MODEL.SEGIC.IN_FEATURE`` names the features; nothing trained takes part. An image is in many
+    pairs: with ``MODEL.SEGIC.FEATURE_MEMORY`` or ``INPUT.FEATURE_CACHE`` it is encoded once.
     """
     model = getattr(model, "module", model)  # out of DDP
     loader = build_pair_loader(cfg, dataset_name, open_feature_cache(cfg, model))

@@ -1,4 +1,4 @@
-"""Test episodes whose references come again, each encoded once."""
+"""Encodes each reference of test episodes once, however often it comes."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -12,12 +12,12 @@ CAPACITY = 20_000  # references; a context of one shot takes about 10 KB
 class RememberedReferences(nn.Module):
     """A model for test episodes that remembers the context of each reference.
 
-    References are encoded one at a time, so that what is remembered depends neither on the batch
-    nor on the process that meets it first.
+    References are encoded one at a time. So a remembered context depends neither on the batch nor
+    on the process that meets the reference first.
 
     Args:
         model: ``SegIC``.
-        capacity: how many references are remembered; the least recently used leave.
+        capacity: the number of references that are remembered; the least recently used leave.
     """
 
     def __init__(self, model, capacity=CAPACITY):
@@ -27,7 +27,7 @@ class RememberedReferences(nn.Module):
 
     @torch.no_grad()
     def forward(self, batched_inputs):
-        """Masks of episodes of one entity, whose references have a ``key``; see ``SegIC``."""
+        """Masks of episodes of one entity (see ``SegIC``); their references have a ``key``."""
         contexts = [self._context(x) for x in batched_inputs]
         return self.model.inference(batched_inputs, contexts, ("masks",))
 
@@ -48,7 +48,7 @@ class RememberedReferences(nn.Module):
 
 
 def join_shots(contexts):
-    """One context of the same entities (N, ΣK shots) from contexts of some of their shots."""
+    """Join contexts of the same N entities, with some shots each, into one with all ΣK shots."""
     if len(contexts) == 1:
         return contexts[0]
     tensors = [c.shot_tensors() for c in contexts]

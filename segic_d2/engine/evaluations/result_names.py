@@ -1,4 +1,4 @@
-"""Under which conditions a result was measured, as its name states them."""
+"""The conditions of a result, as its name states them."""
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -19,12 +19,12 @@ SPELLINGS = {  # Pascal VOC's names of classes that COCO and LVIS have, too
 
 
 def conditions(cfg, class_names):
-    """Whether training named the test classes and whether their names are given: "unseen-text".
+    """The conditions of a result, such as "unseen-text".
 
-    "seen": every class has the name of a class of ``DATASETS.TRAIN``, upper case, underscores and
-    Pascal VOC's spelling aside; "unseen": none has; else "mixed". ``TEST.SEEN`` says it where the
-    weights were trained on other datasets than the config's. "text" or "no_text":
-    ``MODEL.SEGIC.META``.
+    The first word is "seen" if every test class has the name of a class of ``DATASETS.TRAIN``,
+    "unseen" if none has, else "mixed". Upper case, underscores and Pascal VOC's spelling do not
+    count. ``TEST.SEEN`` overrides it, for weights that were trained on other datasets than the
+    config's. The second word is "text" with ``MODEL.SEGIC.META``, else "no_text".
 
     Args:
         cfg: config.
@@ -45,13 +45,13 @@ def conditions(cfg, class_names):
 
 
 def plain(name):
-    """A class name as it is compared: lower case, underscores as spaces, spelled as in COCO."""
+    """A class name in the form that is compared: lower case, spaces, COCO's spelling."""
     name = str(name).lower().replace("_", " ")
     return SPELLINGS.get(name, name)
 
 
 def training_classes(name):
-    """Class names that training on a dataset shows, without its files where they are known.
+    """Class names that training on a dataset shows. Its files are read only if they must be.
 
     Raises:
         ValueError: naming the dataset, if they cannot be learned.

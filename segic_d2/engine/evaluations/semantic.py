@@ -1,4 +1,4 @@
-"""The evaluation "semantic": all classes of a dataset in one label map per image, scored twice."""
+"""The evaluation "semantic": label maps of all classes, and of the classes that are present."""
 
 import logging
 import math
@@ -36,12 +36,14 @@ SHORT = {  # names in results; other datasets keep their own
 
 @EVALUATION_REGISTRY.register()
 def semantic(cfg, model, dataset_name, output_dir):
-    """mIoU by the stock SemSegEvaluator with all classes competing ("all"), and with only those
-    that an image shows ("present", the paper's "#"); the images are encoded once for both.
+    """Measure mIoU twice with the stock SemSegEvaluator.
+
+    In "all" all classes compete; in "present" (the paper's "#") those alone that an image shows.
+    Images are encoded once for both.
 
     A pixel goes to the class with the highest logit above ``MODEL.SEGIC.TEST.THRESHOLD``. Where no
-    class passes, it is background if the dataset has that class, and otherwise nothing (the ignored
-    label), which counts as a miss; with ``TEST.NO_CLASS`` "best" the highest logit always decides.
+    class passes, it is background if the dataset has that class. Otherwise it gets the ignored
+    label, which counts as a miss. With ``TEST.NO_CLASS`` "best" the highest logit always decides.
 
     Returns:
         {"sem_seg-<dataset>-all-1shot-seen-text": {"mIoU", …}, "sem_seg-<dataset>-present-…": {…}}.
@@ -95,7 +97,7 @@ def semantic(cfg, model, dataset_name, output_dir):
 
 
 def _skipped(classes, never, left_out):
-    """What is not scored, and why: classes, and classes in an image."""
+    """Texts that name what is not scored, and why: classes, and classes in an image."""
     found = [f"class {i} ({classes[i]}): it has no reference" for i in never]
     for file, ids in sorted(left_out.items()):
         for i in ids:
@@ -104,7 +106,7 @@ def _skipped(classes, never, left_out):
 
 
 def _describe(cfg, dataset_name, classes, images, skipped):
-    """What ``results.json`` says of the conditions, and {mode: key of the results}."""
+    """The conditions for ``results.json``, and {mode: key of the results}."""
     seen, text = conditions(cfg, classes).split("-")
     name = SHORT.get(dataset_name, re.sub(r"[^\w]+", "_", dataset_name).strip("_"))
     about = {
@@ -123,8 +125,10 @@ def _describe(cfg, dataset_name, classes, images, skipped):
 
 
 def _write(folder, about, found):
-    """``results.json``: "metrics" as mIoU_all, …, mIoU_present, …, and "classes" by mode; null for
-    a class that does not occur, as JSON has no NaN."""
+    """Write ``results.json``: "metrics" (mIoU_all, …, mIoU_present, …) and "classes" by mode.
+
+    A class that does not occur is null, because JSON has no NaN.
+    """
     content = {**about, "metrics": {}, "classes": {}}
     for mode, figures in found.items():
         figures = {k: None if math.isnan(v) else float(v) for k, v in figures.items()}

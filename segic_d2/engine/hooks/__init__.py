@@ -1,1 +1,1 @@
-"""What a training run does between its steps."""
+"""Hooks of the trainer, and the clipping of its gradients."""

@@ -8,14 +8,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class AverageHook(HookBase):
     """Keeps the average of the trained weights, and gives it to the model after the last iteration.
 
-    Stands before the hooks that evaluate and save, so that the last evaluation and ``model_final``
-    are the average's. Earlier ones are those of the weights as they are; their checkpoints hold the
-    average, too, so that a resumed run ends with the same weights. A run that goes on after its end
-    does so from the average. The first weights weigh nothing
-    after a few iterations: the decay is at most (1 + n) / (10 + n) at iteration n.
+    The hook stands before the hooks that evaluate and save. So the last evaluation and
+    ``model_final`` use the average. Earlier evaluations and checkpoints use the weights as they
+    are; these checkpoints hold the average too, so that a resumed run ends with the same weights. A
+    run that goes on after its end starts from the average. The decay at iteration n is at most
+    (1 + n) / (10 + n), so that the first weights soon weigh nothing.
 
     Args:
-        cfg: config, of which ``MODEL_EMA.DECAY`` counts.
+        cfg: config; ``MODEL_EMA.DECAY`` is read.
 
     Raises:
         ValueError: a decay out of its range.
@@ -50,5 +50,5 @@ class AverageHook(HookBase):
         return {"average": self.average}
 
     def load_state_dict(self, state):
-        """Go on with a checkpoint's average; one without starts it at its weights."""
+        """Go on with a checkpoint's average. Without one the average starts at the weights."""
         self.average = state["average"]

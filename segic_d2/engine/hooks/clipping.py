@@ -1,13 +1,14 @@
-"""Gradient clipping (``SOLVER.CLIP_GRADIENTS``) where some tensors have no gradient."""
+"""Gradient clipping (``SOLVER.CLIP_GRADIENTS``) that passes over tensors without a gradient."""
 
 from detectron2.solver.build import _create_gradient_clipper
 
 
 def clip_gradients(cfg, optimizer):
-    """The optimizer, which from now on clips as Detectron2 does: each tensor, before each step.
+    """Let an optimizer clip each tensor before each step, as Detectron2 does; returns it.
 
-    Detectron2's own optimizer hands every tensor to torch's clipping, which by value fails on those
-    without a gradient, as our unused mask tokens are. Under AMP gradients are unscaled by then.
+    Detectron2's own optimizer hands every tensor to torch's clipping. By value that fails on
+    tensors without a gradient, such as our unused mask tokens. Under AMP gradients are unscaled by
+    then.
     """
     if not cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
         return optimizer

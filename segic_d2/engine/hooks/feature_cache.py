@@ -1,5 +1,7 @@
-"""The engine's part of the feature cache: it tells the model where to leave what it encodes, and
-the loaders where to look (``INPUT.FEATURE_CACHE``)."""
+"""Opens the feature cache (``INPUT.FEATURE_CACHE``) for a model and its loaders.
+
+The model leaves there what it encodes, and the loaders look there for views that recur.
+"""
 
 from detectron2.engine import HookBase
 
@@ -8,7 +10,7 @@ from ...data.augmentation.feature_cache import FeatureCache
 
 
 def open_feature_cache(cfg, model):
-    """The cache of a model's features, which the model fills from now on; None where it is off.
+    """Open the cache of a model's features. The model fills it from now on; None: it is off.
 
     Raises:
         ValueError: see ``FeatureCache``.

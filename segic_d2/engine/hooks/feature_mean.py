@@ -1,4 +1,4 @@
-"""The mean feature that the similarity leaves out, taken of the training's own pictures."""
+"""Computes the mean feature that similarities leave out, from pictures of training."""
 
 import logging
 
@@ -11,11 +11,12 @@ logger = logging.getLogger(__name__)
 
 
 class FeatureMeanHook(HookBase):
-    """Before training with ``SIMILARITY.CENTER`` "fixed", computes the mean that no file, no
-    weights and no checkpoint gave, over ``SIMILARITY.MEAN_IMAGES`` pictures.
+    """Computes the mean feature before training with ``SIMILARITY.CENTER`` "fixed".
 
-    The same pictures whatever the number of processes, each of which computes it for itself. After
-    the feature cache is open, which then serves and keeps their features.
+    It does so if neither a file nor weights nor a checkpoint gave the mean, over
+    ``SIMILARITY.MEAN_IMAGES`` pictures. Each process computes it for itself, from the same pictures
+    whatever the number of processes. The feature cache is open by then; it serves and keeps the
+    features.
     """
 
     def before_train(self):

@@ -1,4 +1,4 @@
-"""How fast a run is and what it waits for, in Detectron2's storage."""
+"""Puts the speed of a run, and its waiting for data, into Detectron2's storage."""
 
 import torch
 from detectron2.engine import HookBase
@@ -7,8 +7,8 @@ from detectron2.engine import HookBase
 class Throughput(HookBase):
     """Puts ``samples_per_second``, ``data_share`` and ``gpu_memory_mb`` beside Detectron2's times.
 
-    ``data_share`` is the share of a step, 0 … 1, that passes while it waits for the loader: of all
-    processes the longest wait. Memory is the most that torch had allocated so far, in MiB. Stands
+    ``data_share`` is the share of a step, 0 … 1, that waits for the loader; the longest wait of all
+    processes counts. Memory is the most that torch had allocated so far, in MiB. The hook stands
     after IterationTimer, whose first steps do not count.
 
     Args:

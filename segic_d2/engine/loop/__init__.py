@@ -1,1 +1,1 @@
-"""Inference over a loader that can be interrupted and goes on where it stopped."""
+"""Inference over a loader. It can be interrupted, and then goes on where it stopped."""

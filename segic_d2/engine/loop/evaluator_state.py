@@ -1,7 +1,8 @@
-"""What an evaluator has counted so far, as arrays and plain values that a file can hold.
+"""The counts of an evaluator, as arrays and plain values that a file can hold.
 
-An evaluator takes part by ``state_dict() -> dict`` and ``load_state_dict(dict)`` with values that
-are arrays or JSON's; Detectron2's own have neither, but the attributes that ``STOCK`` lists.
+An evaluator takes part if it has ``state_dict() -> dict`` and ``load_state_dict(dict)``, whose
+values are arrays or values of JSON. Detectron2's own evaluators have neither; ``STOCK`` lists the
+attributes that hold their counts.
 """
 
 from detectron2.evaluation import (
@@ -23,19 +24,19 @@ def _stock_attributes(evaluator):
 
 
 def _parts(evaluator):
-    """The evaluators of a ``DatasetEvaluators``, else none."""
+    """The evaluators inside of a ``DatasetEvaluators``; none of any other evaluator."""
     return evaluator._evaluators if isinstance(evaluator, DatasetEvaluators) else []
 
 
 def has_state(evaluator):
-    """Whether ``state_of`` can tell what this evaluator has counted."""
+    """Whether ``state_of`` knows how to read this evaluator's counts."""
     if isinstance(evaluator, DatasetEvaluators):
         return all(map(has_state, _parts(evaluator)))
     return hasattr(evaluator, "load_state_dict") or _stock_attributes(evaluator) is not None
 
 
 def state_of(evaluator):
-    """dict name → array or JSON value; that of several evaluators as "<number>/<name>"."""
+    """The counts: dict name → array or JSON value. Several evaluators give "<number>/<name>"."""
     if isinstance(evaluator, DatasetEvaluators):
         states = [state_of(part) for part in _parts(evaluator)]
         return {f"{i}/{k}": v for i, state in enumerate(states) for k, v in state.items()}
@@ -45,7 +46,7 @@ def state_of(evaluator):
 
 
 def restore(evaluator, state):
-    """Let an evaluator that was reset stand where ``state_of`` saw it.
+    """Give an evaluator that was reset the counts that ``state_of`` read.
 
     Raises:
         KeyError, ValueError: the state is another evaluator's.

@@ -1,4 +1,4 @@
-"""Runs a model over a test loader; an interrupted run goes on where it was saved last."""
+"""Runs a model over a test loader. An interrupted run goes on where it was saved last."""
 
 import logging
 import time
@@ -23,19 +23,19 @@ SHARE = 20  # the next save waits at least so many times as long as the last one
 
 
 def run_inference(cfg, model, loader, evaluator, output_dir):
-    """Detectron2's evaluation loop: eval mode, no autograd, progress and ETA in the log.
+    """Run Detectron2's evaluation loop, so that it can go on after an interruption.
 
-    Every ``TEST.SAVE_PERIOD`` seconds, and when it is interrupted by an exception, the evaluator's
-    counts go into a file of this process in ``output_dir``; the same call then continues exactly
-    where the file says. A file of another config, weights, dataset or number of processes is not
-    used, which the log says. After a finished run the files go.
+    Every ``TEST.SAVE_PERIOD`` seconds, and when an exception ends the run, this process writes the
+    evaluator's counts to a file in ``output_dir``. The same call then continues exactly there. A
+    file of another config, weights, dataset or number of processes is not used, and the log says
+    so. After a finished run the files are removed.
 
     Damaged items (``TEST.DAMAGED``) are named before the run, or left out of their batches.
 
     Args:
         cfg: config.
-        model: in any mode; its mode is restored.
-        loader: one of ``data.build``'s test loaders.
+        model: in any mode, which is restored afterwards.
+        loader: a test loader of ``data.build``.
         evaluator: a ``DatasetEvaluator``, or a list of them.
         output_dir: folder of this evaluation.
 
@@ -43,7 +43,7 @@ def run_inference(cfg, model, loader, evaluator, output_dir):
         the evaluator's results; an empty dict on all but the main process.
 
     Raises:
-        DamagedDataError: where ``TEST.DAMAGED`` is "error", naming what ``TEST.VERIFY`` found.
+        DamagedDataError: ``TEST.DAMAGED`` is "error" and ``TEST.VERIFY`` found damage; it is named.
     """
     check_policy(cfg)
     if evaluator is None or isinstance(evaluator, list):
@@ -88,7 +88,7 @@ def _as_before(model):
 
 
 class _Batches:
-    """The batches of a loader without their damaged items; a batch of nothing else is left out."""
+    """Yields a loader's batches without their damaged items, and no empty batch."""
 
     def __init__(self, loader):
         self.loader, self.position, self.damaged, self._running = loader, 0, [], None
@@ -108,7 +108,7 @@ class _Batches:
         self.close()
 
     def close(self):
-        """End the worker processes; a traceback that somebody keeps would hold them."""
+        """End the worker processes, which a kept traceback would hold otherwise."""
         stop = getattr(self._running, "_shutdown_workers", None)
         self._running = None
         if stop:
@@ -116,10 +116,10 @@ class _Batches:
 
 
 class _Run(DatasetEvaluator):
-    """The evaluator as Detectron2's loop sees it: it counts the items and saves now and then.
+    """Stands for the evaluator in Detectron2's loop; it counts items and saves now and then.
 
-    ``done`` is the number of this process's items that the evaluator has counted; in the middle of
-    a batch it is None, and nothing is saved.
+    ``done`` is the number of this process's items that the evaluator has counted. In the middle of
+    a batch it is None, and nothing is saved then.
     """
 
     def __init__(self, evaluator, loader, period):
@@ -140,7 +140,7 @@ class _Run(DatasetEvaluator):
             logger.info("interrupted after %d items, which %s holds", self.done, self.path)
 
     def resume(self):
-        """Reset the evaluator, or let it and the loader stand where the file says."""
+        """Reset the evaluator; if a file is there, set evaluator and loader to what it says."""
         self.evaluator.reset()
         if not self.path or not self.path.exists():
             return
@@ -161,7 +161,7 @@ class _Run(DatasetEvaluator):
         logger.info("continuing from %s: %d items are done", self.path, self.done)
 
     def reset(self):
-        """Detectron2's loop begins; ``resume`` has done it."""
+        """Detectron2's loop calls this at its start. Nothing is left to do after ``resume``."""
 
     def process(self, inputs, outputs):
         self.done = None
@@ -182,7 +182,7 @@ class _Run(DatasetEvaluator):
         return self._evaluate_without(damaged)
 
     def _evaluate_without(self, damaged):
-        """COCO's evaluator takes images without predictions for missed ones, unless it is told."""
+        """Evaluate. COCO's evaluator would take the images that are left out for missed ones."""
         if not isinstance(self.evaluator, COCOEvaluator):
             return self.evaluator.evaluate()
         gone = {d.image_id for d in damaged}

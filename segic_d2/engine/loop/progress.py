@@ -1,4 +1,4 @@
-"""How far an evaluation has come, in a file per process, and which evaluation it is of."""
+"""Files that hold how far an evaluation has come, one per process, with its fingerprint."""
 
 import dataclasses
 import hashlib
@@ -27,17 +27,19 @@ def progress_file(output_dir):
 
 
 def remove_others(path):
-    """Remove what processes left that this run does not have; beside a progress file."""
+    """Remove the files beside a progress file that an earlier run with more processes left."""
     for file in path.parent.glob("progress-*.npz*"):
         if int(file.name.split("-")[1].split(".")[0]) >= comm.get_world_size():
             file.unlink(missing_ok=True)
 
 
 def write(path, entries):
-    """Write arrays and JSON values under their names, whole or not at all; no code is in the file.
+    """Write arrays and JSON values under their names. The file holds no code.
+
+    It appears whole or not at all.
 
     Raises:
-        TypeError: a value that is neither.
+        TypeError: a value is neither an array nor a value of JSON.
     """
     arrays = {}
     for name, value in entries.items():
@@ -64,10 +66,10 @@ def _number(value):
 
 
 def read(path):
-    """What ``write`` wrote; its checksums are checked.
+    """Read what ``write`` wrote, and check its checksums.
 
     Raises:
-        OSError, ValueError, zipfile.BadZipFile: no such file, or a broken one.
+        OSError, ValueError, zipfile.BadZipFile: there is no such file, or it is broken.
     """
     entries = {}
     with np.load(path, allow_pickle=False) as file:
@@ -80,11 +82,11 @@ def read(path):
 
 
 def fingerprint(cfg, model, items):
-    """What an evaluation depends on, each part as a hash: config, weights, dataset, processes.
+    """The fingerprint of an evaluation: hashes of config, weights and dataset, and processes.
 
     Args:
-        cfg: config; keys that change no result (``INDIFFERENT``) are left out.
-        model: module; of a frozen backbone its own fingerprint is taken.
+        cfg: config. Keys that change no result (``INDIFFERENT``) are left out.
+        model: module. A frozen backbone enters by its own fingerprint.
         items: the items of the loader, in order: dicts or objects with a ``repr``.
 
     Returns:

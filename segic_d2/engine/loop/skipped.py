@@ -1,4 +1,4 @@
-"""What ``TEST.DAMAGED`` left out, told by the log, by the table and by ``results.json``."""
+"""Names what ``TEST.DAMAGED`` left out, in the log, the table and ``results.json``."""
 
 import json
 import logging
@@ -14,22 +14,22 @@ logger = logging.getLogger(__name__)
 def evaluate_without_damaged(cfg, dataset_name, folder, evaluation):
     """Run an evaluation under the policy of ``TEST.DAMAGED``.
 
-    With "skip" what was left out is counted as the metric ``skipped`` of each task, where there is
-    any, and stands in ``<folder>/results.json`` under "skipped", one text per item; an evaluation
-    that writes no such file gets one.
+    With "skip" the items that were left out are counted as the metric ``skipped`` of each task.
+    ``<folder>/results.json`` lists them under "skipped", one text per item; an evaluation that
+    writes no such file gets one.
 
     Args:
         cfg: config.
-        dataset_name: for ``results.json``.
-        folder: of this evaluation; a ``results.json`` of an earlier one goes.
-        evaluation: callable → dict {task: {metric: value}}.
+        dataset_name: its name, for ``results.json``.
+        folder: of this evaluation. An earlier ``results.json`` in it is removed.
+        evaluation: function that returns {task: {metric: value}}.
 
     Returns:
         the evaluation's results.
 
     Raises:
-        DamagedDataError: "error", and something that was read is damaged; before the model runs,
-            see ``run_inference``.
+        DamagedDataError: ``TEST.DAMAGED`` is "error" and something that was read is damaged. See
+            ``run_inference`` for what is found before the model runs.
     """
     path = os.path.join(folder, "results.json")
     if comm.is_main_process() and os.path.exists(path):

@@ -1,1 +1,1 @@
-"""The embedded dataset: synthetic scenes, drawn when it is first used."""
+"""The embedded dataset of synthetic scenes. They are drawn when it is first used."""

@@ -1,7 +1,7 @@
-"""Outlines of the embedded dataset: each family draws another member of itself every time.
+"""Outlines of the embedded dataset. A family of shapes draws a new member every time.
 
 An outline is a list of ``(points, fill)``: float arrays (P, 2) of x, y, painted one after the
-other, fill 1 adding to the shape and fill 0 cutting a hole. ``outline`` normalises it so that the
+other. Fill 1 adds to the shape, fill 0 cuts a hole. ``outline`` normalises it so that the
 longer side of its bounding box runs from -1 to 1 and the box is centred on 0.
 """
 

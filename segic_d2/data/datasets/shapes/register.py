@@ -34,7 +34,7 @@ IGNORE_LABEL = 255
 
 
 def shapes_root(**parameters):
-    """Folder of the generated dataset, written first where it is missing; safe across processes.
+    """The folder of the generated dataset. If it is missing, one process writes it.
 
     Args:
         parameters: as for `generate`; the folder's name depends on them.
@@ -100,7 +100,7 @@ def register_shapes():
 
     Class 0 of the sem_seg and folder forms is "background" (`stuff_classes[0]`), class i > 0 is the
     category with id i of the coco form, whose contiguous ids start at 0. Files are written when
-    they are first asked for, by loading a dataset or by opening a path that starts with "shapes://".
+    they are first needed: a dataset is loaded, or a path that starts with "shapes://" is opened.
     """
     if "shapes_train_coco" in DatasetCatalog:
         return

@@ -56,7 +56,7 @@ def _scale(rng, low, high):
 
 
 def plan_scene(vocabulary, focal, rng):
-    """The things of a scene: 1 to 3 categories, and for each of them at least one distractor.
+    """Plan the things of a scene: 1 to 3 categories, each with at least one distractor.
 
     Args:
         vocabulary: object with `categories` [(texture, family)], `textures`, `families`.
@@ -132,7 +132,7 @@ class _Placed:
 
 
 def lay_out(things, shape, rng):
-    """Places for all things, back to front, each visible enough, or None if it does not work out.
+    """Place all things, back to front, so that each is visible enough; None if that fails.
 
     Returns:
         (list of places, owner int16 (H, W)) or None.

@@ -135,7 +135,7 @@ def background(size, banned, rng):
     """A random cut of a background photograph, PIL RGB image of size (width, height).
 
     Args:
-        banned: texture names; no photograph that one of them is cut from is used, so that the
+        banned: texture names. No photograph that one of them is cut from is used, so that the
             background never shows what a mask leaves out.
     """
     files = {TEXTURES[name].file for name in banned}
