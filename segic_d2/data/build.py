@@ -129,8 +129,7 @@ def build_train_loader(cfg, start=0):
         cfg: config; ``DATASETS.TRAIN``, ``.EPISODE_MAPPERS``, ``.DRAW``, ``.WEIGHTS``, ``SEED``
             (below 0: a random one, shared by the processes), ``SOLVER.IMS_PER_BATCH``,
             ``DATALOADER.NUM_WORKERS``.
-        start: position of the first episode. A run that resumes at iteration i starts at
-            i·``IMS_PER_BATCH``.
+        start: position of the first episode; it is i·``IMS_PER_BATCH`` to resume at iteration i.
 
     Returns:
         Detectron2's train loader; a batch is a list of ``IMS_PER_BATCH`` / processes episodes.
@@ -150,14 +149,8 @@ def build_train_loader(cfg, start=0):
 
 
 def set_cache(loader, cache):
-    """Let a training loader look its recurring views up in a feature cache.
-
-    Call it before the loader is iterated.
-
-    Args:
-        loader: of ``build_train_loader``.
-        cache: ``FeatureCache``, or None for no cache.
-    """
+    """Let a training loader look its recurring views up in a feature cache (None: no cache). Call
+    it before the loader is iterated."""
     for mapper in loader.dataset.mappers:
         mapper.cache = cache
         if cache is not None and not getattr(mapper, "recurs", False):
@@ -169,16 +162,11 @@ def set_cache(loader, cache):
 
 
 def training_pictures(cfg, count, cache=None):
-    """Yield the first training episodes, one for each of ``count`` different targets.
-
-    The episodes depend neither on processes nor on workers. There are fewer where the datasets
-    have fewer targets.
+    """Yield training episodes of the first ``count`` different targets, or fewer if there are not
+    so many. They depend neither on processes nor on workers.
 
     Args:
         cache: ``FeatureCache`` for views that recur, or None.
-
-    Yields:
-        episodes.
     """
     mappers = _training_mappers(cfg)
     for mapper in mappers:
@@ -206,9 +194,7 @@ def set_start(loader, position):
 
 
 def build_one_shot_loader(cfg, dataset_name, cache=None):
-    """Build the loader of a dataset's test episodes, which it splits over the processes.
-
-    The episodes depend on ``TEST.SEED`` alone.
+    """Build the loader of a dataset's test episodes, which depend on ``TEST.SEED`` alone.
 
     Args:
         cache: ``FeatureCache`` for the pictures, or None.
@@ -274,13 +260,10 @@ def build_target_loader(cfg, dataset_name, cache=None, mapper="target"):
 
 
 class ResumableSampler(InferenceSampler):
-    """Gives each process a part of the items, and no item twice; it can start inside a part.
+    """Gives each process a part of the items, from its ``start``-th item on, and no item twice.
 
     Detectron2's sampler cuts anywhere. Here a part ends where a batch does, so the batches are the
     same with any number of processes. (The last bit of a feature depends on its batch.)
-
-    Attributes:
-        start: the first item of this process's part that is yielded, counted from 0.
     """
 
     start = 0

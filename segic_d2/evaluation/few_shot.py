@@ -27,10 +27,8 @@ class FewShotEvaluator(OneShotEvaluator):
         return self.classes[class_id]
 
     def evaluate(self):
-        """Percentages {task: {"mIoU", "FB_IoU", "episodes", "IoU-<class>" …}}.
-
-        The mean is over the classes that had an episode; ``results.json`` names the others.
-        """
+        """Percentages {task: {"mIoU", "FB_IoU", "episodes", "IoU-<class>" …}}. The mean is over the
+        classes that had an episode; ``results.json`` names the others."""
         totals = self.gather()
         if totals is None:
             return None

@@ -97,10 +97,8 @@ def boundary(mask, ratio=BOUNDARY_RATIO):
 
 
 def overlap(mask, truth, truth_boundary=None):
-    """Intersection and union of two bool masks (H, W), then of their boundaries: int64 (4,).
-
-    ``truth_boundary`` is given where it is known, so that it is not computed again.
-    """
+    """Intersection and union of two bool masks (H, W), then of their boundaries: int64 (4,). A
+    known ``truth_boundary`` is not computed again."""
     edge = boundary(truth) if truth_boundary is None else truth_boundary
     own = boundary(mask)
     sums = [mask & truth, mask | truth, own & edge, own | edge]
@@ -118,10 +116,8 @@ class PooledIoU:
         self.sums[label] += counts
 
     def result(self):
-        """{"IoU", "boundary_IoU", "classes": {name: {"IoU", "boundary_IoU"}}}, in percent.
-
-        The first two are means over all classes.
-        """
+        """{"IoU", "boundary_IoU", "classes": {name: {"IoU", "boundary_IoU"}}}, in percent; the
+        first two are means over all classes."""
         keys = ("IoU", "boundary_IoU")
         values = 100 * self.sums[:, ::2] / np.maximum(self.sums[:, 1::2], 1)
         mean = {k: float(v) for k, v in zip(keys, values.mean(0), strict=True)}
@@ -130,11 +126,8 @@ class PooledIoU:
 
 
 def auroc(present, absent):
-    """Area under the ROC curve; nan if there are no present or no absent scores.
-
-    It is the share of (present, absent) couples of scores in which the present one is higher; equal
-    ones count half.
-    """
+    """Area under the ROC curve: the share of (present, absent) couples of scores in which the
+    present one is higher; equal ones count half. It is nan if either list is empty."""
     present, absent = (np.sort(np.asarray(x, dtype=np.float64)) for x in (present, absent))
     if not len(present) or not len(absent):
         return float("nan")

@@ -1,7 +1,4 @@
-"""Loads Detectron2's LVIS datasets without the package ``lvis``.
-
-The OpenCV that ``lvis`` brings needs a display library.
-"""
+"""Loads Detectron2's LVIS datasets without the package ``lvis``, whose OpenCV needs a display."""
 
 import json
 import os

@@ -73,10 +73,8 @@ def register_label_maps(name, images, labels, class_file, count, first=""):
 
 
 def register_coco_semantic(name, images, labels):
-    """Register 8-bit label maps of COCO's 80 things; class 0 is "background".
-
-    ``datasets/prepare_coco_semantic.py`` writes them.
-    """
+    """Register 8-bit label maps of COCO's 80 things, written by datasets/prepare_coco_semantic.py;
+    class 0 is "background"."""
     DatasetCatalog.register(name, lambda: load_label_maps(images, labels, ".png"))
     MetadataCatalog.get(name).set(
         image_root=images,

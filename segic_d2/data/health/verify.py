@@ -97,12 +97,8 @@ def _unknown(file, ids):
 
 
 def label_check(mapper):
-    """A function that checks label maps which the evaluator reads, and not the mapper.
-
-    Returns:
-        function of an item, which returns the reasons why its label map is damaged; None if the
-        mapper has no ``labels``.
-    """
+    """A function of an item that returns why its label map is damaged, for mappers that leave the
+    label map to the evaluator; None if the mapper has no ``labels``."""
     labels = getattr(mapper, "labels", None)
     return None if labels is None else functools.partial(_label_faults, labels)
 
@@ -192,10 +188,8 @@ def _verify_items(items, mapper, indices, workers):
 
 
 def report_gaps(dataset_name, records):
-    """Note what a dataset's list of images hides; only inside of ``leaving_out``.
-
-    These are the classes of a COCO file that no image shows (LVIS has such classes by design), and
-    images of a folder that have no label map.
+    """Note classes of a COCO file that no image shows (LVIS has such by design), and images of a
+    folder that have no label map; only inside of ``leaving_out``.
 
     Args:
         dataset_name: registered and loaded.

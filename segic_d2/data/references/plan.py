@@ -69,13 +69,8 @@ class ReferencePlan:
 
 
 def cut_to_readable(cfg, plan, shots):
-    """Cut a plan to ``shots`` references per class, without damaged ones; see ``readable``.
-
-    How closely files are looked at follows from ``TEST.DAMAGED`` and ``TEST.VERIFY``.
-
-    Returns:
-        the plan, and the list of ``Damaged`` files that were left out.
-    """
+    """Cut a plan to ``shots`` references per class, as ``readable`` does. ``TEST.DAMAGED`` and
+    ``TEST.VERIFY`` say how closely files are looked at."""
     if cfg.TEST.DAMAGED == "skip":
         return plan.readable(shots)
     if cfg.TEST.VERIFY == "none":

@@ -94,10 +94,8 @@ def task_name(name, about):
 
 
 def mean_over_folds(cfg):
-    """Print and write the mean over the folds of each benchmark that is complete.
-
-    A benchmark is complete if all of its folds stand in ``DATASETS.TEST``. Call this in the main
-    process, after the folds.
+    """Print and write the mean of each benchmark all of whose folds stand in ``DATASETS.TEST``.
+    Call it in the main process, after the folds.
 
     Returns:
         OrderedDict {"<benchmark>_mean": {task: {"mIoU", "FB_IoU", "mIoU_fold0" …}}}.

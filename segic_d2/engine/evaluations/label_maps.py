@@ -27,10 +27,8 @@ class OwnReferences:
         self.common = self._without([])
 
     def of(self, file_name):
-        """The context for a target, without classes that have no reference left.
-
-        Of each class it holds the first ``shots`` references that are other images.
-        """
+        """The context for a target: the first ``shots`` references of each class that are other
+        images. Classes without any are left out."""
         places = self.places.get(same_file(file_name))
         return self._without(places) if places else self.common
 

@@ -255,11 +255,8 @@ class PairEvaluation:
         return results, scores
 
     def robustness(self, threshold):
-        """Measure worse masks and worse pictures; the propagated mask has one fixed threshold.
-
-        Returns:
-            {variant: {"model" (where trained), "propagated mask": result of ``PooledIoU``}}.
-        """
+        """Measure worse masks and pictures: {variant: {"model" (where trained), "propagated mask":
+        result}}. The propagated mask has one fixed threshold."""
         rows = {}
         variants = [(name, {"change_mask": f}) for name, f in MASKS.items()]
         variants += [(name, {"change_picture": f}) for name, f in PICTURES.items()]
@@ -270,10 +267,8 @@ class PairEvaluation:
         return rows
 
     def flipped(self):
-        """Result of ``PooledIoU`` with test-time flips.
-
-        Each target is also segmented mirrored, and the two logit maps are averaged.
-        """
+        """Result of ``PooledIoU`` with test-time flips: each target is also segmented mirrored, and
+        the two logit maps are averaged."""
         present = [(label, refs, label, target) for label, refs, target in self.episodes]
         straight = {number: (low, size) for number, _, low, _, size in self.predict(present)}
         pooled = PooledIoU(self.names)

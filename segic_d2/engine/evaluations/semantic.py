@@ -36,10 +36,8 @@ SHORT = {  # names in results; other datasets keep their own
 
 @EVALUATION_REGISTRY.register()
 def semantic(cfg, model, dataset_name, output_dir):
-    """Measure mIoU twice with the stock SemSegEvaluator.
-
-    In "all" all classes compete; in "present" (the paper's "#") those alone that an image shows.
-    Images are encoded once for both.
+    """Measure mIoU by the stock SemSegEvaluator, with all classes competing ("all") and with those
+    that an image shows ("present", the paper's "#"). Images are encoded once for both.
 
     A pixel goes to the class with the highest logit above ``MODEL.SEGIC.TEST.THRESHOLD``. Where no
     class passes, it is background if the dataset has that class. Otherwise it gets the ignored
@@ -125,10 +123,8 @@ def _describe(cfg, dataset_name, classes, images, skipped):
 
 
 def _write(folder, about, found):
-    """Write ``results.json``: "metrics" (mIoU_all, …, mIoU_present, …) and "classes" by mode.
-
-    A class that does not occur is null, because JSON has no NaN.
-    """
+    """Write ``results.json``: "metrics" (mIoU_all, …, mIoU_present, …) and "classes" by mode. A
+    class that does not occur is null, because JSON has no NaN."""
     content = {**about, "metrics": {}, "classes": {}}
     for mode, figures in found.items():
         figures = {k: None if math.isnan(v) else float(v) for k, v in figures.items()}

@@ -34,9 +34,7 @@ def remove_others(path):
 
 
 def write(path, entries):
-    """Write arrays and JSON values under their names. The file holds no code.
-
-    It appears whole or not at all.
+    """Write arrays and JSON values under their names, whole or not at all; no code is written.
 
     Raises:
         TypeError: a value is neither an array nor a value of JSON.
