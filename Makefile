@@ -7,11 +7,12 @@ export VENV DETECTRON2 TORCH FORCE
 
 RUN = $(VENV)/bin/python
 
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test test-quick test-slow lint
 
 help:
 	@echo "make demo    set up what is missing, then train, evaluate and draw: output/demo/"
 	@echo "make test    set up what is missing, then run the tests (ARGS='-k name' passes options)"
+	@echo "make test-quick   those of a minute; make test-slow: processes, killed runs"
 	@echo "make lint    ruff check and ruff format --check"
 	@echo "make setup   set up only"
 	@echo ""
@@ -31,7 +32,13 @@ demo: setup
 	$(RUN) demo/run_demo.py $(ARGS)
 
 test: setup
-	$(RUN) -m pytest tests $(ARGS)
+	$(RUN) -m pytest tests -m "not slow" $(ARGS)
+
+test-quick: setup
+	$(RUN) -m pytest tests -m "not slow and not medium" $(ARGS)
+
+test-slow: setup
+	$(RUN) -m pytest tests -m slow $(ARGS)
 
 lint: setup
 	$(RUN) -m ruff check .
