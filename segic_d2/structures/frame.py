@@ -7,6 +7,8 @@ import torch
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch.nn import functional as F
 
+from ..utils.devices import upload
+
 FULL_SIZE_PIXELS = 2**22  # of full-size logits held at once
 
 
@@ -87,7 +89,7 @@ def valid_cells(image_sizes, side, canvas, device=None):
         bool (B, side, side). The first row and column always count, so that no image is without.
     """
     centres = (torch.arange(side, device=device) + 0.5) * (canvas / side)
-    sizes = torch.as_tensor(image_sizes, device=device).reshape(-1, 2)
+    sizes = upload(image_sizes, device).reshape(-1, 2)
     inside = centres[None, None] < sizes[:, :, None]  # (B, 2, side)
     inside[..., 0] = True
     return inside[:, 0, :, None] & inside[:, 1, None, :]
