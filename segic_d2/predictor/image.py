@@ -13,6 +13,7 @@ from ..config.load import load_config, merge_options
 from ..io.pictures import file_of, to_picture
 from ..structures.context import Context
 from ..structures.picture import Picture
+from ..utils.devices import best_device, is_available
 from .prediction import Prediction
 from .references import read_references
 
@@ -53,10 +54,10 @@ class InContextPredictor:
         else:
             cfg = load_config(str(config), opts)
         try:
-            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            device = torch.device(device or best_device())
         except RuntimeError as error:
             raise ValueError(f"device is {device!r}: {error}") from error
-        if device.type == "cuda" and not torch.cuda.is_available():
+        if not is_available(device):
             raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here")
         _check_run(device, precision, batch_size)
         cfg.MODEL.DEVICE = str(device)

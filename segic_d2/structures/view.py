@@ -188,7 +188,7 @@ def seeded(seed: int) -> Iterator[None]:
 
     Args:
         seed: int ≥ 0 of any size; numpy, ``random`` and torch's CPU generator derive from it.
-            CUDA generators are left alone.
+            GPUs' generators are left alone.
     """
     states = np.random.get_state(), random.getstate(), torch.get_rng_state()
     generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))

@@ -37,10 +37,6 @@ def _one_each(context, number):
     return context if isinstance(context, list | tuple) else [context] * number
 
 
-def _numbers(tensor):
-    return str(tensor.flatten().tolist())
-
-
 @META_ARCH_REGISTRY.register()
 class SegIC(FrozenEncoder, nn.Module):
     """Segments in a target what references show.
@@ -194,8 +190,6 @@ class SegIC(FrozenEncoder, nn.Module):
         """What a context depends on: the backbone and its weights, input, pooling, text."""
         text = self.text_encoder
         head = self.sem_seg_head
-        statistics = self.pixel_mean, self.pixel_std
-        pixels = self._read_once("pixels", statistics, lambda *xs: " ".join(map(_numbers, xs)))
         mean = head.feature_mean
         center = {} if mean is None else {"center": self._read_once("center", [mean], tensor_hash)}
         return {
