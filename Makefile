@@ -12,7 +12,7 @@ RUN = $(VENV)/bin/python
 help:
 	@echo "make demo    set up what is missing, then train, evaluate and draw: output/demo/"
 	@echo "make test    set up what is missing, then run the tests (ARGS='-k name' passes options)"
-	@echo "make lint    ruff check and ruff format --check"
+	@echo "make lint    ruff check, ruff format --check and mypy"
 	@echo "make setup   set up only"
 	@echo ""
 	@echo "VENV=DIR         environment to create or to use as it is (default .venv)"
@@ -36,3 +36,4 @@ test: setup
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
