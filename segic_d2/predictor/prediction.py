@@ -64,10 +64,9 @@ class Prediction:
         """
         scores, logits = model.scored(logits.float(), image_size, quality.float())
         height, width = image.shape[:2]
+        masks = masks_in_image(logits, model.canvas, image_size, height, width, model.threshold)
         return cls(
-            masks=masks_in_image(logits, model.canvas, image_size, height, width, model.threshold)
-            .cpu()
-            .numpy(),
+            masks=masks.cpu().numpy(),
             scores=scores.cpu().numpy(),
             names=list(context.names),
             ids=list(context.ids),
