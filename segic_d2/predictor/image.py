@@ -25,7 +25,7 @@ from .references import AnyReference, read_references
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-Read: TypeAlias = tuple[dict[str, Any], np.ndarray, str]  # view, picture, file
+_Read: TypeAlias = tuple[dict[str, Any], np.ndarray, str]  # view, picture, file
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class InContextPredictor:
         self._needed_context().save(path)
 
     def load_context(self, path: str | os.PathLike[str]) -> None:
-        """Read encoded references in place of earlier ones; a call that fails changes nothing.
+        """_Read encoded references in place of earlier ones; a call that fails changes nothing.
 
         Raises:
             FileNotFoundError: no such file.
@@ -196,7 +196,7 @@ class InContextPredictor:
         on_error: Callable[[AnyPicture, Exception], object] | None,
     ) -> Iterator[Prediction]:
         while chunk := list(islice(images, self.batch_size)):
-            batch: list[Read] = []
+            batch: list[_Read] = []
             failure: Exception | None = None
             for image in chunk:
                 try:
@@ -211,13 +211,13 @@ class InContextPredictor:
             if failure is not None:
                 raise failure
 
-    def _read(self, image: AnyPicture) -> Read:
+    def _read(self, image: AnyPicture) -> _Read:
         picture = to_picture(image)
         return self.model.input.target(Picture(picture)), picture, file_of(image)
 
     @torch.no_grad()
     def _segment(
-        self, batch: Sequence[Read], context: Context, with_propagated_mask: bool
+        self, batch: Sequence[_Read], context: Context, with_propagated_mask: bool
     ) -> list[Prediction]:
         views, pictures, files = zip(*batch, strict=True)
         dtype = PRECISIONS[self.precision]

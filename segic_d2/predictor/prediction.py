@@ -38,9 +38,8 @@ class Prediction:
     file_name: str
     _logits: torch.Tensor = field(repr=False)  # float (N, r, r) over the canvas
     _similarity: torch.Tensor | None = field(repr=False)  # float (N, q, q) over the canvas, or None
-    _frame: tuple[int, tuple[int, int], float] = field(
-        repr=False
-    )  # canvas px, (h, w) of the picture on it, threshold
+    # canvas px, (h, w) of the picture on it, threshold
+    _frame: tuple[int, tuple[int, int], float] = field(repr=False)
 
     @classmethod
     def from_logits(
