@@ -1,7 +1,5 @@
 """Checkpoint files as named tensors. No file is ever given the chance to run code."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path

@@ -6,8 +6,6 @@ frozen backbone. The modules of ``InContextMaskHead`` bear the same names, so th
 tensor is ``sem_seg_head.`` and the official one.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How a config is found by name, read and overridden."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

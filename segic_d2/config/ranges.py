@@ -1,7 +1,5 @@
 """The ranges of segic_d2's keys, so that a slip is named before a run starts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from functools import reduce
 from typing import Any, Literal

@@ -3,8 +3,6 @@
 Shape shorthand: H×W the picture as displayed, n masks.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

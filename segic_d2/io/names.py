@@ -1,7 +1,5 @@
 """Which pictures to segment, and under which names the results are written."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Pictures as people have them → arrays: EXIF, grey, palette, alpha, 16-bit, CMYK, huge."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import warnings

@@ -1,7 +1,5 @@
 """Segmentations of COCO's form, RLE and polygons → arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 

@@ -1,7 +1,5 @@
 """Predictions → mask files and overlays."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Protocol

@@ -1,7 +1,5 @@
 """References as people give them → what ``SegIC.encode_context`` takes."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Shape shorthand: N entities, r side of the low-resolution logits, H×W the target's own size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import torch

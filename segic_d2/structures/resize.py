@@ -42,14 +42,6 @@ class FloatResize(T.Transform):
         mask_mode: interpolation of soft masks, "bilinear" or "nearest".
     """
 
-    # what _set_attributes sets
-    h: int
-    w: int
-    new_h: int
-    new_w: int
-    scale: float | None
-    mask_mode: str
-
     def __init__(
         self,
         h: int,

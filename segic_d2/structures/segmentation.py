@@ -3,8 +3,6 @@
 Shape shorthand: N entities, H×W the target's own size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

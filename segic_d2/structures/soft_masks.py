@@ -1,7 +1,5 @@
 """Masks at another size by area averaging, so that small objects survive."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 import torch

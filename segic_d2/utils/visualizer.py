@@ -3,8 +3,6 @@
 Images are uint8 (H, W, 3) RGB arrays throughout.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 
