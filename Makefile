@@ -13,7 +13,7 @@ help:
 	@echo "make demo    set up what is missing, then train, evaluate and draw: output/demo/"
 	@echo "make test    set up what is missing, then run the tests (ARGS='-k name' passes options)"
 	@echo "make test-quick   those of a minute; make test-slow: processes, killed runs"
-	@echo "make lint    ruff check and ruff format --check"
+	@echo "make lint    ruff check, ruff format --check and mypy"
 	@echo "make setup   set up only"
 	@echo ""
 	@echo "VENV=DIR         environment to create or to use as it is (default .venv)"
@@ -43,3 +43,4 @@ test-slow: setup
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy

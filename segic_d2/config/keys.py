@@ -11,7 +11,7 @@ IN_ITERATIONS = {
 }
 
 
-def add_segic_config(cfg):
+def add_segic_config(cfg: CN) -> None:
     """Add segic_d2's keys, with the defaults of the paper, to a Detectron2 config in place.
 
     Where the paper and the released code differ, the comment names both values; ``released``

@@ -11,6 +11,7 @@ ever reads half of one, and are never written again; one that is torn or not our
 counts as missing. A file that another process removes is missing, too.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -103,10 +104,8 @@ class FeatureCache:
             logger.warning("%s is no feature map (%s): made anew", path, error)
             path.unlink(missing_ok=True)
             return None
-        try:
+        with contextlib.suppress(OSError):  # another process has just removed it
             os.utime(path)  # recently used
-        except OSError:  # another process has just removed it
-            pass
         return features
 
     def put(self, key, features):
