@@ -18,7 +18,6 @@ SKIP = {"TEST.DAMAGED": "skip"}
 SINGLE = {"DATASETS.SINGLE_IMAGE_CLASSES": "skip"}
 META = {"MODEL.SEGIC.META": True}
 BASE, DEMO, EVAL = "configs/Base-SegIC.yaml", "configs/segic_demo.yaml", "configs/eval"
-NEWLINE = "\n"
 
 
 def stock(evaluator: str, test: str, reference: str, **more) -> tuple[str, dict]:
@@ -111,9 +110,8 @@ def record(root: str, folder: Path, into: Recording) -> None:
         try:
             into.add(part, *evaluate(config, options, folder / name, folder))
         except Exception as error:  # recorded, so that the other parts are compared
-            into.failures[part] = (
-                f"{type(error).__name__}: {str(error).strip().partition(NEWLINE)[0]}"
-            )
+            line = str(error).strip().partition("\n")[0]
+            into.failures[part] = f"{type(error).__name__}: {line}"
     if root in LISTS:
         into.add(f"evaluations/episodes_{root}", dict(map(listed, LISTS[root])))
 

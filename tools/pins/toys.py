@@ -74,15 +74,19 @@ def run_script(path: Path, *argv: str) -> None:
         sys.argv = before
 
 
+def user_cache() -> Path:
+    """Where the embedded weights lie, once they are prepared."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("SEGIC_D2_CACHE") or Path(home) / "segic_d2")
+
+
 def own_cache(folder: Path) -> Path:
     """A cache folder of this recording alone, but for the embedded weights, which are linked.
 
     Else what one checkout draws or learns of label maps would be read by the other.
     """
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    before = Path(os.environ.get("SEGIC_D2_CACHE") or Path(home) / "segic_d2")
     folder.mkdir(parents=True, exist_ok=True)
-    for file in before.glob("*.safetensors"):
+    for file in user_cache().glob("*.safetensors"):
         if not (folder / file.name).exists():
             (folder / file.name).symlink_to(file.resolve())
     return folder
