@@ -64,9 +64,10 @@ def compare(
             if successor not in b.scalars:
                 result.differ(f"gone, and its successor {successor} is missing")
         elif missing:
-            for side, x in (("A", a), ("B", b)):
-                if side in missing:
-                    result.differ(f"missing in {side}: {x.failures.get(part, 'not recorded')}")
+            reasons = {side: x.failures.get(part) for side, x in (("A", a), ("B", b))}
+            failed = [side for side in missing if reasons[side]]
+            for side in failed or missing:
+                result.differ(f"missing in {side}: {reasons[side] or 'not recorded'}")
         else:
             _scalars(result, a.scalars[part], b.scalars[part], absolute, relative)
             pairs = a.arrays.get(part, {}), b.arrays.get(part, {})

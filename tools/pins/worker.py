@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from . import toys
@@ -23,27 +24,37 @@ def work(job: dict) -> None:
         data = Path(os.environ["DETECTRON2_DATASETS"])
         into.facts[f"miniatures {root}"] = toys.make_root(root, data)
     _settle(Path(job["checkout"]))
-    cheap = job.get("cheap", False)
     for kind in job["kinds"]:
-        if kind == "evaluations":
-            from . import evaluations
-
-            evaluations.record(root, files, into)
-        elif kind == "training":
-            from . import training
-
-            training.record(job["processes"], files, into, cheap)
-        elif kind == "predictor":
-            from . import prediction
-
-            prediction.record(into, cheap)
-        elif kind == "tensors":
-            from . import tensors
-
-            keys = Path(job["keys"]) if job.get("keys") else None
-            tensors.record(Path(job["checkout"]), keys, into, cheap)
+        try:
+            _record(kind, job, files, into)
+        except Exception as error:  # recorded, so that the other kinds are compared
+            traceback.print_exc()
+            line = str(error).strip().partition("\n")[0]
+            into.failures[f"{kind} {root or ''}".strip()] = f"{type(error).__name__}: {line}"
     into.facts |= machine()
     into.save(job["out"])
+
+
+def _record(kind: str, job: dict, files: Path, into: Recording) -> None:
+    """One kind of part; its module imports the checkout's package."""
+    cheap = job.get("cheap", False)
+    if kind == "evaluations":
+        from . import evaluations
+
+        evaluations.record(job["root"], files, into)
+    elif kind == "training":
+        from . import training
+
+        training.record(job["processes"], files, into, cheap)
+    elif kind == "predictor":
+        from . import prediction
+
+        prediction.record(into, cheap)
+    elif kind == "tensors":
+        from . import tensors
+
+        keys = Path(job["keys"]) if job.get("keys") else None
+        tensors.record(Path(job["checkout"]), keys, into, cheap)
 
 
 def _settle(checkout: Path) -> None:
