@@ -120,7 +120,10 @@ def test_what_has_a_successor_may_go_but_not_with_it(monkeypatch):
     after = Recording(scalars={"toy/two": {}}, failures={"toy/one": "KeyError: no"})
     before = recording()
     before.add("toy/two")
-    assert compared(before, after) == (comparing.GONE, ["gone; its successor is toy/two"])
+    assert compared(before, after) == (
+        comparing.GONE,
+        ["gone (KeyError: no); its successor is toy/two"],
+    )
     state, lines = compared(before, Recording())
     assert state == comparing.DIFFERENT and "successor toy/two is missing" in lines[-1]
 

@@ -60,7 +60,8 @@ def compare(
         elif missing == ["B"] and part in layout.SUCCESSORS:
             successor = layout.SUCCESSORS[part]
             result.state = GONE
-            result.lines.append(f"gone; its successor is {successor}")
+            reason = b.failures.get(part, "not recorded")
+            result.lines.append(f"gone ({reason}); its successor is {successor}")
             if successor not in b.scalars:
                 result.differ(f"gone, and its successor {successor} is missing")
         elif missing:
