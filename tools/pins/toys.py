@@ -62,8 +62,9 @@ def run_script(path: Path, *argv: str) -> None:
     Raises:
         RuntimeError: it ends with an error.
     """
-    before = sys.argv
+    before = sys.argv, list(sys.path)
     sys.argv = [str(path), *argv]
+    sys.path.insert(0, str(path.parent))  # where Python would look beside a script
     try:
         with contextlib.redirect_stdout(sys.stderr):
             runpy.run_path(str(path), run_name="__main__")
@@ -71,7 +72,7 @@ def run_script(path: Path, *argv: str) -> None:
         if error.code:
             raise RuntimeError(f"{path} ended with {error.code}") from error
     finally:
-        sys.argv = before
+        sys.argv, sys.path[:] = before
 
 
 def user_cache() -> Path:
