@@ -7,12 +7,13 @@ export VENV DETECTRON2 TORCH FORCE
 
 RUN = $(VENV)/bin/python
 
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test test-quick test-slow lint
 
 help:
 	@echo "make demo    set up what is missing, then train, evaluate and draw: output/demo/"
 	@echo "make test    set up what is missing, then run the tests (ARGS='-k name' passes options)"
-	@echo "make lint    ruff check and ruff format --check"
+	@echo "make test-quick   those of a minute; make test-slow: processes, killed runs"
+	@echo "make lint    ruff check, ruff format --check and mypy"
 	@echo "make setup   set up only"
 	@echo ""
 	@echo "VENV=DIR         environment to create or to use as it is (default .venv)"
@@ -31,8 +32,15 @@ demo: setup
 	$(RUN) demo/run_demo.py $(ARGS)
 
 test: setup
-	$(RUN) -m pytest tests $(ARGS)
+	$(RUN) -m pytest tests -m "not slow" $(ARGS)
+
+test-quick: setup
+	$(RUN) -m pytest tests -m "not slow and not medium" $(ARGS)
+
+test-slow: setup
+	$(RUN) -m pytest tests -m slow $(ARGS)
 
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy

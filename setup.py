@@ -67,7 +67,7 @@ setup(
         "diffusion": [*DIFFUSION_NEEDS, "accelerate>=0.33"],
         "lvis": LVIS_NEEDS,
         "demo": EMBEDDED_NEEDS,
-        "dev": [*TEXT_NEEDS, *DIFFUSION_NEEDS, "pytest>=8", "ruff>=0.9", *TEST_NEEDS],
+        "dev": [*TEXT_NEEDS, *DIFFUSION_NEEDS, "pytest>=8", "ruff>=0.9", "mypy>=1.15", *TEST_NEEDS],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

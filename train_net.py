@@ -8,13 +8,13 @@ python train_net.py --config-file configs/segic_shapes_S.yaml --num-gpus 1 \\
 import logging
 import sys
 
-import torch
 from detectron2.engine import default_argument_parser, default_setup, launch
 
 from segic_d2.checkpoint import SegICCheckpointer
 from segic_d2.config.load import load_config
 from segic_d2.data import check_data
 from segic_d2.engine import EpisodeTrainer
+from segic_d2.utils.devices import is_available
 
 
 class Trainer(EpisodeTrainer):
@@ -24,7 +24,7 @@ class Trainer(EpisodeTrainer):
 def setup(args):
     """The frozen config of a run; without a GPU it falls back to the CPU."""
     cfg = load_config(args.config_file, args.opts)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+    if not is_available(cfg.MODEL.DEVICE):
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     default_setup(cfg, args)

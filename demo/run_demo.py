@@ -22,6 +22,7 @@ from segic_d2 import InContextPredictor, load_config
 from segic_d2.data import build_one_shot_loader
 from segic_d2.engine import EpisodeTrainer
 from segic_d2.evaluation import BestThresholdEvaluator, OneShotEvaluator
+from segic_d2.utils.devices import is_available
 from segic_d2.utils.visualizer import save_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -93,7 +94,7 @@ def main(argv=None):
     started = time.perf_counter()
     folder = Path(args.output)
     cfg = load_config(args.config_file, ["OUTPUT_DIR", str(folder), *args.opts])
-    if not torch.cuda.is_available():
+    if not is_available(cfg.MODEL.DEVICE):
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,9 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from segic_d2.config.load import load_config
 from segic_d2.modeling.segic.queries import Queries
 from segic_d2.structures.frame import masks_in_image
+from segic_d2.utils.devices import best_device, synchronize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from machine import hardware, markdown, peak_memory, synchronize  # noqa: E402
+from machine import hardware, markdown, peak_memory  # noqa: E402
 from released_route import released_route  # noqa: E402
 
 CONFIGS = ("official/segic_dinov2_B.yaml", "official/segic_dinov2_L.yaml")
@@ -59,7 +60,7 @@ def parse_args(argv):
     parser.add_argument("--configs", nargs="+", default=CONFIGS, help="shipped name or YAML file")
     parser.add_argument("--entities", nargs="+", type=int, default=(1, 20, 80))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=best_device())
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     parser.add_argument("--no-released", action="store_true", help="leave the plain route out")
     parser.add_argument("--profile", action="store_true", help="also where our time goes, by kind")
@@ -238,7 +239,7 @@ KINDS = (  # of operators, by the first name that fits
 def profile(run):
     """One line with the share of each kind of operator in the time of one run."""
     activities = [torch.profiler.ProfilerActivity.CPU]
-    if torch.cuda.is_available():
+    if best_device() != "cpu":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profiler:
         run()

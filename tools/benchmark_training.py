@@ -38,9 +38,10 @@ from segic_d2.data.build import EpisodeStream
 from segic_d2.data.index import Source
 from segic_d2.data.mappers.base import EPISODE_MAPPER_REGISTRY
 from segic_d2.engine import EpisodeTrainer, open_feature_cache
+from segic_d2.utils.devices import best_device, synchronize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from machine import hardware, markdown, synchronize  # noqa: E402
+from machine import hardware, markdown  # noqa: E402
 from photographs import register_photographs  # noqa: E402
 from step_memory import memory, memory_table  # noqa: E402
 
@@ -86,7 +87,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--workers", type=int, default=0, help="of the steps' loader; 0: no process"
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=best_device())
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     parser.add_argument("--output", default="", help="JSON file for the figures")
     parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the config")

@@ -87,8 +87,8 @@ def report(found):
     head = ["class", *(f"{titles[n]}: IoU | boundary" for n in results)]
     text.append("| " + " | ".join(head) + " |")
     text.append("|" + "---|" * (1 + 2 * len(results)))
-    for label in next(iter(results.values()))["classes"]:
-        text.append(row(label, [r["classes"][label] for r in results.values()]))
+    labels = next(iter(results.values()))["classes"]
+    text += [row(label, [r["classes"][label] for r in results.values()]) for label in labels]
     text.append(row("mean", list(results.values())))
     if "abstention" in found:
         a = found["abstention"]

@@ -9,20 +9,16 @@ from pathlib import Path
 
 import torch
 
-
-def synchronize(device):
-    if device != "cpu":
-        torch.cuda.synchronize()
+from segic_d2.utils import devices
 
 
 def peak_memory(run, device):
     """Peak MB of one run, over what was held before; None if the system does not tell."""
     gc.collect()
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    before = devices.reset_peak_memory(device)
+    if before is not None:
         run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+        return (devices.peak_memory(device) - before) / 2**20
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what earlier runs left
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
@@ -39,9 +35,8 @@ def _status(field):
 
 
 def hardware(device):
-    if device != "cpu":
-        name = torch.cuda.get_device_name()
-    else:
+    name = devices.device_name(device)
+    if name is None:
         name = platform.processor() or platform.machine()
         with contextlib.suppress(OSError, TypeError):
             found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())

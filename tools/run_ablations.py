@@ -29,6 +29,7 @@ from detectron2.utils.logger import setup_logger
 from segic_d2.config.load import load_config
 from segic_d2.engine import EpisodeTrainer, evaluate
 from segic_d2.modeling.text.encoder import save_text_table
+from segic_d2.utils.devices import is_available
 from text_table import texts_of
 
 TEST = {"seen": "shapes_seen_coco", "novel": "shapes_novel_coco"}
@@ -94,7 +95,7 @@ def configure(args, folder):
     """The config that all rows share. Without a text table, random word vectors are written."""
     opts = [META, True, "MODEL.SEGIC.TEXT.NAME", "table", "DATASETS.TEST", ()]
     cfg = load_config(args.config_file, [*opts, *args.opts])
-    if not torch.cuda.is_available():
+    if not is_available(cfg.MODEL.DEVICE):
         cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.SEGIC.TEXT.TABLE = args.text_table or str(folder / WORDS)
     if not args.text_table:

@@ -10,6 +10,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone, bui
 from live_memory import FusedAttention, LiveMemory, tensor_bytes
 from machine import markdown
 from segic_d2.engine import EpisodeTrainer
+from segic_d2.utils.devices import peak_memory, reset_peak_memory
 
 COUNTED = 2, 4  # entities per image of the steps from which others are extrapolated
 
@@ -91,11 +92,11 @@ def measured_step(model, optimizer, cfg, entities):
     """Measure the most GB that the second of two steps allocates on the GPU."""
     episodes = synthetic_episodes(cfg, entities)
     for _ in range(2):
-        torch.cuda.reset_peak_memory_stats()
+        reset_peak_memory(cfg.MODEL.DEVICE)
         optimizer.zero_grad()
         one_step(model, episodes, cfg)
         optimizer.step()
-    return torch.cuda.max_memory_allocated() / 1e9
+    return peak_memory(cfg.MODEL.DEVICE) / 1e9
 
 
 def one_step(model, episodes, cfg):

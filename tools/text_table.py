@@ -102,8 +102,8 @@ def extend_table(path, texts, encoder, batch_size=256):
     new = [text for text in texts if text not in known]
     if not new:
         return len(old), new
-    for start in range(0, len(new), batch_size):
-        rows.append(encoder.encode(new[start : start + batch_size]).float().cpu())
+    starts = range(0, len(new), batch_size)
+    rows += [encoder.encode(new[i : i + batch_size]).float().cpu() for i in starts]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     save_text_table(part, old + new, torch.cat(rows), encoder.identity)

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from segic_d2.utils.files import cache_folder
 from composites.mesh import read_mesh
 from composites.raster import render
 from composites.sources import read_model, read_stamp
+from segic_d2.utils.files import cache_folder
 
 VERSION = 1  # counts up whenever the same files would give other views
 VIEWS = 6  # of a model

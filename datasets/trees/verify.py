@@ -4,9 +4,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from segic_d2.data.health.verify import File, fault
 from trees.expected import GROUPS, TREES
 from trees.listed import listed_stems, names_in, read_list
-from segic_d2.data.health.verify import File, fault
 
 IMAGES = {".jpg": "image", ".png": "labels", ".tif": "labels"}
 NAMED = 5  # classes or files in one line

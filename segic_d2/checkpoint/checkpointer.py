@@ -1,18 +1,25 @@
 """Checkpoints that hold what was trained, not the frozen backbone."""
 
+from __future__ import annotations
+
 import os
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
+from torch import nn
 
 from .official import is_official, official_shapes, to_model_names
 from .pretrained import PRETRAINED, weights_file
 
+if TYPE_CHECKING:
+    from fvcore.common.checkpoint import _IncompatibleKeys
+
 FROZEN_PREFIX = "backbone."
 
 
-def trainable_state_dict(model):
+def trainable_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """The state dict of a model without its frozen backbone."""
     return {k: v for k, v in model.state_dict().items() if not k.startswith(FROZEN_PREFIX)}
 
@@ -32,11 +39,19 @@ class SegICCheckpointer(DetectionCheckpointer):
             starts from other weights, Detectron2's warning is enough.
     """
 
-    def __init__(self, model, save_dir="", *, complete=False, save_to_disk=None, **checkpointables):
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        complete: bool = False,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.complete = complete
 
-    def save(self, name, **kwargs):
+    def save(self, name: str, **kwargs: Any) -> None:
         """Write ``save_dir/name.pth`` with the model, all checkpointables and ``kwargs``."""
         if not self.save_dir or not self.save_to_disk:
             return
@@ -49,7 +64,7 @@ class SegICCheckpointer(DetectionCheckpointer):
         os.replace(path + ".part", path)
         self.tag_last_checkpoint(os.path.basename(path))
 
-    def load(self, path, *args, **kwargs):
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint; see DetectionCheckpointer.
 
         Raises:
@@ -68,7 +83,7 @@ class SegICCheckpointer(DetectionCheckpointer):
         finally:
             self._parsed_url_during_load = None  # Detectron2 leaves it behind where a load failed
 
-    def _load_file(self, filename):
+    def _load_file(self, filename: str) -> dict[str, Any]:
         try:
             if filename.endswith((".pkl", ".pyth")):  # Detectron2 would run the code they hold
                 raise ValueError("MODEL.WEIGHTS takes .pth and .safetensors files")
@@ -84,11 +99,11 @@ class SegICCheckpointer(DetectionCheckpointer):
             raise ValueError(f"{filename} is no checkpoint: it holds a {kind}, not named tensors")
         return loaded
 
-    def _torch_load(self, f):
+    def _torch_load(self, f: str | IO[bytes]) -> Any:
         # never unpickle code: our checkpoints hold tensors, numbers and strings
         return torch.load(f, map_location="cpu", weights_only=True)
 
-    def _load_model(self, checkpoint):
+    def _load_model(self, checkpoint: dict[str, Any]) -> _IncompatibleKeys:
         shapes = official_shapes(trainable_state_dict(self.model))
         if is_official(checkpoint["model"], shapes):
             checkpoint["model"] = to_model_names(checkpoint["model"], shapes, self._path)

@@ -1,7 +1,9 @@
 """Checkpoint files as named tensors. No file is ever given the chance to run code."""
 
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,22 +24,19 @@ _HARMLESS = {  # all that a pickle of numpy arrays needs
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _HARMLESS:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
 
 
-def read_file(path, key=KEY):
+def read_file(path: str | os.PathLike[str], key: str = KEY) -> dict[str, Any]:
     """All that a checkpoint file holds, as it is.
 
     Args:
         path: .safetensors; .pth, .pt or .bin (PyTorch, tensors only); .pkl (Detectron2's model
             zoo or Caffe2, numpy arrays only).
         key: who asked for the file, the first word of every error.
-
-    Returns:
-        dict.
 
     Raises:
         FileNotFoundError: no such file.
@@ -70,14 +69,14 @@ def read_file(path, key=KEY):
     return state
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], bool]:
     """Named tensors of a checkpoint file, out of the container that they are in, if any.
 
     Args:
         path: see ``read_file``.
 
     Returns:
-        (dict of name → tensor, whether the names are Caffe2's)
+        The tensors by name, and whether the names are Caffe2's.
 
     Raises:
         FileNotFoundError, ValueError: see ``read_file``.

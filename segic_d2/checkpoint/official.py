@@ -7,7 +7,9 @@ tensor is ``sem_seg_head.`` and the official one.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from detectron2.modeling import build_backbone, build_sem_seg_head
@@ -15,6 +17,8 @@ from safetensors.torch import save
 
 from ..config.load import load_config
 from .files import read_file
+
+Shapes: TypeAlias = dict[str, tuple[int, ...]]  # by official name
 
 HEAD = "sem_seg_head."
 CONFIGS = {  # by C, the channels of the frozen features
@@ -24,26 +28,28 @@ CONFIGS = {  # by C, the channels of the frozen features
 }
 
 
-def official_shapes(state):
-    """{official name: shape} of the trainable tensors of a model, from their state dict."""
+def official_shapes(state: Mapping[str, torch.Tensor]) -> Shapes:
+    """The shapes of the trainable tensors of a model, from their state dict."""
     return {name.removeprefix(HEAD): tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def is_official(state, shapes):
+def is_official(state: Mapping[str, Any], shapes: Shapes) -> bool:
     """Whether a file's tensors ``state`` bear official names; ours all start with a prefix."""
     return any(name in shapes for name in state)
 
 
-def to_model_names(state, shapes, source):
+def to_model_names(
+    state: Mapping[str, Any], shapes: Shapes, source: str | os.PathLike[str]
+) -> dict[str, torch.Tensor]:
     """The tensors of an official checkpoint under our names, all of them or none.
 
     Args:
-        state: {official name: float tensor}.
-        shapes: {official name: shape}, what the model needs, see ``official_shapes``.
+        state: float tensors by official name.
+        shapes: what the model needs, see ``official_shapes``.
         source: the file, for the error.
 
     Returns:
-        {our name: tensor}, the same tensors.
+        The same tensors by our names.
 
     Raises:
         ValueError: naming the file and every tensor that is missing, unused, or of another shape
@@ -65,7 +71,7 @@ def to_model_names(state, shapes, source):
     return {HEAD + name: state[name] for name in shapes}
 
 
-def _form(value):
+def _form(value: object) -> str:
     """What is found under a name: a shape, and what is odd unless it is a tensor of numbers."""
     if not torch.is_tensor(value):
         return f"a {type(value).__name__}"
@@ -77,7 +83,7 @@ def _form(value):
     return form if value.isfinite().all() else f"{form} with infinite or undefined numbers"
 
 
-def config_of(state, source):
+def config_of(state: Mapping[str, Any], source: str | os.PathLike[str]) -> str:
     """The shipped config of an official checkpoint, recognised by the channels of its features.
 
     Raises:
@@ -105,15 +111,19 @@ def config_of(state, source):
     return CONFIGS[channels]
 
 
-def needed_shapes(config):
-    """{official name: shape} that the model of a config (path or shipped name) needs."""
+def needed_shapes(config: str | os.PathLike[str]) -> Shapes:
+    """The shapes that the model of a config (path or shipped name) needs."""
     cfg = load_config(str(config))
     with torch.device("meta"):
         head = build_sem_seg_head(cfg, build_backbone(cfg).output_shape())
     return official_shapes(head.state_dict())
 
 
-def convert(source, target, config=None):
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None = None,
+) -> str:
     """Write an official checkpoint as a file for ``MODEL.WEIGHTS``; ``source`` stays as it is.
 
     Args:

@@ -22,7 +22,7 @@ PRETRAINED = {
 }
 
 
-def find_pretrained(name):
+def find_pretrained(name: str) -> Pretrained:
     """The ``Pretrained`` of a name.
 
     Raises:
@@ -33,7 +33,7 @@ def find_pretrained(name):
     return PRETRAINED[name]
 
 
-def weights_file(name):
+def weights_file(name: str) -> str:
     """Path of a decoder's .safetensors file, after a look at its checksum.
 
     Raises:

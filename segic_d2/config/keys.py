@@ -11,7 +11,7 @@ IN_ITERATIONS = {
 }
 
 
-def add_segic_config(cfg):
+def add_segic_config(cfg: CN) -> None:
     """Add segic_d2's keys, with the defaults of the paper, to a Detectron2 config in place.
 
     Where the paper and the released code differ, the comment names both values; ``released``
@@ -191,6 +191,6 @@ def add_segic_config(cfg):
     cfg.TEST.SEEN = "auto"  # test classes of training: "auto", or "seen", "unseen", "mixed"
     cfg.TEST.SAVE_PERIOD = 300.0  # s between saves of an evaluation's progress; 0: never
     cfg.TEST.DAMAGED = "error"  # damaged data are named before the run; "skip": left out, counted
-    cfg.TEST.VERIFY = "full"  # before the run: read all its files; "exists": look for them; "none"
+    cfg.TEST.VERIFY = "exists"  # before the run: look for its files; "full": read them all; "none"
     cfg.TEST.CONTEXT_FILE = ""  # of "semantic": made, then reused; "": one in the output folder
     cfg.TEST.NO_CLASS = "none"  # pixels below the threshold: "none" (background), or "best" class

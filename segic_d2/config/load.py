@@ -1,13 +1,16 @@
 """How a config is found by name, read and overridden."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from detectron2.config import get_cfg
+from detectron2.config import CfgNode, get_cfg
 
 from .keys import IN_ITERATIONS, add_segic_config
 
 
-def get_config_file(name):
+def get_config_file(name: str | os.PathLike[str]) -> str:
     """Path of a config that ships with segic_d2, e.g. ``"segic_demo.yaml"``.
 
     Found inside the installed package or, in a checkout, in its ``configs/`` folder.
@@ -22,12 +25,12 @@ def get_config_file(name):
     raise FileNotFoundError(f"no config {name!r} in {package / 'configs'} or beside the package")
 
 
-def load_config(file="", opts=()):
+def load_config(file: str | os.PathLike[str] = "", opts: Sequence[Any] = ()) -> CfgNode:
     """A Detectron2 config with segic_d2's keys, merged from a file or shipped name and options.
 
     Args:
         file: path of a YAML file, or the name of a shipped config, or "" for the defaults.
-        opts: flat list of KEY VALUE pairs, as on Detectron2's command line.
+        opts: flat KEY VALUE pairs, as on Detectron2's command line.
 
     Raises:
         FileNotFoundError: no such config.
@@ -41,7 +44,7 @@ def load_config(file="", opts=()):
     return cfg
 
 
-def merge_options(cfg, opts):
+def merge_options(cfg: CfgNode, opts: Sequence[Any]) -> None:
     """Set KEY VALUE pairs in a config; ValueError names what does not fit.
 
     A schedule given here in iterations takes the place of the config's in samples, and the other

@@ -1,6 +1,10 @@
 """The ranges of segic_d2's keys, so that a slip is named before a run starts."""
 
+from collections.abc import Iterable, Iterator
 from functools import reduce
+from typing import Any, Literal
+
+from detectron2.config import CfgNode
 
 INF = float("inf")
 
@@ -40,14 +44,14 @@ INTERVALS = {  # key → most; (low, high) with 0 < low ≤ high
 }
 
 
-def check_ranges(cfg, part):
-    """Look at the keys of one part of a config, "MODEL" or "INPUT".
+def check_ranges(cfg: CfgNode, part: Literal["MODEL", "INPUT"]) -> None:
+    """Look at the keys of one part of a config.
 
     Raises:
         ValueError: a value out of its range; the key is named.
     """
 
-    def values(keys):
+    def values(keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
         for key in keys:
             if key.startswith(f"{part}."):
                 yield key, reduce(getattr, key.split("."), cfg)

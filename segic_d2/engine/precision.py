@@ -57,7 +57,7 @@ class MixedPrecisionTrainer(AMPTrainer):
         self.device = device
 
     def run_step(self):
-        if self.device.type == "cuda":
+        if self.device.type == "cuda":  # the one kind of device that Detectron2's step knows
             return super().run_step()
         model = self.model  # bf16 needs no scaling: a plain step, its forward under autocast
         self.model = _Autocast(model, self.device.type, self.precision)

@@ -35,7 +35,7 @@ def create_ddp_model(model):
         return model
     for buffer in model.buffers():  # the random Fourier matrix; DDP itself sends only parameters
         torch.distributed.broadcast(buffer, 0)
-    on_gpu = model.device.type == "cuda"
+    on_gpu = model.device.type != "cpu"
     return DistributedDataParallel(
         model,
         device_ids=[comm.get_local_rank()] if on_gpu else None,

@@ -5,6 +5,8 @@ Shape shorthand: H×W the picture as displayed, n masks.
 
 import json
 import os
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,9 +15,21 @@ from PIL import Image
 from .pictures import opened
 from .rle import decode
 
+# masks as people have them, see `to_masks`
+AnyMask: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | Image.Image
+    | np.ndarray
+    | torch.Tensor
+    | dict[str, Any]
+    | Sequence[dict[str, Any]]
+    | Sequence[Sequence[float]]
+)
 
-def to_masks(mask, size, as_ids=False):
-    """One or several masks of a picture by id, {id: bool array (H, W)}, ids ascending.
+
+def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict[int, np.ndarray]:
+    """One or several masks of a picture by id, bool (H, W) each, ids ascending.
 
     What serves as a mask, and its ids:
 
@@ -59,7 +73,7 @@ def to_masks(mask, size, as_ids=False):
     )
 
 
-def _from_file(path, size, as_ids):
+def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.ndarray]:
     if path.lower().endswith(".json"):
         try:
             with open(path, encoding="utf-8") as file:
@@ -75,15 +89,15 @@ def _from_file(path, size, as_ids):
     return _split(read_label_map(path)) if as_ids else {1: binary}
 
 
-def _from_pil(mask, as_ids):
+def _from_pil(mask: Image.Image, as_ids: bool) -> np.ndarray:
     """An array for ``_from_array``, by the rules for files."""
     if as_ids or mask.mode in ("1", "P"):
         return np.asarray(mask)
     return to_binary_mask(mask)
 
 
-def _split(labels):
-    """A label map (H, W) as {id: mask}."""
+def _split(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """The masks of a label map (H, W) by id."""
     values = np.unique(labels)
     if values[0] < 0:
         raise ValueError(f"mask has the negative id {values[0]}")
@@ -93,7 +107,7 @@ def _split(labels):
     return {i: labels == i for i in ids}
 
 
-def _from_array(mask, size):
+def _from_array(mask: np.ndarray, size: tuple[int, int]) -> dict[int, np.ndarray]:
     if mask.ndim not in (2, 3):
         raise ValueError(f"mask array of shape {mask.shape}; expected (H, W) or (n, H, W)")
     _check_size(mask.shape[-2:], size)
@@ -108,7 +122,7 @@ def _from_array(mask, size):
     return {1: mask} if mask.dtype.kind == "b" else _split(mask)
 
 
-def _from_rle(rle, size):
+def _from_rle(rle: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     if not {"size", "counts"} <= set(rle):
         raise ValueError(f"mask is a dict with {sorted(rle)}; a COCO RLE has 'counts' and 'size'")
     _check_size(tuple(rle["size"]), size)
@@ -121,7 +135,7 @@ def _from_rle(rle, size):
         raise ValueError(f"mask is no RLE of {size[1]}x{size[0]} px: {error}") from error
 
 
-def _from_polygons(polygons, size):
+def _from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
     try:
         points = [np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in polygons]
     except (TypeError, ValueError) as error:
@@ -142,7 +156,7 @@ def _from_polygons(polygons, size):
     return decode([p.reshape(-1).tolist() for p in inside], *size)
 
 
-def _check_size(found, size):
+def _check_size(found: Sequence[int], size: Sequence[int]) -> None:
     found, size = tuple(found), tuple(size)
     if found != size:
         turned = " (masks are in the displayed orientation)" if found == size[::-1] else ""
@@ -152,14 +166,14 @@ def _check_size(found, size):
         )
 
 
-def read_label_map(path):
+def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
     """Read the raw ids of a label map: no palette expansion, no rotation, no scaling.
 
     Accepts bilevel (ids 0 and 1), 8-bit grey, palette, 16- and 32-bit integer files, and colour
     files whose channels are all equal (grey maps are often saved so).
 
     Returns:
-        int32 array (H, W).
+        int32 (H, W).
 
     Raises:
         FileNotFoundError: naming the missing file.
@@ -178,11 +192,11 @@ def read_label_map(path):
         return ids.astype(np.int32)
 
 
-def read_grey(path):
+def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     """Read the luminance of a mask that is drawn in grey, colour or a palette.
 
     Returns:
-        uint8 array (H, W).
+        uint8 (H, W).
 
     Raises:
         FileNotFoundError, ValueError: as ``read_label_map``.
@@ -191,14 +205,14 @@ def read_grey(path):
         return np.asarray(image.convert("L"))
 
 
-def read_binary_mask(path):
+def read_binary_mask(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a foreground mask: > 0 in palette maps and in maps of {0, 1} or {0, 255}, else ≥ 128.
 
     Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so);
     transparency counts as background.
 
     Returns:
-        bool array (H, W).
+        bool (H, W).
 
     Raises:
         FileNotFoundError, ValueError: as ``read_label_map``.
@@ -207,8 +221,8 @@ def read_binary_mask(path):
         return to_binary_mask(image)
 
 
-def to_binary_mask(image):
-    """The foreground of a PIL image by the rules of ``read_binary_mask``, bool (H, W)."""
+def to_binary_mask(image: Image.Image) -> np.ndarray:
+    """The foreground of an image by the rules of ``read_binary_mask``, bool (H, W)."""
     if image.mode in ("1", "P"):
         return np.asarray(image) > 0
     if image.mode in ("RGBA", "LA"):  # what was not painted is background
@@ -220,7 +234,7 @@ def to_binary_mask(image):
     return grey > 0 if grey.max() <= 1 else grey >= 128
 
 
-def is_palette(path):
+def is_palette(path: str | os.PathLike[str]) -> bool:
     """Whether an image file holds indices into a palette."""
     with opened(path) as image:
         return image.mode == "P"

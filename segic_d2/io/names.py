@@ -1,26 +1,27 @@
 """Which pictures to segment, and under which names the results are written."""
 
+import os
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .pictures import IMAGE_SUFFIXES
 
 
-def list_pictures(inputs, leave_out=None):
+def list_pictures(
+    inputs: Iterable[str | os.PathLike[str]], leave_out: str | os.PathLike[str] | None = None
+) -> list[Path]:
     """Files as given, and the pictures in folders and their subfolders, sorted; each once.
 
     Args:
         inputs: paths of files and folders. That a file is missing shows when it is read.
         leave_out: a folder that is not searched, where the results go.
 
-    Returns:
-        list of Path.
-
     Raises:
         ValueError: naming a folder without pictures.
     """
-    found = {}
+    found: dict[Path, Path] = {}
     left_out = Path(leave_out).resolve() if leave_out is not None else None
     for path in map(Path, inputs):
         files = [path]
@@ -39,7 +40,7 @@ def list_pictures(inputs, leave_out=None):
     return list(found.values())
 
 
-def distinct_stems(paths):
+def distinct_stems(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     """One name per file: its stem, or where several share it, more of its path or a number.
 
     Names that differ in upper and lower case alone count as the same, as on many file systems.
@@ -59,16 +60,18 @@ def distinct_stems(paths):
 class FileNames:
     """Hands out file names, no name twice; asked in the same order it gives the same names."""
 
-    def __init__(self):
-        self._taken = set()
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
 
-    def take(self, stem, label, suffix):
+    def take(self, stem: str, label: str, suffix: str) -> str:
         """``stem_label.suffix``, or ``stem_label_2.suffix``, … where that is taken."""
         name = safe_name(f"{stem}_{label}")
         return _first_free([f"{name}{suffix}"], self._taken, name, suffix)
 
 
-def _first_free(candidates, taken, base=None, suffix=""):
+def _first_free(
+    candidates: Sequence[str], taken: set[str], base: str | None = None, suffix: str = ""
+) -> str:
     """The first name that is not taken, numbered if all are; it is taken then."""
     base, number = base or candidates[-1], 1
     for name in candidates:
@@ -82,6 +85,6 @@ def _first_free(candidates, taken, base=None, suffix=""):
     return name
 
 
-def safe_name(text):
+def safe_name(text: str) -> str:
     """A text as part of a file name: letters, digits, ``.``, ``-`` and ``_``, at most 80."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._")[:80] or "unnamed"

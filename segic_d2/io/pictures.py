@@ -3,6 +3,8 @@
 import contextlib
 import os
 import warnings
+from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,9 +13,12 @@ from PIL import ExifTags, Image, ImageOps
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
+# a picture as people have it, see `to_picture`
+AnyPicture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
+
 
 @contextlib.contextmanager
-def opened(path, decode=True):
+def opened(path: str | os.PathLike[str], decode: bool = True) -> Iterator[Image.Image]:
     """A loaded Pillow image of any size; whatever fails becomes an error that names the file."""
     path = str(path)
     if not PathManager.isfile(path):
@@ -32,14 +37,14 @@ def opened(path, decode=True):
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def upright(image):
+def upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001  EXIF is written by anything; a broken block is no rotation
         return image
 
 
-def _grey16_to_8(image):
+def _grey16_to_8(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(
@@ -49,7 +54,7 @@ def _grey16_to_8(image):
     return Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
 
 
-def to_rgb(image):
+def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # "I;16", "I;16B", and "I", which older Pillow uses for 16 bits
         image = _grey16_to_8(image)
     elif image.mode == "F":
@@ -61,7 +66,7 @@ def to_rgb(image):
     return image.convert("RGB")
 
 
-def read_image(path):
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a picture as it is displayed.
 
     EXIF rotation is applied; transparency is composited on white; 16-bit grey is scaled by 1/257;
@@ -71,7 +76,7 @@ def read_image(path):
         path: file path, or a URL that Detectron2's ``PathManager`` understands.
 
     Returns:
-        uint8 array (H, W, 3), RGB, writable and contiguous.
+        uint8 (H, W, 3), RGB, writable and contiguous.
 
     Raises:
         FileNotFoundError: naming the missing file.
@@ -81,7 +86,7 @@ def read_image(path):
         return np.array(to_rgb(upright(image)))
 
 
-def image_size(path):
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(H, W) in px of ``read_image``'s result, from the file's header alone.
 
     Raises:
@@ -95,15 +100,15 @@ def image_size(path):
         return height, width
 
 
-def file_of(source):
+def file_of(source: object) -> str:
     """Path of a picture or mask for messages; "" where it did not come from a file."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     return getattr(source, "filename", "") or ""
 
 
-def to_picture(image):
-    """A picture as it is displayed, uint8 array (H, W, 3) RGB.
+def to_picture(image: AnyPicture) -> np.ndarray:
+    """A picture as it is displayed, uint8 (H, W, 3) RGB.
 
     Args:
         image: path; PIL image (EXIF rotation is applied); uint8 or uint16 array (H, W), (H, W, 3)

@@ -1,10 +1,16 @@
 """Segmentations of COCO's form, RLE and polygons → arrays."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 import pycocotools.mask as mask_util
 
+# RLE, compressed or not; polygons, each flat x, y, x, y, …; a bitmap (H, W)
+Segmentation: TypeAlias = dict[str, Any] | Sequence[Sequence[float]] | np.ndarray
 
-def has_mask(annotation):
+
+def has_mask(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation is one object with a mask: crowds and empty RLEs are not."""
     if annotation.get("iscrowd", 0):
         return False
@@ -19,7 +25,7 @@ def has_mask(annotation):
     return bool(segmentation)
 
 
-def decode(segmentation, height, width, file_name=""):
+def decode(segmentation: Segmentation, height: int, width: int, file_name: str = "") -> np.ndarray:
     """One COCO segmentation as a bool mask (height, width).
 
     A polygon too thin to cover any pixel centre marks the pixel of its centre, so that an object

@@ -1,6 +1,8 @@
 """Predictions → mask files and overlays."""
 
+import os
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -11,11 +13,21 @@ from .names import FileNames
 OVERLAY_SIDE = 2000  # px; overlays are for looking at, and drawing is slow on large pictures
 
 
-def draw_overlay(result):
-    """The picture with every mask in the colour of its entity, its name and its score.
+class Result(Protocol):
+    """What is written of a picture (H, W): the predictor's ``Prediction``."""
 
-    Args:
-        result: ``Prediction``.
+    image: np.ndarray  # uint8 (H, W, 3)
+    masks: np.ndarray  # bool (N, H, W)
+    scores: np.ndarray  # float (N,)
+    names: list[str | None]
+    ids: list[int]
+
+    def label_map(self) -> np.ndarray:
+        """One merged map (H, W): an entity's id, or 0."""
+
+
+def draw_overlay(result: Result) -> np.ndarray:
+    """The picture with every mask in the colour of its entity, its name and its score.
 
     Returns:
         uint8 (h, w, 3), the longest side at most ``OVERLAY_SIDE``.
@@ -23,9 +35,10 @@ def draw_overlay(result):
     height, width = result.image.shape[:2]
     scale = min(1, OVERLAY_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(result.image).resize(size, Image.BILINEAR)
-    masks = [np.asarray(Image.fromarray(m).resize(size, Image.NEAREST)) for m in result.masks]
-    masks = np.stack(masks) if masks else np.zeros((0, *size[::-1]), bool)
+    small = Image.fromarray(result.image).resize(size, Image.Resampling.BILINEAR)
+    nearest = Image.Resampling.NEAREST
+    shown = [np.asarray(Image.fromarray(m).resize(size, nearest)) for m in result.masks]
+    masks = np.stack(shown) if shown else np.zeros((0, *size[::-1]), bool)
     named = zip(result.ids, result.names, result.scores, strict=True)
     texts = [f"{name or i} {score:.2f}" for i, name, score in named]
     return overlay(np.asarray(small), masks, result.ids, texts)
@@ -44,12 +57,12 @@ class PredictionWriter:
         merge: whether to write the merged map too.
     """
 
-    def __init__(self, folder, merge=False):
+    def __init__(self, folder: str | os.PathLike[str], merge: bool = False) -> None:
         self.folder, self.merge, self._names = Path(folder), merge, FileNames()
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, result, stem):
-        """Write the files of a ``Prediction``; returns their paths."""
+    def write(self, result: Result, stem: str) -> list[Path]:
+        """Write the files of a result; returns their paths."""
         overlay = self._path(stem, "overlay", ".jpg")
         Image.fromarray(draw_overlay(result)).save(overlay, quality=92)
         written = [overlay]
@@ -61,11 +74,11 @@ class PredictionWriter:
             Image.fromarray(mask.astype(np.uint8) * 255).save(written[-1])
         return written
 
-    def _path(self, stem, label, suffix):
+    def _path(self, stem: str, label: str, suffix: str) -> Path:
         return self.folder / self._names.take(stem, label, suffix)
 
 
-def label_image(labels):
+def label_image(labels: np.ndarray) -> Image.Image:
     """A label map (H, W), ids ≥ 0, as a Pillow image: palette, or 16-bit grey for ids above 254.
 
     255 is never used as an id in 8 bits: readers take it for "ignored".

@@ -1,22 +1,32 @@
 """References in, masks out, for people."""
 
-import logging
-from itertools import islice
+from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
+
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from torch import nn
 
 from ..checkpoint import SegICCheckpointer
 from ..checkpoint.pretrained import find_pretrained
 from ..config.load import load_config, merge_options
-from ..io.pictures import file_of, to_picture
+from ..io.pictures import AnyPicture, file_of, to_picture
 from ..structures.context import Context
 from ..structures.picture import Picture
+from ..utils.devices import best_device, is_available
 from .prediction import Prediction
-from .references import read_references
+from .references import AnyReference, read_references
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_Read: TypeAlias = tuple[dict[str, Any], np.ndarray, str]  # view, picture, file
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +47,7 @@ class InContextPredictor:
         precision: "fp32", or "bf16" or "fp16" (GPU only) for the pass over the targets. References
             are encoded in fp32, so that a context does not depend on it.
         batch_size: pictures per pass.
-        opts: flat list of KEY VALUE pairs that override the config.
+        opts: flat KEY VALUE pairs that override the config.
 
     Raises:
         FileNotFoundError: config or weights not found.
@@ -45,7 +55,18 @@ class InContextPredictor:
             size below 1, an unknown key in opts, or weights of another model.
     """
 
-    def __init__(self, config, weights=None, device=None, precision="fp32", batch_size=4, opts=()):
+    context: Context | None  # the references, encoded
+    model: Any  # SegIC, or a module with its methods
+
+    def __init__(
+        self,
+        config: str | os.PathLike[str] | CfgNode,
+        weights: str | os.PathLike[str] | None = None,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        batch_size: int = 4,
+        opts: Sequence[Any] = (),
+    ) -> None:
         if isinstance(config, CfgNode):
             cfg = config.clone()
             cfg.defrost()
@@ -53,10 +74,10 @@ class InContextPredictor:
         else:
             cfg = load_config(str(config), opts)
         try:
-            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            device = torch.device(device or best_device())
         except RuntimeError as error:
             raise ValueError(f"device is {device!r}: {error}") from error
-        if device.type == "cuda" and not torch.cuda.is_available():
+        if not is_available(device):
             raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here")
         _check_run(device, precision, batch_size)
         cfg.MODEL.DEVICE = str(device)
@@ -70,7 +91,7 @@ class InContextPredictor:
         self._set_up(model, precision, batch_size)
 
     @classmethod
-    def from_pretrained(cls, name="segic-demo", **options):
+    def from_pretrained(cls, name: str = "segic-demo", **options: Any) -> InContextPredictor:
         """A predictor with a decoder that ships with the package.
 
         Args:
@@ -83,25 +104,27 @@ class InContextPredictor:
         return cls(find_pretrained(name).config, weights=name, **options)
 
     @classmethod
-    def from_model(cls, model, precision="fp32", batch_size=4):
+    def from_model(
+        cls, model: nn.Module, precision: str = "fp32", batch_size: int = 4
+    ) -> InContextPredictor:
         """A predictor around an existing SegIC model, which is put in eval mode and not copied."""
-        model = getattr(model, "module", model)  # out of DDP
-        _check_run(model.device, precision, batch_size)
+        inner: Any = getattr(model, "module", model)  # out of DDP
+        _check_run(inner.device, precision, batch_size)
         predictor = cls.__new__(cls)
-        predictor._set_up(model, precision, batch_size)
+        predictor._set_up(inner, precision, batch_size)
         return predictor
 
-    def _set_up(self, model, precision, batch_size):
+    def _set_up(self, model: nn.Module, precision: str, batch_size: int) -> None:
         self.model, self.batch_size = model.eval(), batch_size
         self.precision, self.context = precision, None
 
     # ---- references ------------------------------------------------------------------------
 
-    def set_references(self, references, task="semantic"):
+    def set_references(self, references: Iterable[AnyReference], task: str = "semantic") -> None:
         """Encode the references once, in place of earlier ones; a call that fails changes nothing.
 
         Args:
-            references: list of (image, mask) or (image, mask, names); ``read_references`` says what
+            references: (image, mask) or (image, mask, names) each; ``read_references`` says what
                 each may be and how the entities are told apart.
             task: "semantic" or "instance"; it chooses the text (meta instruction).
 
@@ -113,13 +136,12 @@ class InContextPredictor:
         read, names = read_references(references, self.model.input)
         self.context = self.model.encode_context(read, names, task)
 
-    def save_context(self, path):
+    def save_context(self, path: str | os.PathLike[str]) -> None:
         """Write the encoded references to a .safetensors file of a few KB per entity."""
-        self._needs_context()
-        self.context.save(path)
+        self._needed_context().save(path)
 
-    def load_context(self, path):
-        """Read encoded references in place of earlier ones; a call that fails changes nothing.
+    def load_context(self, path: str | os.PathLike[str]) -> None:
+        """_Read encoded references in place of earlier ones; a call that fails changes nothing.
 
         Raises:
             FileNotFoundError: no such file.
@@ -132,38 +154,51 @@ class InContextPredictor:
             raise ValueError(f"{path}: {error}") from error
         self.context = context.to(self.model.device)
 
-    def _needs_context(self):
+    def _needed_context(self) -> Context:
         if self.context is None:
             raise RuntimeError("no references: call set_references or load_context first")
+        return self.context
 
     # ---- targets ---------------------------------------------------------------------------
 
-    def __call__(self, image, with_propagated_mask=False):
+    def __call__(self, image: AnyPicture, with_propagated_mask: bool = False) -> Prediction:
         """Segment one picture, see ``predict``."""
         return next(self.predict([image], with_propagated_mask))
 
-    def predict(self, images, with_propagated_mask=False, on_error=None):
+    def predict(
+        self,
+        images: Iterable[AnyPicture],
+        with_propagated_mask: bool = False,
+        on_error: Callable[[AnyPicture, Exception], object] | None = None,
+    ) -> Iterator[Prediction]:
         """Segment pictures, a batch at a time as the results are asked for.
 
         Args:
-            images: iterable of paths, PIL images or arrays (``to_picture``).
+            images: see ``to_picture``.
             with_propagated_mask: keep the propagated masks for ``Prediction.propagated``.
             on_error: called with (image, error) for a picture that cannot be read, which is then
                 left out; None: the error is raised after the results of the pictures before it.
 
         Returns:
-            iterator of ``Prediction``, in order.
+            The predictions, in order.
 
         Raises:
             RuntimeError: no references were given.
             FileNotFoundError, ValueError: an unreadable picture; the file is named.
         """
-        self._needs_context()
-        return self._stream(iter(images), self.context, with_propagated_mask, on_error)
+        context = self._needed_context()
+        return self._stream(iter(images), context, with_propagated_mask, on_error)
 
-    def _stream(self, images, context, with_propagated_mask, on_error):
+    def _stream(
+        self,
+        images: Iterator[AnyPicture],
+        context: Context,
+        with_propagated_mask: bool,
+        on_error: Callable[[AnyPicture, Exception], object] | None,
+    ) -> Iterator[Prediction]:
         while chunk := list(islice(images, self.batch_size)):
-            batch, failure = [], None
+            batch: list[_Read] = []
+            failure: Exception | None = None
             for image in chunk:
                 try:
                     batch.append(self._read(image))
@@ -177,25 +212,27 @@ class InContextPredictor:
             if failure is not None:
                 raise failure
 
-    def _read(self, image):
+    def _read(self, image: AnyPicture) -> _Read:
         picture = to_picture(image)
         return self.model.input.target(Picture(picture)), picture, file_of(image)
 
     @torch.no_grad()
-    def _segment(self, batch, context, with_propagated_mask):
+    def _segment(
+        self, batch: Sequence[_Read], context: Context, with_propagated_mask: bool
+    ) -> list[Prediction]:
         views, pictures, files = zip(*batch, strict=True)
         dtype = PRECISIONS[self.precision]
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             features = self.model.encode_images(views)
             logits, quality = self.model.segment_scored(features, context)
-        maps = [None] * len(batch)
+        maps: Sequence[torch.Tensor | None] = [None] * len(batch)
         if with_propagated_mask:
             maps = self.model.propagated_mask(features, context)
         rows = zip(logits, quality, maps, features.image_sizes, pictures, files, strict=True)
         return [Prediction.from_logits(self.model, context, *row) for row in rows]
 
 
-def _check_run(device, precision, batch_size):
+def _check_run(device: torch.device, precision: str, batch_size: int) -> None:
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {tuple(PRECISIONS)}")
     if precision == "fp16" and device.type == "cpu":

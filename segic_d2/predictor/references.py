@@ -2,17 +2,27 @@
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from ..io.masks import to_masks
-from ..io.pictures import file_of, to_picture
+from ..io.masks import AnyMask, to_masks
+from ..io.pictures import AnyPicture, file_of, to_picture
 from ..structures.picture import Picture
 from ..structures.view import InputSpec
 
+# of a mask of one id; in the order of its ids; by id
+AnyNames: TypeAlias = str | Sequence[str] | dict[int, str | None] | None
+AnyReference: TypeAlias = (
+    tuple[AnyPicture, AnyMask] | tuple[AnyPicture, AnyMask, AnyNames] | dict[str, Any]
+)
 
-def read_references(references, spec: InputSpec):
+
+def read_references(
+    references: Iterable[AnyReference], spec: InputSpec
+) -> tuple[list[dict[str, Any]], dict[int, str | None]]:
     """Read pictures and masks, and tell the entities apart.
 
     An entity is a name; where there is none, an id of the mask (a binary mask has id 1). So the
@@ -21,7 +31,7 @@ def read_references(references, spec: InputSpec):
     the smallest id that is free.
 
     Args:
-        references: list of (image, mask), (image, mask, names) or dicts with these keys. See
+        references: (image, mask), (image, mask, names) or dicts with these keys. See
             ``to_picture`` and ``to_masks``; names: a string for a mask of one id; for several a
             list in the order of the ids, or a dict {id: name}, whose other ids are left out.
         spec: of the model, which makes the views.
@@ -36,7 +46,8 @@ def read_references(references, spec: InputSpec):
     """
     if isinstance(references, str | os.PathLike | dict):
         raise ValueError(f"references must be a list of (image, mask[, names]), not {references!r}")
-    read, entities = [], {}
+    read: list[dict[str, Any]] = []
+    entities: dict[str | int, int] = {}
     for number, reference in enumerate(references, 1):
         image, mask, names = _unpack(reference, number)
         with _named(number, image):
@@ -46,8 +57,7 @@ def read_references(references, spec: InputSpec):
             shown = _by_entity(masks, _names(names, masks))
         for key, (first_id, _) in shown.items():
             entities.setdefault(key, first_id)
-        masks = [mask for _, mask in shown.values()]
-        view = spec.reference(Picture(picture), masks)
+        view = spec.reference(Picture(picture), [mask for _, mask in shown.values()])
         read.append({**view, "keys": list(shown), "file_name": file_of(image)})
     if not read:
         raise ValueError("no references: at least one image with a mask is needed")
@@ -57,10 +67,11 @@ def read_references(references, spec: InputSpec):
     return read, {ids[k]: k if isinstance(k, str) else None for k in entities}
 
 
-def _unpack(reference, number):
-    if isinstance(reference, dict) and {"image", "mask"} <= set(reference):
-        if set(reference) <= {"image", "mask", "names"}:
-            return reference["image"], reference["mask"], reference.get("names")
+def _unpack(reference: AnyReference, number: int) -> tuple[AnyPicture, AnyMask, AnyNames]:
+    if isinstance(reference, dict) and (
+        {"image", "mask"} <= set(reference) <= {"image", "mask", "names"}
+    ):
+        return reference["image"], reference["mask"], reference.get("names")
     if isinstance(reference, tuple | list) and len(reference) in (2, 3):
         return (*reference, None)[:3]
     raise ValueError(
@@ -69,8 +80,8 @@ def _unpack(reference, number):
     )
 
 
-def _names(names, masks):
-    """{id: name or None} of the masks that are asked for."""
+def _names(names: AnyNames, masks: Mapping[int, np.ndarray]) -> dict[int, str | None]:
+    """The names by id of the masks that are asked for."""
     have = ", ".join(map(str, masks))
     if names is None or names == "":
         return dict.fromkeys(masks)
@@ -93,9 +104,11 @@ def _names(names, masks):
     return {i: name or None for i, name in names.items()}
 
 
-def _by_entity(masks, names):
-    """{name or id: (first id, mask)}; two ids of one name are one mask."""
-    shown = {}
+def _by_entity(
+    masks: Mapping[int, np.ndarray], names: Mapping[int, str | None]
+) -> dict[str | int, tuple[int, np.ndarray]]:
+    """First id and mask by name, or by id where there is none; two ids of one name are one mask."""
+    shown: dict[str | int, tuple[int, np.ndarray]] = {}
     for i, name in names.items():
         if not masks[i].any():
             which = "" if len(masks) == 1 else f" of id {i}" + (f" ({name!r})" if name else "")
@@ -109,9 +122,9 @@ def _by_entity(masks, names):
     return shown
 
 
-def _distinct(entities):
-    """{key: id} from {key: wanted id}; an earlier entity has the first claim."""
-    owner = {}
+def _distinct(entities: Mapping[str | int, int]) -> dict[str | int, int]:
+    """Ids by key from those that are wanted; an earlier entity has the first claim."""
+    owner: dict[int, str | int] = {}
     for key, wanted in entities.items():
         owner.setdefault(wanted, key)
     for key in entities:
@@ -121,7 +134,7 @@ def _distinct(entities):
 
 
 @contextlib.contextmanager
-def _named(number, source, field="image"):
+def _named(number: int, source: object, field: str = "image") -> Iterator[None]:
     """Whatever is wrong inside is said with the reference's number, file and field."""
     try:
         yield

@@ -1,21 +1,43 @@
 """Features that images bring along from a store on disk, or leave behind there.
 
-The model knows a store by what it does: ``get(key)`` → features (C, g, g) or None, ``put(key,
-features)``, and ``dtype``, to which features are rounded; the engine hands one over.
+A store is known by what it does (``FeatureStore``); the engine hands one over.
 """
 
+from __future__ import annotations
+
 import hashlib
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from fvcore.transforms.transform import TransformList
 
 
-def image_size(image):
+class FeatureStore(Protocol):
+    """Features (C, g, g) by what they depend on."""
+
+    dtype: torch.dtype  # to which features are rounded
+
+    def key(self, file_name: str | os.PathLike[str], transforms: TransformList) -> str:
+        """What determines a view of a picture."""
+
+    def get(self, key: str) -> torch.Tensor | None:
+        """The features under a key, or None."""
+
+    def put(self, key: str, features: torch.Tensor) -> None:
+        """Keep features under a key, if there is room."""
+
+
+def image_size(image: Mapping[str, Any]) -> tuple[int, int]:
     """(h, w) in px of an image of an episode: of its pixels, or of those that its features saw."""
-    return tuple(image["image_size"] if "features" in image else image["image"].shape[-2:])
+    height, width = image["image_size"] if "features" in image else image["image"].shape[-2:]
+    return height, width
 
 
-def brought_features(image, shape):
+def brought_features(image: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor | None:
     """The features that an image brings along, (C, g, g) as they were stored, or None.
 
     Raises:
@@ -30,7 +52,7 @@ def brought_features(image, shape):
     return features
 
 
-def round_features(features, dtype, file_name):
+def round_features(features: torch.Tensor, dtype: torch.dtype, file_name: str) -> torch.Tensor:
     """Features in the type that a store keeps, on the CPU.
 
     Raises:
@@ -54,22 +76,22 @@ class Features:
     """
 
     map: torch.Tensor
-    image_sizes: list
-    pictures: list | None = None
+    image_sizes: list[tuple[int, int]]
+    pictures: list[torch.Tensor | None] | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.map)
 
-    def __getitem__(self, part):
-        """The images of a slice, or of a list of rows."""
+    def __getitem__(self, part: slice | list[int]) -> Features:
+        """Some of the images."""
         rows = range(len(self))[part] if isinstance(part, slice) else part
         pictures = None if self.pictures is None else [self.pictures[row] for row in rows]
         return Features(self.map[part], [self.image_sizes[row] for row in rows], pictures)
 
 
-def tensor_bytes(tensor):
+def tensor_bytes(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
 
 
-def tensor_hash(tensor):
-    return hashlib.sha256(tensor_bytes(tensor)).hexdigest()[:16]
+def tensor_hash(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor_bytes(tensor).data).hexdigest()[:16]

@@ -3,19 +3,25 @@
 Shape shorthand: N entities, r side of the low-resolution logits, H×W the target's own size.
 """
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch.nn import functional as F
 
+from ..utils.devices import upload
+
 FULL_SIZE_PIXELS = 2**22  # of full-size logits held at once
 
 
-def on_canvas(masks, canvas):
+def on_canvas(masks: torch.Tensor, canvas: int) -> torch.Tensor:
     """Pad masks (…, h, w) right and bottom to (…, S, S)."""
     return F.pad(masks, (0, canvas - masks.shape[-1], 0, canvas - masks.shape[-2]))
 
 
-def resize_to_image(maps, canvas, image_size, height, width):
+def resize_to_image(
+    maps: torch.Tensor, canvas: int, image_size: tuple[int, int], height: int, width: int
+) -> torch.Tensor:
     """Maps (N, r, r) over the canvas → (N, height, width): bilinear to the canvas, content cut out,
     bilinear to the target's own size."""
     full = F.interpolate(maps[None], (canvas, canvas), mode="bilinear", align_corners=False)[0]
@@ -24,7 +30,14 @@ def resize_to_image(maps, canvas, image_size, height, width):
     return sem_seg_postprocess(full, image_size, height, width)
 
 
-def masks_in_image(logits, canvas, image_size, height, width, threshold=0.0):
+def masks_in_image(
+    logits: torch.Tensor,
+    canvas: int,
+    image_size: tuple[int, int],
+    height: int,
+    width: int,
+    threshold: float = 0.0,
+) -> torch.Tensor:
     """Masks at the target's own size, bool (N, height, width), of logits (N, r, r).
 
     Full-size logits of N entities are gigabytes where N is large, so that they exist for a few
@@ -39,7 +52,9 @@ def masks_in_image(logits, canvas, image_size, height, width, threshold=0.0):
     return masks
 
 
-def to_label_map(logits, ids, background=0, threshold=0.0):
+def to_label_map(
+    logits: torch.Tensor, ids: Sequence[int], background: int = 0, threshold: float = 0.0
+) -> torch.Tensor:
     """One label per pixel, int64 (H, W): the id of the highest logit (N, H, W) above the
     threshold, ``background`` where none is."""
     best, index = logits.max(dim=0)
@@ -47,7 +62,17 @@ def to_label_map(logits, ids, background=0, threshold=0.0):
     return torch.where(best > threshold, labels, background)
 
 
-def merged_labels(logits, ids, canvas, image_size, height, width, *, threshold=0.0, nothing=255):
+def merged_labels(
+    logits: torch.Tensor,
+    ids: Iterable[int],
+    canvas: int,
+    image_size: tuple[int, int],
+    height: int,
+    width: int,
+    *,
+    threshold: float | None = 0.0,
+    nothing: int = 255,
+) -> torch.Tensor:
     """``to_label_map`` at the target's own size, of low-resolution logits of many entities.
 
     Full-size logits of hundreds of classes are gigabytes. So the running best of each pixel is
@@ -77,17 +102,22 @@ def merged_labels(logits, ids, canvas, image_size, height, width, *, threshold=0
     return labels
 
 
-def valid_cells(image_sizes, side, canvas, device=None):
+def valid_cells(
+    image_sizes: Sequence[tuple[int, int]],
+    side: int,
+    canvas: int,
+    device: torch.device | str | None = None,
+) -> torch.Tensor:
     """Which cells of a side×side grid over the canvas have their centre in the image.
 
     Args:
-        image_sizes: list of B (h, w) in pixels, the content of each canvas.
+        image_sizes: B (h, w) in pixels, the content of each canvas.
 
     Returns:
         bool (B, side, side). The first row and column always count, so that no image is without.
     """
     centres = (torch.arange(side, device=device) + 0.5) * (canvas / side)
-    sizes = torch.as_tensor(image_sizes, device=device).reshape(-1, 2)
+    sizes = upload(image_sizes, device).reshape(-1, 2)
     inside = centres[None, None] < sizes[:, :, None]  # (B, 2, side)
     inside[..., 0] = True
     return inside[:, 0, :, None] & inside[:, 1, None, :]

@@ -11,11 +11,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
 
 from ..io.pictures import image_size, read_image
+from .features import FeatureStore
 from .resize import FloatResize
 from .view import seeded, to_tensor
 
@@ -25,22 +27,24 @@ SAME_SIZE = T.HFlipTransform, T.VFlipTransform, T.NoOpTransform, T.ColorTransfor
 class Blank(T.AugInput):
     """An image without pixels: its ``image`` has a shape and a type, and takes no memory."""
 
-    def __init__(self, size: tuple[int, int], dtype: Any = np.uint8) -> None:
+    image: np.ndarray
+
+    def __init__(self, size: tuple[int, int], dtype: npt.DTypeLike = np.uint8) -> None:
         super().__init__(self._blank(size, dtype))
 
     @staticmethod
-    def _blank(size: tuple[int, int], dtype: Any) -> np.ndarray:
+    def _blank(size: tuple[int, int], dtype: npt.DTypeLike) -> np.ndarray:
         return np.broadcast_to(np.zeros((), dtype), (*size, 3))
 
     @property
     def size(self) -> tuple[int, int]:
         return self.image.shape[:2]
 
-    def transform(self, tfm: Any) -> None:
+    def transform(self, tfm: T.Transform | TransformList) -> None:
         for step in getattr(tfm, "transforms", [tfm]):
             size, dtype = self.size, self.image.dtype
             if isinstance(step, FloatResize):
-                size, dtype = (step.new_h, step.new_w), np.float32
+                size, dtype = (step.new_h, step.new_w), np.dtype(np.float32)
             elif isinstance(step, T.ResizeTransform):
                 size = step.new_h, step.new_w
             elif isinstance(step, T.CropTransform):
@@ -59,7 +63,9 @@ class Picture:
         cache: feature store where views that recur are looked up, or None.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | np.ndarray, cache: Any = None) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str] | np.ndarray, cache: FeatureStore | None = None
+    ) -> None:
         self.cache, self.file_name = cache, ""
         if isinstance(source, np.ndarray):
             self.pixels = source
@@ -97,12 +103,12 @@ class Picture:
             ``image_size`` (h, w), and no pixel was decoded.
         """
         key = self.cache.key(self.file_name, transforms) if recurs and self.cache else None
-        features = self.cache.get(key) if key else None
+        features = self.cache.get(key) if self.cache and key else None
         if features is not None:
             blank = Blank(self.size)
             blank.transform(transforms)
-            view = {"features": features, "image_size": blank.size}
-            return {**view, **self._pixels(transforms)} if with_pixels else view
+            found = {"features": features, "image_size": blank.size}
+            return {**found, **self._pixels(transforms)} if with_pixels else found
         view = self._pixels(transforms)
         return {**view, "feature_key": key} if key else view
 

@@ -3,9 +3,14 @@
 Shape shorthand: H×W before, h×w after.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import torch
 from detectron2.data import transforms as T
+from fvcore.transforms.transform import TransformList
 from torch.nn import functional as F
 
 from .soft_masks import soft_resize, soft_resize_binary
@@ -15,12 +20,13 @@ class PilResize(T.ResizeTransform):
     """Pillow's antialiased bilinear in 8 bits; soft masks are resized by area (``apply_soft``)."""
 
     @classmethod
-    def by_scale(cls, height, width, scale):
+    def by_scale(cls, height: int, width: int, scale: float) -> PilResize:
         """Both sides times a factor, rounded, at least 1 px."""
-        return cls(height, width, *(max(round(side * scale), 1) for side in (height, width)))
+        new_h, new_w = (max(round(side * scale), 1) for side in (height, width))
+        return cls(height, width, new_h, new_w)
 
     @classmethod
-    def of_crop(cls, height, width, size):
+    def of_crop(cls, height: int, width: int, size: int) -> PilResize:
         """A crop onto a square."""
         return cls(height, width, size, size)
 
@@ -36,32 +42,40 @@ class FloatResize(T.Transform):
         mask_mode: interpolation of soft masks, "bilinear" or "nearest".
     """
 
-    def __init__(self, h, w, new_h, new_w, scale=None, mask_mode="bilinear"):
+    def __init__(
+        self,
+        h: int,
+        w: int,
+        new_h: int,
+        new_w: int,
+        scale: float | None = None,
+        mask_mode: str = "bilinear",
+    ) -> None:
         super().__init__()
         self._set_attributes(locals())
 
     @classmethod
-    def by_scale(cls, height, width, scale):
+    def by_scale(cls, height: int, width: int, scale: float) -> FloatResize:
         """Both sides times a factor, rounded down.
 
         A side that would vanish becomes 1 px (the released code fails there).
         """
-        size = [int(side * scale) for side in (height, width)]
-        if min(size) < 1:
-            return cls(height, width, *(max(side, 1) for side in size))
-        return cls(height, width, *size, scale)
+        new_h, new_w = int(height * scale), int(width * scale)
+        if min(new_h, new_w) < 1:
+            return cls(height, width, max(new_h, 1), max(new_w, 1))
+        return cls(height, width, new_h, new_w, scale)
 
     @classmethod
-    def of_crop(cls, height, width, size):
+    def of_crop(cls, height: int, width: int, size: int) -> FloatResize:
         """A crop onto a square, masks by nearest neighbour."""
         return cls(height, width, size, size, mask_mode="nearest")
 
-    def apply_image(self, img):
-        """Array (H, W, channels) of any type → float32 (h, w, channels), of the same range."""
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """(H, W, channels) of any type → float32 (h, w, channels), of the same range."""
         channels = range(img.shape[2])  # one at a time: pictures may be huge
         return np.stack([self._resample(img[..., c], "bilinear") for c in channels], axis=-1)
 
-    def apply_mask(self, mask):
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
         """Soft mask (H, W) in [0, 1] → float32 (h, w) in [0, 1].
 
         Of an object that falls between the samples a trace below 0.5 is left where it was: no mask
@@ -72,24 +86,24 @@ class FloatResize(T.Transform):
             moved = soft_resize(np.ascontiguousarray(mask)[None], moved.shape)[0].numpy() / 2
         return moved
 
-    def apply_segmentation(self, segmentation):
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Label map (H, W) → (h, w) of the same type, by the nearest pixel."""
         return self._resample(segmentation, "nearest-exact").astype(segmentation.dtype)
 
-    def apply_coords(self, coords):
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         return coords * (self.new_w / self.w, self.new_h / self.h)
 
-    def _resample(self, plane, mode):
-        plane = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
+    def _resample(self, plane: np.ndarray, mode: str) -> np.ndarray:
+        values = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
         if self.scale is None:
-            return F.interpolate(plane, size=(self.new_h, self.new_w), mode=mode)[0, 0].numpy()
-        return F.interpolate(plane, scale_factor=self.scale, mode=mode)[0, 0].numpy()
+            return F.interpolate(values, size=(self.new_h, self.new_w), mode=mode)[0, 0].numpy()
+        return F.interpolate(values, scale_factor=self.scale, mode=mode)[0, 0].numpy()
 
 
-RESIZES = {"pil": PilResize, "float": FloatResize}
+RESIZES: dict[str, type[PilResize] | type[FloatResize]] = {"pil": PilResize, "float": FloatResize}
 
 
-def find_resize(name):
+def find_resize(name: str) -> type[PilResize] | type[FloatResize]:
     """The class of transforms for a value of ``INPUT.RESIZE``.
 
     Raises:
@@ -109,28 +123,32 @@ class ResizeLongestSide(T.ResizeScale):
         resize: how, a value of ``INPUT.RESIZE``.
     """
 
-    def __init__(self, size, min_scale=1.0, max_scale=1.0, resize="pil"):
+    def __init__(
+        self, size: int, min_scale: float = 1.0, max_scale: float = 1.0, resize: str = "pil"
+    ) -> None:
         super().__init__(min_scale, max_scale, size, size)
         self.resize = find_resize(resize)
 
-    def _get_resize(self, image, scale):
+    def _get_resize(self, image: np.ndarray, scale: float) -> PilResize | FloatResize:
         (h, w), side = image.shape[:2], self.target_height * scale
         return self.resize.by_scale(h, w, min(side / h, side / w))
 
 
-def apply_soft(transforms, masks):
-    """Apply a ``TransformList`` to masks, resizing by area averaging.
+def apply_soft(
+    transforms: TransformList, masks: Iterable[np.ndarray | torch.Tensor]
+) -> torch.Tensor:
+    """Apply transforms to masks, resizing by area averaging.
 
     A 10×10-px object in a 2000×1500-px image keeps its weight however small the image becomes;
     everything but resizing goes through the transforms' own ``apply_segmentation``. A
     ``FloatResize`` samples masks as it says.
 
     Args:
-        transforms: fvcore ``TransformList``.
-        masks: (N, H, W) with N ≥ 1, bool or float in [0, 1]; array or tensor.
+        transforms: what was drawn for the picture.
+        masks: (N, H, W) with N ≥ 1, bool or float in [0, 1].
 
     Returns:
-        float32 tensor (N, h, w) in [0, 1].
+        float32 (N, h, w) in [0, 1].
     """
     # one at a time: at full size a float mask of a photograph is 50 MB
     moved = [_apply_soft(transforms.transforms, np.asarray(mask)) for mask in masks]
@@ -143,7 +161,7 @@ def apply_soft(transforms, masks):
 _BINARY = T.HFlipTransform, T.CropTransform, T.NoOpTransform, T.ResizeTransform, T.ColorTransform
 
 
-def _apply_soft(steps, mask):
+def _apply_soft(steps: Sequence[T.Transform], mask: np.ndarray) -> np.ndarray:
     """A mask (H, W), bool or float in [0, 1], after each of ``steps``: float32 (h, w)."""
     if not all(isinstance(step, _BINARY) for step in steps):
         mask = mask.astype(np.float32)

@@ -3,11 +3,19 @@
 Shape shorthand: N entities, H×W the target's own size.
 """
 
+from collections.abc import Sequence
+
 import torch
 from detectron2.structures import BitMasks, Instances
 
 
-def to_sem_seg(logits, ids, num_classes, background=None, threshold=0.0):
+def to_sem_seg(
+    logits: torch.Tensor,
+    ids: Sequence[int],
+    num_classes: int,
+    background: int | None = None,
+    threshold: float = 0.0,
+) -> torch.Tensor:
     """Class-wise logits for the stock SemSegEvaluator, which takes the arg-max.
 
     Args:
@@ -30,7 +38,9 @@ def to_sem_seg(logits, ids, num_classes, background=None, threshold=0.0):
     return out
 
 
-def to_instances(masks, scores, classes):
+def to_instances(
+    masks: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor | Sequence[int]
+) -> Instances:
     """Detectron2 Instances of the non-empty masks, for the stock COCOEvaluator.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
+from torch import nn
 
 from .resize import ResizeLongestSide, apply_soft
 
@@ -55,7 +56,7 @@ class InputSpec:
     eps: float = 1e-8
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, backbone: Any = None) -> InputSpec:
+    def from_config(cls, cfg: CfgNode, backbone: nn.Module | None = None) -> InputSpec:
         """The spec of a config.
 
         Args:
@@ -66,7 +67,10 @@ class InputSpec:
         Raises:
             ValueError: a value that its key does not know.
         """
-        m, own = cfg.MODEL.SEGIC, hasattr(backbone, "pixel_mean")
+        m, form = cfg.MODEL.SEGIC, cfg.INPUT.FORMAT
+        mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
+        if backbone is not None and hasattr(backbone, "pixel_mean"):
+            mean, std, form = backbone.pixel_mean, backbone.pixel_std, "RGB"
         for key, value, allowed in (
             ("MODEL.SEGIC.MASK_POOLING", m.MASK_POOLING, ("area", "center")),
             ("MODEL.SEGIC.EMPTY_MASK", m.EMPTY_MASK, ("no_shot", "zero")),
@@ -81,9 +85,9 @@ class InputSpec:
             )
         return cls(
             canvas=cfg.INPUT.CANVAS,
-            mean=tuple(backbone.pixel_mean if own else cfg.MODEL.PIXEL_MEAN),
-            std=tuple(backbone.pixel_std if own else cfg.MODEL.PIXEL_STD),
-            format="RGB" if own else cfg.INPUT.FORMAT,
+            mean=tuple(mean),
+            std=tuple(std),
+            format=form,
             resize=cfg.INPUT.RESIZE,
             zoom=cfg.INPUT.REFERENCE_ZOOM,
             mask_pooling=m.MASK_POOLING,
@@ -113,7 +117,10 @@ class InputSpec:
         return picture.view(transforms, recurs=True, with_pixels=with_pixels)
 
     def reference(
-        self, picture: Picture, masks: np.ndarray, crop: T.CropTransform | None = None
+        self,
+        picture: Picture,
+        masks: np.ndarray | Sequence[np.ndarray],
+        crop: T.CropTransform | None = None,
     ) -> dict[str, Any]:
         """The plain view of a reference: the picture, or what ``zoom`` leaves of it, and its masks.
 
@@ -136,13 +143,15 @@ def _after(crop: T.CropTransform | None, augmentations: T.AugmentationList) -> T
     return augmentations if crop is None else T.AugmentationList([crop, *augmentations.augs])
 
 
-def zoomed(augmentations: T.AugmentationList, masks: Any, share: float) -> T.AugmentationList:
+def zoomed(
+    augmentations: T.AugmentationList, masks: np.ndarray | Sequence[np.ndarray], share: float
+) -> T.AugmentationList:
     """Augmentations of a reference that first leave out what is far from its masks, so that a small
     thing is seen larger.
 
     Args:
         augmentations: of the whole picture.
-        masks: bool (n, H, W), or a list; the cut is around what any of them shows.
+        masks: bool (n, H, W); the cut is around what any of them shows.
         share: of the cut's side that the masks' longer side takes at least, in [0, 1]
             (``INPUT.REFERENCE_ZOOM``); 0: the whole picture. A cut is a square, as far as the
             picture reaches.
@@ -188,7 +197,7 @@ def seeded(seed: int) -> Iterator[None]:
 
     Args:
         seed: int ≥ 0 of any size; numpy, ``random`` and torch's CPU generator derive from it.
-            CUDA generators are left alone.
+            GPUs' generators are left alone.
     """
     states = np.random.get_state(), random.getstate(), torch.get_rng_state()
     generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """``$SEGIC_D2_CACHE``, or segic_d2's folder in ``$XDG_CACHE_HOME`` (default ``~/.cache``)."""
     if os.environ.get("SEGIC_D2_CACHE"):
         return Path(os.environ["SEGIC_D2_CACHE"])

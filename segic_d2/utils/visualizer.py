@@ -3,7 +3,11 @@
 Images are uint8 (H, W, 3) RGB arrays throughout.
 """
 
+import os
+from collections.abc import Iterable, Sequence
+
 import numpy as np
+import torch
 from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import Visualizer
 from matplotlib import colormaps
@@ -13,13 +17,18 @@ from PIL import Image, ImageDraw, ImageFont
 GAP, TITLE = 8, 22  # px between the pictures of a panel, and above them
 
 
-def heat_map(image, values, low=None, high=None, alpha=0.6):
+def heat_map(
+    image: np.ndarray,
+    values: np.ndarray | torch.Tensor,
+    low: float | None = None,
+    high: float | None = None,
+    alpha: float = 0.6,
+) -> np.ndarray:
     """A map of values in JET colours (blue low, red high) over its image.
 
     Args:
         image: uint8 (H, W, 3).
-        values: float (h, w) of any size, e.g. a propagated mask over the same field of view;
-            array or tensor.
+        values: float (h, w) of any size, e.g. a propagated mask over the same field of view.
         low, high: values that become blue and red; default: the lowest and highest there are.
         alpha: share of the colours in the result, 0 … 1.
 
@@ -41,14 +50,19 @@ def heat_map(image, values, low=None, high=None, alpha=0.6):
     return (image * (1 - alpha) + colours * alpha).round().astype(np.uint8)
 
 
-def overlay(image, masks, ids=None, texts=None):
+def overlay(
+    image: np.ndarray,
+    masks: np.ndarray | torch.Tensor,
+    ids: Iterable[int] | None = None,
+    texts: Iterable[str | None] | None = None,
+) -> np.ndarray:
     """An image with masks in the colours of their entities, drawn by Detectron2's Visualizer.
 
     Args:
         image: uint8 (H, W, 3).
-        masks: bool (N, H, W); array or tensor.
-        ids: N ints that choose the colours; default 1 … N.
-        texts: N labels or None.
+        masks: bool (N, H, W).
+        ids: N, which choose the colours; default 1 … N.
+        texts: N labels.
 
     Returns:
         uint8 (H, W, 3).
@@ -70,11 +84,11 @@ def overlay(image, masks, ids=None, texts=None):
     return canvas.get_output().get_image()
 
 
-def panel(pictures, height=240):
+def panel(pictures: Sequence[tuple[str, np.ndarray]], height: int = 240) -> np.ndarray:
     """Pictures of one height side by side, a title above each.
 
     Args:
-        pictures: list of (title, image), e.g. reference, propagated mask, prediction, truth.
+        pictures: (title, image) each, e.g. reference, propagated mask, prediction, truth.
         height: px that every picture is scaled to.
 
     Returns:
@@ -87,26 +101,26 @@ def panel(pictures, height=240):
         raise ValueError("a panel needs at least one picture")
     scaled = []
     for title, image in pictures:
-        image = Image.fromarray(_image(image))
-        size = max(1, round(image.width * height / image.height)), height
-        scaled.append((title, image.resize(size, Image.Resampling.LANCZOS)))
-    width = sum(image.width for _, image in scaled) + GAP * (len(scaled) + 1)
+        picture = Image.fromarray(_image(image))
+        size = max(1, round(picture.width * height / picture.height)), height
+        scaled.append((title, picture.resize(size, Image.Resampling.LANCZOS)))
+    width = sum(picture.width for _, picture in scaled) + GAP * (len(scaled) + 1)
     sheet = Image.new("RGB", (width, height + TITLE + GAP), "white")
     font = ImageFont.truetype(findfont("DejaVu Sans"), 14)  # the font inside Matplotlib
     draw, x = ImageDraw.Draw(sheet), GAP
-    for title, image in scaled:
-        sheet.paste(image, (x, TITLE))
-        draw.text((x, 3), _shortened(title, font, image.width), fill="black", font=font)
-        x += image.width + GAP
+    for title, picture in scaled:
+        sheet.paste(picture, (x, TITLE))
+        draw.text((x, 3), _shortened(title, font, picture.width), fill="black", font=font)
+        x += picture.width + GAP
     return np.asarray(sheet)
 
 
-def save_image(path, image):
+def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write uint8 (H, W, 3); the suffix of the path chooses the format."""
     Image.fromarray(_image(image)).save(path, quality=92)
 
 
-def _shortened(title, font, width):
+def _shortened(title: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     if font.getlength(title) <= width:
         return title
     while title and font.getlength(title + "…") > width:
@@ -114,14 +128,14 @@ def _shortened(title, font, width):
     return title + "…"
 
 
-def _image(image):
+def _image(image: np.ndarray | torch.Tensor) -> np.ndarray:
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected uint8 (H, W, 3), found {image.dtype} {image.shape}")
     return image
 
 
-def entity_colours():
+def entity_colours() -> np.ndarray:
     """uint8 (256, 3) RGB by id: black for 0, then Detectron2's colours, white for 255."""
     colours = colormap(rgb=True).astype(np.uint8)
     table = colours[(np.arange(256) - 1) % len(colours)]

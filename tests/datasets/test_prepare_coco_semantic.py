@@ -1,6 +1,6 @@
 import numpy as np
 
-from painting import paint
+from prepare_coco_semantic import paint
 
 
 def box(x, y, w, h, class_id, **more):

@@ -9,6 +9,8 @@ from detectron2.utils import comm
 from segic_d2.engine.trainer import create_ddp_model
 from tests.tiny import tiny_config, tiny_episode
 
+pytestmark = pytest.mark.slow
+
 # half of the episodes reversed, crossed, boxed; one entity absent
 OPTIONS = (
     *("MODEL.SEGIC.REVERSION.PROB", 0.5, "MODEL.SEGIC.REVERSION.CONTEXT", "join"),

@@ -46,8 +46,14 @@ def command(output, *flags, **changes):
 
 
 def run(output, *flags, **changes):
+    """What train_net.py prints; one thread per process, for threads that wait spin."""
     done = subprocess.run(
-        command(output, *flags, **changes), cwd=ROOT, capture_output=True, text=True, timeout=300
+        command(output, *flags, **changes),
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -103,6 +109,7 @@ def train_here(output, resume, **changes):
     return losses.values, torch.load(Path(output) / "model_final.pth", weights_only=True)["model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["the defaults", "every feature"])
 def test_a_killed_run_resumes_exactly(tmp_path, features):
     """Kill -9 between two checkpoints, with two workers; the rest equals an uninterrupted run, also
@@ -137,13 +144,15 @@ def test_a_killed_run_resumes_exactly(tmp_path, features):
     assert all(torch.equal(weights[k], resumed[k]) for k in weights)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_as_one(tmp_path):
     """gloo on the CPU: the losses and weights of one process with the same total batch, and one
     set of results."""
     metrics = {}
     for flags in (("--num-gpus", "1"), ("--num-gpus", "2", "--dist-url", "auto")):
         folder = tmp_path / flags[1]
-        out = run(folder, *flags, SOLVER__MAX_ITER=3, TEST__EVAL_PERIOD=3)
+        short = {"SOLVER__MAX_ITER": 3, "TEST__EVAL_PERIOD": 3, "DATALOADER__NUM_WORKERS": 0}
+        out = run(folder, *flags, **short)
         assert out.count("copypaste: Task: one_shot") == 1
         lines = [json.loads(x) for x in (folder / "metrics.json").read_text().splitlines()]
         merged = {k: v for line in lines for k, v in line.items()}

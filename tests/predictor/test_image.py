@@ -9,10 +9,8 @@ from PIL import Image
 
 from segic_d2.predictor import InContextPredictor
 from segic_d2.predictor.references import read_references
-from segic_d2.structures.frame import to_label_map
 from tests.bilinear import to_canvas
-from tests.io.test_masks import palette_image
-from tests.tiny import tiny_config, tiny_episode
+from tests.tiny import tiny_config
 
 H, W = 60, 90
 
@@ -52,200 +50,16 @@ def references(files):
     return [(files / f"{n}.png", files / f"{n}_mask.png", n) for n in ("cat", "dog")]
 
 
-def entities(predictor, references):
-    """(names, ids) of the entities, and the reference entries with their entity ids."""
-    read, names = read_references(references, predictor.model.input)
-    return names, [r["entity_ids"].tolist() for r in read]
-
-
 # ---- references --------------------------------------------------------------------------
 
 
-def test_entities_by_name_then_by_id(predictor):
-    a, mask = picture(0), square()
-    ids = np.zeros((H, W), dtype=np.uint8)
-    ids[:20], ids[30:40], ids[50:] = 1, 4, 9
-    label = palette_image(ids)
-    found = lambda *refs: entities(predictor, refs)  # noqa: E731
-    assert found((a, mask, "cat"), (a, mask, "dog"), (a, mask, "cat")) == (
-        {1: "cat", 2: "dog"},
-        [[1], [2], [1]],
-    )
-    assert found((a, mask), (a, mask)) == ({1: None}, [[1], [1]])
-    assert found((a, label)) == ({1: None, 4: None, 9: None}, [[1, 4, 9]])
-    # nameless: the same id is the same entity, a binary mask has id 1
-    assert found((a, label), {"image": a, "mask": mask}) == (
-        {1: None, 4: None, 9: None},
-        [[1, 4, 9], [1]],
-    )
-    # the first entity with an id keeps it, and the next one gets what is free
-    assert found((a, mask, "cat"), (a, label, {1: "dog", 4: "cat", 9: "emu"})) == (
-        {1: "cat", 2: "dog", 9: "emu"},
-        [[1], [2, 1, 9]],
-    )
-    assert found((a, label, ["x", "y", "z"])) == ({1: "x", 4: "y", 9: "z"}, [[1, 4, 9]])
-    assert found((a, label, {9: "emu"})) == ({9: "emu"}, [[9]])
-    assert found((a, label, {9: None})) == ({9: None}, [[9]])
-
-
-def test_two_ids_of_one_name_are_one_mask(predictor):
-    ids = np.zeros((H, W), dtype=np.int64)
-    ids[:20], ids[30:40] = 1, 2
-    read, _ = read_references(
-        [(picture(0), ids, {1: "a", 2: "a"}), (picture(0), ids > 0, "a")], predictor.model.input
-    )
-    assert read[0]["masks"].shape[0] == 1
-    assert torch.equal(read[0]["masks"], read[1]["masks"])
-
-
-@pytest.mark.parametrize(
-    ("bad", "kind", "message"),
-    [
-        (("cat.png", "cat_mask.png", 3), ValueError, r"cat_mask.png\): mask: names 3 are neither"),
-        (("absent.png", "cat_mask.png"), FileNotFoundError, r"2 \(.*absent.png\): image: no such"),
-        (("cat.png", "absent.png"), FileNotFoundError, r"2 \(.*absent.png\): mask: no such"),
-        (("text.png", "cat_mask.png"), ValueError, r"2 \(.*text.png\): image: cannot read"),
-        (("cat.png", "text.png"), ValueError, r"2 \(.*text.png\): mask: cannot read"),
-        (("cat.png", "empty.png"), ValueError, r"2 \(.*empty.png\): mask is empty"),
-        (("cat.png", "small.png"), ValueError, r"small.png\): mask is 8x9 px, .* is 90x60 px"),
-        (("cat.png", "ids.png", "cat"), ValueError, r"ids.png\): mask has the ids 3, 5, the names"),
-        (("cat.png", "ids.png", {4: "x"}), ValueError, r"mask has no id 4 \('x'\); it has 3, 5"),
-        (("cat.png", "ids.png", {3: 7}), ValueError, "a name must be a string, not 7"),
-        (("cat.png",), ValueError, r"reference 2: expected \(image, mask\)"),
-        ("cat.png", ValueError, "reference 2: expected"),
-    ],
-)
-def test_bad_reference_is_named_and_loses_nothing(predictor, references, files, bad, kind, message):
-    (files / "text.png").write_text("no picture")
-    Image.fromarray(np.zeros((H, W), np.uint8)).save(files / "empty.png")
-    Image.fromarray(np.ones((9, 8), np.uint8)).save(files / "small.png")
-    ids = np.zeros((H, W), dtype=np.uint8)
-    ids[:20], ids[30:40] = 3, 5
-    palette_image(ids).save(files / "ids.png")
-    predictor.set_references(references)
-    before = predictor.context
-    if isinstance(bad, tuple):
-        bad = tuple(files / b if isinstance(b, str) and "." in b else b for b in bad)
-    with pytest.raises(kind, match=message):
-        predictor.set_references([references[0], bad])
-    assert predictor.context is before
-
-
-def test_bad_sets_of_references(predictor):
-    empty = np.stack([square(), np.zeros((H, W), bool)])
-    for bad, message in (
-        ([], "no references"),
-        ("cat.png", "references must be a list"),
-        ([(picture(0), empty, ["a", "b"])], r"reference 1: mask of id 2 \('b'\) is empty"),
-        ([(picture(0), np.zeros((H, W)))], "reference 1: mask is empty"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            predictor.set_references(bad)
-    with pytest.raises(ValueError, match="task is 'part'"):
-        predictor.set_references([(picture(0), square())], task="part")
-    with pytest.raises(RuntimeError, match="set_references"):
-        predictor(picture(0))
-    with pytest.raises(RuntimeError, match="set_references"):
-        predictor.save_context("nowhere")
-
-
-def test_masks_are_in_the_displayed_orientation(predictor, tmp_path):
-    stored, mask = picture(0), square()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # displayed after a quarter turn clockwise
-    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
-    Image.fromarray(mask).save(tmp_path / "stored.png")
-    displayed = np.ascontiguousarray(np.rot90(mask, -1))
-    Image.fromarray(displayed).save(tmp_path / "displayed.png")
-    with pytest.raises(ValueError, match=r"stored.png\): mask is 90x60 px, .* is 60x90 px"):
-        predictor.set_references([(tmp_path / "turned.png", tmp_path / "stored.png")])
-    predictor.set_references([(tmp_path / "turned.png", tmp_path / "displayed.png")])
-    turned = predictor.context
-    predictor.set_references([(np.rot90(stored, -1), displayed)])
-    assert torch.equal(turned.prototypes, predictor.context.prototypes)
-    assert predictor(tmp_path / "turned.png").masks.shape == (1, W, H)
-
-
-def test_ten_pixels_of_three_million_reach_the_prototype(predictor, tmp_path):
-    image = np.full((1500, 2000, 3), 40, dtype=np.uint8)
-    mask = np.zeros((1500, 2000), dtype=bool)
-    mask[733:743, 1201:1211] = True
-    image[mask] = 255
-    Image.fromarray(image).save(tmp_path / "image.png")
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    (read,), _ = read_references(
-        [(tmp_path / "image.png", tmp_path / "mask.png")], predictor.model.input
-    )
-    shrunk = read["masks"].sum() * (2000 / 112) ** 2
-    assert shrunk == pytest.approx(100, rel=0.25)  # px² of the file that arrive on the canvas
-    predictor.set_references([(tmp_path / "image.png", tmp_path / "mask.png", "speck")])
-    context = predictor.context
-    features = predictor.model.encode_images([read["image"]])
-    row, column = (int(0.5 * (a + b) * 112 / 2000 // 14) for a, b in ((733, 743), (1201, 1211)))
-    assert context.shots.tolist() == [[True]]
-    torch.testing.assert_close(context.prototypes[0, 0], features.map[0, :, row, column])
-
-
 # ---- targets -----------------------------------------------------------------------------
-
-
-def test_a_zoomed_reference_is_the_cut_picture():
-    """Masks of 20x30 px in 60x90 px, both of one picture, as if it was cut by hand."""
-    first, second = square(y=30, x=10), square(y=20, x=40)
-    masks, names = first + 2 * (second & ~first).astype(np.uint8), {1: "a", 2: "b"}
-    torch.manual_seed(0)
-    zooming = InContextPredictor(tiny_config("INPUT.REFERENCE_ZOOM", 1.0), device="cpu")
-    torch.manual_seed(0)
-    plain = InContextPredictor(tiny_config(), device="cpu")
-    whole = picture(0)
-    zooming.set_references([(whole, masks, names)])
-    plain.set_references([(whole[:, 10:70], masks[:, 10:70], names)])  # they reach from 10 to 70
-    assert torch.equal(zooming.context.prototypes, plain.context.prototypes)
-    plain.set_references([(whole, masks, names)])
-    assert not torch.equal(zooming.context.prototypes, plain.context.prototypes)
 
 
 @pytest.mark.parametrize("share", [-0.5, 2.0])
 def test_a_zoom_out_of_its_range_is_named(share):
     with pytest.raises(ValueError, match=rf"^INPUT.REFERENCE_ZOOM is {share}; it must be in"):
         InContextPredictor(tiny_config("INPUT.REFERENCE_ZOOM", share), device="cpu")
-
-
-def test_prediction_is_the_models_own(predictor, references):
-    predictor.set_references(references)
-    target = picture(5, (50, 37))
-    result = predictor(target, with_propagated_mask=True)
-    read, names = read_references(references, predictor.model.input)
-    (view,), _ = read_references([(target, square(size=(50, 37)))], predictor.model.input)
-    episode = {**tiny_episode(0), "image": view["image"], "references": read}
-    episode |= {"height": 50, "width": 37}
-    episode["entities"] = [{"id": i, "name": n} for i, n in names.items()]
-    (expected,) = predictor.model.inference([episode], outputs=("masks", "propagated_mask"))
-    assert result.masks.shape == (2, 50, 37) and result.masks.any() and not result.masks.all()
-    np.testing.assert_array_equal(result.masks, expected["masks"].numpy())
-    np.testing.assert_allclose(result.scores, expected["scores"].numpy(), rtol=1e-5)
-    np.testing.assert_allclose(result.propagated, expected["propagated_mask"].numpy(), atol=1e-6)
-    assert (result.names, result.ids, result.file_name) == (["cat", "dog"], [1, 2], "")
-    np.testing.assert_array_equal(result.image, target)
-    assert len(result) == 2 and predictor(target).propagated is None
-
-
-def test_label_map_equals_a_plain_loop(predictor):
-    predictor.set_references([(picture(i), square(i, 5 * i), f"e{i}") for i in range(4)])
-    result = predictor(picture(9))
-    logits = result._full_size(result._logits)
-    labels = result.label_map(background=7)
-    for y in range(0, H, 3):
-        for x in range(0, W, 3):
-            best = max(range(4), key=lambda n: logits[n, y, x])
-            expected = result.ids[best] if logits[best, y, x] > 0 else 7
-            assert labels[y, x] == expected, (y, x)
-    assert len(np.unique(labels)) > 2  # the picture has background and at least two entities
-    merged = to_label_map(torch.from_numpy(logits), result.ids, 7)
-    np.testing.assert_array_equal(labels, merged.numpy())
-    np.testing.assert_array_equal(labels != 7, result.masks.any(0))
-    with pytest.raises(ValueError, match="background 2 is the id"):
-        result.label_map(background=2)
 
 
 def test_batches_equal_single_pictures_and_are_lazy(model, references):
@@ -268,15 +82,6 @@ def test_batches_equal_single_pictures_and_are_lazy(model, references):
         torch.testing.assert_close(result._logits, single._logits, atol=1e-5, rtol=1e-4)
         assert (result.masks != single.masks).mean() < 1e-3
         assert result.masks.shape == single.masks.shape
-
-
-def test_a_few_full_size_masks_at_a_time_change_nothing(predictor, references, monkeypatch):
-    predictor.set_references(references)
-    whole = predictor(picture(5))
-    monkeypatch.setattr("segic_d2.structures.frame.FULL_SIZE_PIXELS", 1)
-    one_by_one = predictor(picture(5))
-    np.testing.assert_array_equal(whole.masks, one_by_one.masks)
-    np.testing.assert_array_equal(whole.scores, one_by_one.scores)
 
 
 def test_an_unreadable_target_comes_after_the_good_ones(predictor, references, files):

@@ -3,7 +3,6 @@ import os
 import pytest
 import torch
 
-from segic_d2.modeling.segic.queries import Queries
 from segic_d2.structures.context import Context
 
 
@@ -93,12 +92,3 @@ def test_shots_fuse_by_the_mean_of_unit_prototypes():
         torch.testing.assert_close(got[n], sum(c.unit_prototypes[n, k] for k in shots) / len(shots))
         direction = sum(c.prototypes[n, k] / c.prototypes[n, k].norm() for k in shots) / len(shots)
         torch.testing.assert_close(released[n], direction)
-
-
-def test_queries_pad_shots_and_remember_the_image():
-    queries = Queries.from_contexts([context(2, 1), context(1, 3, seed=1)])
-    assert queries.image_index.tolist() == [0, 0, 1] and queries.counts == [2, 1]
-    assert queries.prototypes.shape == (3, 3, 384)
-    assert not queries.shots[:2, 1:].any()
-    with pytest.raises(ValueError, match="text vectors"):
-        Queries.from_contexts([context(), context(meta=None)])

@@ -11,6 +11,7 @@ process reads half of one, and it is never written again. A file that is torn or
 and counts as missing, and so does one that another process removes.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -102,10 +103,8 @@ class FeatureCache:
             logger.warning("%s is no feature map (%s): made anew", path, error)
             path.unlink(missing_ok=True)
             return None
-        try:
+        with contextlib.suppress(OSError):  # another process has just removed it
             os.utime(path)  # recently used
-        except OSError:  # another process has just removed it
-            pass
         return features
 
     def put(self, key, features):

@@ -121,6 +121,8 @@ def verify_loader(cfg, loader):
     Raises:
         DamagedDataError: in every process, naming what any of them found.
     """
+    if getattr(loader, "verified", False):
+        return  # before its references were encoded
     full = cfg.TEST.VERIFY == "full"
     items, mapper = getattr(loader, "items", None), getattr(loader, "mapper", None)
     own = ()
@@ -137,6 +139,7 @@ def verify_loader(cfg, loader):
     damaged = noted() + [d for part in comm.all_gather(damaged) for d in part]
     if damaged:
         raise DamagedDataError(message(damaged) + ". TEST.DAMAGED 'skip' leaves such items out")
+    loader.verified = True
 
 
 def verify_files(files, full=True):

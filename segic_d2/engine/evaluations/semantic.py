@@ -98,8 +98,9 @@ def _skipped(classes, never, left_out):
     """Texts that name what is not scored, and why: classes, and classes in an image."""
     found = [f"class {i} ({classes[i]}): it has no reference" for i in never]
     for file, ids in sorted(left_out.items()):
-        for i in ids:
-            found.append(f"class {i} ({classes[i]}) in {file}: its only reference is this image")
+        found += [
+            f"class {i} ({classes[i]}) in {file}: its only reference is this image" for i in ids
+        ]
     return found
 
 

@@ -1,7 +1,8 @@
 """Puts the speed of a run, and its waiting for data, into Detectron2's storage."""
 
-import torch
 from detectron2.engine import HookBase
+
+from ...utils.devices import best_device, peak_memory
 
 
 class Throughput(HookBase):
@@ -27,5 +28,5 @@ class Throughput(HookBase):
         if "data_time" in storage.latest():  # of the main process
             waited = storage.latest()["data_time"][0]
             storage.put_scalar("data_share", min(1.0, waited / seconds))
-        if torch.cuda.is_available():
-            storage.put_scalar("gpu_memory_mb", torch.cuda.max_memory_allocated() / 2**20)
+        if (most := peak_memory(best_device())) is not None:
+            storage.put_scalar("gpu_memory_mb", most / 2**20)

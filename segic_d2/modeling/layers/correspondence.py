@@ -7,6 +7,7 @@ n masks, M entities over all images, k points.
 import torch
 from torch.nn import functional as F
 
+from ...utils.devices import upload
 from .precision import without_autocast
 from .upsampled import similarity_of_upsampled
 
@@ -69,13 +70,17 @@ def pool_prototypes(features, weights, eps=1e-8, center=None, groups=1):
 
 
 @without_autocast
-def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, tau=1.0, groups=1):
+def propagated_mask(
+    features, vectors, image_index, *, counts=None, upsample_to=0, eps=1e-8, tau=1.0, groups=1
+):
     """Similarity of every target position to each entity's vector (Eq. 1-2).
 
     Args:
         features: float (B, C, g, g), features of the targets.
         vectors: float (M, C), mean unit prototypes (or unit vectors) of the entities.
         image_index: int64 (M,), sorted, the target of each entity.
+        counts: how many entities each of the B targets has; None: read off ``image_index``, for
+            which the host waits.
         upsample_to: 0 for cosines on the grid; otherwise the side to which the features are
             (in effect) interpolated before the cosine, see ``similarity_of_upsampled``.
         eps: lower bound of a feature's norm.
@@ -86,7 +91,10 @@ def propagated_mask(features, vectors, image_index, *, upsample_to=0, eps=1e-8, 
         float (M, g, g), or (M, upsample_to, upsample_to); with several groups (M, groups, g, g).
     """
     grid = features.shape[-2:]
-    slot, rows = _slots(image_index, len(features))
+    if counts is None:
+        counts = torch.bincount(image_index, minlength=len(features)).tolist()
+    slot = upload([i for n in counts for i in range(n)], features.device, torch.long)
+    rows = max(counts, default=0)
     padded = vectors.new_zeros(len(features), rows, vectors.shape[1])
     padded[image_index, slot] = vectors
     if upsample_to:
@@ -111,14 +119,6 @@ def deviations(maps, inside, eps=1e-6):
     return centered / (centered.square().sum((1, 2), keepdim=True) / count).sqrt().clamp(min=eps)
 
 
-def _slots(image_index, images):
-    """Position of each entity among those of its image, and the largest number in an image."""
-    counts = torch.bincount(image_index, minlength=images)
-    starts = counts.cumsum(0) - counts
-    slot = torch.arange(len(image_index), device=image_index.device) - starts[image_index]
-    return slot, int(counts.max()) if len(counts) else 0
-
-
 def best_points(maps, valid, count, min_distance, canvas, cell=0.0):
     """The ``count`` best positions of each propagated mask, kept apart (top-k points).
 
@@ -140,7 +140,8 @@ def best_points(maps, valid, count, min_distance, canvas, cell=0.0):
     centre = (torch.arange(side, device=maps.device, dtype=torch.float32) + 0.5) * step - 0.5
     grid = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), dim=-1).flatten(0, 1)
     score = maps.detach().flatten(1)
-    if not valid.all():
+    # a copy costs a CPU more than to ask; elsewhere the host would wait for the answer
+    if score.device.type != "cpu" or not valid.all():
         score = score.masked_fill(~valid.flatten(1), -torch.inf)
     points, found = [], []
     for i in range(count):  # k is small; every step serves all entities

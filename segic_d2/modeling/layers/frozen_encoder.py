@@ -14,6 +14,12 @@ from ...structures.features import (
     round_features,
     tensor_bytes,
 )
+from ...utils.devices import upload
+
+
+def _state(tensors):
+    """Changes whenever one of the tensors is written or replaced; cheap."""
+    return tuple((t.data_ptr(), t._version) for t in tensors)
 
 
 class FrozenEncoder:
@@ -24,22 +30,29 @@ class FrozenEncoder:
     (``FeatureMemory``) and ``feature_store`` (see features.py, or None).
     """
 
-    _weights_hash = None
-
     def _backbone_hash(self):
-        """Tells backbones apart by their tensors; computed again when one of them changed."""
-        state = self._backbone_state()
-        if self._weights_hash is None or self._weights_hash[0] != state:
+        """Tells backbones apart by their tensors."""
+        names, tensors = zip(*sorted(self.backbone.state_dict().items()), strict=True)
+
+        def digest(*tensors):
             digest = hashlib.sha256()
-            for name, tensor in sorted(self.backbone.state_dict().items()):
+            for name, tensor in zip(names, tensors, strict=True):
                 digest.update(name.encode())
                 digest.update(tensor_bytes(tensor))
-            self._weights_hash = state, digest.hexdigest()[:16]
-        return self._weights_hash[1]
+            return digest.hexdigest()[:16]
+
+        return self._read_once("backbone", tensors, digest)
+
+    def _read_once(self, name, tensors, read):
+        """What ``read(*tensors)`` says, asked again only when one of them changed: every picture
+        needs the answer, and the host has to wait for a device that it reads."""
+        known, state = self.__dict__.setdefault("_known", {}), _state(tensors)
+        if name not in known or known[name][0] != state:
+            known[name] = state, read(*tensors)
+        return known[name][1]
 
     def _backbone_state(self):
-        """Changes whenever a tensor of the backbone is written or replaced; cheap."""
-        return tuple((t.data_ptr(), t._version) for t in self.backbone.state_dict().values())
+        return _state(self.backbone.state_dict().values())
 
     @torch.no_grad()
     def encode_images(self, images):
@@ -115,7 +128,7 @@ class FrozenEncoder:
             part = images[start : start + self.image_chunk]
             batch = self.pixel_mean.new_zeros(len(part), 3, self.canvas, self.canvas)
             for row, image in zip(batch, part, strict=True):
-                pixels = image.to(self.device, torch.float32)
+                pixels = upload(image, self.device).to(torch.float32)  # there, for fewer bytes go
                 if self.input.format == "BGR":
                     pixels = pixels.flip(0)
                 row[:, : image.shape[1], : image.shape[2]] = (

@@ -5,6 +5,8 @@ from functools import wraps
 
 import torch
 
+from ...utils.devices import kinds
+
 
 def without_autocast(function):
     """Decorator: inside, autocast is off, so that the precision of the arguments is kept.
@@ -16,7 +18,7 @@ def without_autocast(function):
     @wraps(function)
     def wrapped(*args, **kwargs):
         with ExitStack() as stack:
-            for device in ("cpu", "cuda"):
+            for device in kinds():
                 if torch.is_autocast_enabled(device):
                     stack.enter_context(torch.autocast(device, enabled=False))
             return function(*args, **kwargs)

@@ -9,6 +9,7 @@ import torch
 from detectron2.layers.batch_norm import LayerNorm
 from torch import nn
 
+from ...utils.devices import upload
 from .precision import without_autocast
 
 NEGATIVE, POSITIVE, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT, NOT_A_POINT = 0, 1, 2, 3, -1
@@ -82,7 +83,7 @@ class PromptEncoder(nn.Module):
 
     def encode_boxes(self, boxes):
         """Encode boxes (M, 4), xyxy pixel indices, as two corner tokens (M, 2, W)."""
-        labels = boxes.new_tensor([[BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]], dtype=torch.long)
+        labels = upload([[BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]], boxes.device, torch.long)
         return self.encode_points(boxes.reshape(-1, 2, 2), labels.expand(len(boxes), 2))
 
     def no_point(self, count):

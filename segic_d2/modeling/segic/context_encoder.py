@@ -4,13 +4,19 @@ Shape shorthand: R references, N entities, K shots, C feature channels, g grid s
 """
 
 import torch
-from torch.nn import functional as F
 
 from ...structures.features import image_size
 from ...structures.view import InputSpec
+from ...utils.devices import upload
 from ..layers.correspondence import pool_mask, pool_prototypes
 from ..layers.precision import without_autocast
 from . import released
+
+
+def known_on_host(shown):
+    """Which masks weigh something, as a list: all that the host has to wait for in the pooling, for
+    the number of shots decides the shape of a context."""
+    return shown.tolist()
 
 
 @without_autocast
@@ -78,14 +84,17 @@ def pool_references(
         mass.append(weights.flatten(1).sum(1))
         rows += [row_of[i] for i in entities]
         every += [reference.get("empty_mask", spec.empty_mask) == "zero"] * len(entities)
-    rows = torch.tensor(rows, dtype=torch.long, device=device)
     mass = torch.cat(mass)
     shown = mass > 0
     if any(every):
-        shown = torch.where(torch.tensor(every, device=device), released.every_mask(mass), shown)
-    onehot = F.one_hot(rows[shown], len(ids))
-    shots = onehot.sum(0)
-    missing = [entity for entity, k in zip(ids, shots.tolist(), strict=True) if k == 0]
+        shown = torch.where(upload(every, device), released.every_mask(mass), shown)
+    shots, slots, kept = [0] * len(ids), [], []
+    for i, counts in enumerate(known_on_host(shown)):
+        if counts:
+            kept.append(i)
+            slots.append(shots[rows[i]])  # the how-manieth shot of its entity it is
+            shots[rows[i]] += 1
+    missing = [entity for entity, k in zip(ids, shots, strict=True) if k == 0]
     if missing:
         named = ", ".join(f"{i} ({names[i]!r})" if names[i] else str(i) for i in missing)
         files = sorted({str(r["file_name"]) for r in references if "file_name" in r})
@@ -93,12 +102,14 @@ def pool_references(
             f"no reference with a non-empty mask for entity {named}"
             + (f" in {', '.join(files[:5])}" if files else "")
         )
-    slot = (onehot.cumsum(0) * onehot).sum(1) - 1  # the how-manieth shot of its entity a row is
+    most = max(shots, default=0)
+    source = upload(kept, device, torch.long)
+    place = upload([rows[i] for i in kept], device, torch.long), upload(slots, device, torch.long)
 
     def by_shot(parts):
-        placed = maps.new_zeros(len(ids), int(shots.max()), maps.shape[1])
-        placed[rows[shown], slot] = torch.cat(parts)[shown]
+        placed = maps.new_zeros(len(ids), most, maps.shape[1])
+        placed[place] = torch.cat(parts)[source]
         return placed
 
-    exists = torch.arange(int(shots.max()), device=device) < shots[:, None]
+    exists = torch.arange(most, device=device) < upload(shots, device)[:, None]
     return by_shot(prototypes), by_shot(units), exists, by_shot(around) if background else None

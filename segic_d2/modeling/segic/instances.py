@@ -154,9 +154,8 @@ def decode_instances(head, features, image_sizes, queries, options, chunk=0):
         none = maps.new_zeros(0)
         return peaks, HeadOutput(maps.new_zeros(0, side, side), none, none)
     prompts = prompt_queries(queries, peaks, len(features))
-    alone = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     output = head(
-        features, image_sizes, prompts, crossing=alone, points=peaks.xy[:, None], chunk=chunk
+        features, image_sizes, prompts, crossing=False, points=peaks.xy[:, None], chunk=chunk
     )
     return peaks, output
 

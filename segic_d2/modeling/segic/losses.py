@@ -26,8 +26,8 @@ def draws_of(seed, device):
     Each training sample brings its own seed, so that its draws do not depend on the batch, the
     process or the worker that it falls into.
     """
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices, device_type=device.type):
         torch.manual_seed(seed)
         yield
 

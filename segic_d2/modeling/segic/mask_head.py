@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ...structures.frame import valid_cells
+from ...utils.devices import upload
 from ..layers.correspondence import best_points, deviations, propagated_mask
 from ..layers.mask_decoder import MaskDecoder
 from ..layers.precision import without_autocast
@@ -230,7 +231,8 @@ class InContextMaskHead(nn.Module):
             features: float (B, C, g, g).
             image_sizes: B (h, w) in pixels, content of each canvas.
             queries: ``Queries`` of M entities.
-            crossing: bool (B,), whether an image's entities see each other's visual tokens.
+            crossing: whether an image's entities see each other's visual tokens: a bool for all
+                images, or bool (B,), best on the CPU: somebody has to read it.
             boxes: float (M, 4) xyxy, NaN where an entity has no box prompt; None: no boxes.
             points: float (M, k, 2), pixel coordinates on the canvas of the points of each entity;
                 None: the best points of its propagated mask.
@@ -329,6 +331,7 @@ class InContextMaskHead(nn.Module):
             features,
             torch.stack(vectors, 1).flatten(0, 1),
             queries.image_index.repeat_interleave(len(vectors)),
+            counts=[n * len(vectors) for n in queries.counts],
             upsample_to=self.canvas // 4 if self.interpolate == "features" else 0,
             eps=self.eps,
             tau=self.tau,
@@ -416,6 +419,7 @@ class InContextMaskHead(nn.Module):
         """Text and visual tokens of each entity, in this order.
 
         Args:
+            crossing: see ``forward``.
             rows: int64 (M',), the entities whose tokens are wanted; None: all, M' = M.
             projected: what ``project`` says of the queries; None: it is asked.
 
@@ -434,8 +438,10 @@ class InContextMaskHead(nn.Module):
             tokens.append(text[rows])
             exists.append(queries.shots.new_ones(count, 1))
         if self.visual:
+            if isinstance(crossing, bool):
+                crossing = torch.full((len(queries.counts),), crossing)
             visual = self._crossed_tokens if crossing.any() else self._own_tokens
-            token, mask = visual(own, queries, crossing, rows)
+            token, mask = visual(own, queries, upload(crossing, rows.device), rows)
             tokens.append(token)
             exists.append(mask)
         return torch.cat(tokens, 1), torch.cat(exists, 1)
@@ -448,7 +454,7 @@ class InContextMaskHead(nn.Module):
     def _crossed_tokens(self, own, queries, crossing, wanted):
         """Visual tokens of all entities of the image for the wanted ones, (M', Nmax·K, W)."""
         index, most = queries.image_index[wanted], max(queries.counts)
-        counts = torch.as_tensor(queries.counts, device=index.device)
+        counts = upload(queries.counts, index.device)
         first = (counts.cumsum(0) - counts)[index]  # row of the image's first entity
         slot = torch.arange(most, device=index.device)
         rows = (first[:, None] + slot).clamp(max=len(queries) - 1)  # (M', Nmax)

@@ -190,7 +190,8 @@ class SegIC(FrozenEncoder, nn.Module):
         """What a context depends on: the backbone and its weights, input, pooling, text."""
         text = self.text_encoder
         head = self.sem_seg_head
-        center = head.feature_mean
+        mean = head.feature_mean
+        center = {} if mean is None else {"center": self._read_once("center", [mean], tensor_hash)}
         return {
             "backbone": getattr(self.backbone, "tap", type(self.backbone).__name__),
             "feature": self.in_feature,
@@ -198,7 +199,7 @@ class SegIC(FrozenEncoder, nn.Module):
             **self.input.fingerprint,
             "text": text.identity if text else None,
             "sentences": [self.semantic_template, self.instance_text] if text else None,
-            **({} if center is None else {"center": tensor_hash(center)}),
+            **center,
             **({} if head.groups == 1 else {"groups": head.groups}),
             **({"background": True} if head.background else {}),
         }
@@ -248,9 +249,12 @@ class SegIC(FrozenEncoder, nn.Module):
     def segment_scored(self, features, context):
         """``segment``, and quality estimates for ``postprocess``: list of B float (N,)."""
         queries = self._queries(features, context)
-        crossing = torch.full((len(features),), self.cross_entity, device=self.device)
         out = self.sem_seg_head(
-            features.map, features.image_sizes, queries, crossing=crossing, chunk=self.entity_chunk
+            features.map,
+            features.image_sizes,
+            queries,
+            crossing=bool(self.cross_entity),
+            chunk=self.entity_chunk,
         )
         quality = quality_of(self.score, out.quality, out.similarity)
         contexts = _one_each(context, len(features))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ...utils.devices import upload
+
 
 @dataclass
 class Queries:
@@ -47,8 +49,8 @@ class Queries:
         if any(m is None for m in metas) and any(m is not None for m in metas):
             raise ValueError("some contexts of the batch carry text vectors and others do not")
         return cls(
-            image_index=torch.arange(len(contexts), device=device).repeat_interleave(
-                torch.tensor(counts, device=device)
+            image_index=upload(
+                [i for i, n in enumerate(counts) for _ in range(n)], device, torch.long
             ),
             counts=counts,
             vectors=torch.cat([c.mean_unit(released, eps) for c in contexts]),

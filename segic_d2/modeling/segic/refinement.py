@@ -96,7 +96,8 @@ def guided_filter(guide, maps, radius, eps):
     square = mean[:, :, None] * mean[:, None]
     covariance = window_mean(products, radius).unflatten(1, (3, 3)) - square
     covariance = covariance[0].permute(2, 3, 0, 1)  # (h, w, 3, 3)
-    inverse = torch.linalg.inv(covariance + eps * torch.eye(3, device=guide.device))
+    # never singular; inv itself would make the host wait to be sure of that
+    inverse, _ = torch.linalg.inv_ex(covariance + eps * torch.eye(3, device=guide.device))
     maps = maps[:, None]
     own = window_mean(maps, radius)
     shared = window_mean(maps * colours, radius) - own * mean  # (N, 3, h, w)

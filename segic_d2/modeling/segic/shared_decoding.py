@@ -124,8 +124,9 @@ def decode_shared(decoder, shared, index, hidden, prompts, prompt_mask=None):
     """
     transformer = decoder.transformer
     tokens, mask = decoder.tokens(prompts, prompt_mask)
-    if mask is not None and mask.all():
-        mask = None  # attention without a mask is quicker
+    # attention without a mask is quicker; elsewhere than on a CPU the host would wait to learn it
+    if mask is not None and mask.device.type == "cpu" and mask.all():
+        mask = None
     token_pos = tokens
     image, projected = shared.memory(len(tokens))
     blocks = _blocks(*image.shape[:2])

@@ -125,7 +125,7 @@ def episode_losses(model, episodes, features, contexts, weights, styles, count=N
         maps,
         features.image_sizes,
         queries,
-        crossing=crossing.to(model.device),
+        crossing=crossing,  # on the CPU: the head asks whether any does
         boxes=box_prompts(targets, draws[:, 1] < model.box_prompt_prob),
         appearance=None if styles is None else mix_styles(maps, styles, seeds, model.mixstyle),
     )

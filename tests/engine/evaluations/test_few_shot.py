@@ -122,6 +122,7 @@ def in_a_process(output):
         evaluate(cfg, model_of(cfg), "coco20i_fold3")
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_results_of_one(tmp_path):
     launch(in_a_process, 2, dist_url="auto", args=(tmp_path / "two",))
     threads = torch.get_num_threads()
@@ -139,6 +140,7 @@ def random_in_a_process(output):
     EpisodeTrainer.test(cfg, build_model(cfg))
 
 
+@pytest.mark.slow
 def test_weights_that_no_file_gave_are_the_same_in_all_processes(tmp_path):
     launch(random_in_a_process, 2, dist_url="auto", args=(tmp_path / "two",))
     threads = torch.get_num_threads()

@@ -192,6 +192,7 @@ def in_a_process(root, folder):
     run(settings(Path(folder), "a847", "TEST.SHOTS", 2, reference="a847_sem_seg_val"))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(root, tmp_path, monkeypatch):
     """And share the references between them."""
     monkeypatch.setenv("SEGIC_D2_CACHE", str(root / "cache"))

@@ -72,9 +72,7 @@ def plan_scene(vocabulary, focal, rng):
         for _ in range(rng.choice(3, p=(0.6, 0.3, 0.1))):
             scale = _scale(rng, 0.2, 0.5)
             things.append(Thing(family, texture, scale, category))
-    for category in present:
-        things.append(_distractor(vocabulary, category, rng))
-    return things
+    return things + [_distractor(vocabulary, category, rng) for category in present]
 
 
 def _distractor(vocabulary, category, rng):

@@ -30,9 +30,9 @@ def test_a_pixel_belongs_to_the_front_most_thing_that_covers_it():
                 covering = []
                 for number, p in enumerate(placed, 1):
                     rows, cols = p.window
-                    if rows.start <= y < rows.stop and cols.start <= x < cols.stop:
-                        if p.cover[y - rows.start, x - cols.start] >= 0.5 * 255:
-                            covering.append(number)
+                    inside = rows.start <= y < rows.stop and cols.start <= x < cols.stop
+                    if inside and p.cover[y - rows.start, x - cols.start] >= 0.5 * 255:
+                        covering.append(number)
                 assert owner[y, x] == (covering[-1] if covering else 0)
                 occluded += len(covering) > 1
     assert occluded > 100

@@ -1,0 +1,18 @@
+"""Three tiers of tests: quick, medium (by place), slow (marked where it stands)."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+MEDIUM = (
+    *("checkpoint", "config/test_ablations", "config/test_configs", "data/test_paper_mix"),
+    *("data/health/test_check", "datasets", "demo", "engine", "modeling/backbone"),
+    *("modeling/test_golden", "test_install", "tools"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if str(item.path.relative_to(TESTS)).startswith(MEDIUM):
+            item.add_marker(pytest.mark.medium)

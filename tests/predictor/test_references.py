@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segic_d2.predictor import InContextPredictor
+from segic_d2.predictor.references import read_references
+from tests.io.test_masks import palette_image
+from tests.tiny import tiny_config
+
+H, W = 60, 90
+
+
+def picture(seed, size=(H, W)):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def square(y=10, x=20, size=(H, W)):
+    mask = np.zeros(size, dtype=bool)
+    mask[y : y + 20, x : x + 30] = True
+    return mask
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return InContextPredictor(tiny_config(), device="cpu").model
+
+
+@pytest.fixture
+def predictor(model):
+    return InContextPredictor.from_model(model)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """cat.png, dog.png and their masks."""
+    for seed, name in enumerate(("cat", "dog")):
+        Image.fromarray(picture(seed)).save(tmp_path / f"{name}.png")
+        Image.fromarray(square(x=20 + seed)).save(tmp_path / f"{name}_mask.png")
+    return tmp_path
+
+
+@pytest.fixture
+def references(files):
+    return [(files / f"{n}.png", files / f"{n}_mask.png", n) for n in ("cat", "dog")]
+
+
+def entities(predictor, references):
+    """(names, ids) of the entities, and the reference entries with their entity ids."""
+    read, names = read_references(references, predictor.model.input)
+    return names, [r["entity_ids"].tolist() for r in read]
+
+
+def test_entities_by_name_then_by_id(predictor):
+    a, mask = picture(0), square()
+    ids = np.zeros((H, W), dtype=np.uint8)
+    ids[:20], ids[30:40], ids[50:] = 1, 4, 9
+    label = palette_image(ids)
+    found = lambda *refs: entities(predictor, refs)  # noqa: E731
+    assert found((a, mask, "cat"), (a, mask, "dog"), (a, mask, "cat")) == (
+        {1: "cat", 2: "dog"},
+        [[1], [2], [1]],
+    )
+    assert found((a, mask), (a, mask)) == ({1: None}, [[1], [1]])
+    assert found((a, label)) == ({1: None, 4: None, 9: None}, [[1, 4, 9]])
+    # nameless: the same id is the same entity, a binary mask has id 1
+    assert found((a, label), {"image": a, "mask": mask}) == (
+        {1: None, 4: None, 9: None},
+        [[1, 4, 9], [1]],
+    )
+    # the first entity with an id keeps it, and the next one gets what is free
+    assert found((a, mask, "cat"), (a, label, {1: "dog", 4: "cat", 9: "emu"})) == (
+        {1: "cat", 2: "dog", 9: "emu"},
+        [[1], [2, 1, 9]],
+    )
+    assert found((a, label, ["x", "y", "z"])) == ({1: "x", 4: "y", 9: "z"}, [[1, 4, 9]])
+    assert found((a, label, {9: "emu"})) == ({9: "emu"}, [[9]])
+    assert found((a, label, {9: None})) == ({9: None}, [[9]])
+
+
+def test_two_ids_of_one_name_are_one_mask(predictor):
+    ids = np.zeros((H, W), dtype=np.int64)
+    ids[:20], ids[30:40] = 1, 2
+    read, _ = read_references(
+        [(picture(0), ids, {1: "a", 2: "a"}), (picture(0), ids > 0, "a")], predictor.model.input
+    )
+    assert read[0]["masks"].shape[0] == 1
+    assert torch.equal(read[0]["masks"], read[1]["masks"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "message"),
+    [
+        (("cat.png", "cat_mask.png", 3), ValueError, r"cat_mask.png\): mask: names 3 are neither"),
+        (("absent.png", "cat_mask.png"), FileNotFoundError, r"2 \(.*absent.png\): image: no such"),
+        (("cat.png", "absent.png"), FileNotFoundError, r"2 \(.*absent.png\): mask: no such"),
+        (("text.png", "cat_mask.png"), ValueError, r"2 \(.*text.png\): image: cannot read"),
+        (("cat.png", "text.png"), ValueError, r"2 \(.*text.png\): mask: cannot read"),
+        (("cat.png", "empty.png"), ValueError, r"2 \(.*empty.png\): mask is empty"),
+        (("cat.png", "small.png"), ValueError, r"small.png\): mask is 8x9 px, .* is 90x60 px"),
+        (("cat.png", "ids.png", "cat"), ValueError, r"ids.png\): mask has the ids 3, 5, the names"),
+        (("cat.png", "ids.png", {4: "x"}), ValueError, r"mask has no id 4 \('x'\); it has 3, 5"),
+        (("cat.png", "ids.png", {3: 7}), ValueError, "a name must be a string, not 7"),
+        (("cat.png",), ValueError, r"reference 2: expected \(image, mask\)"),
+        ("cat.png", ValueError, "reference 2: expected"),
+    ],
+)
+def test_bad_reference_is_named_and_loses_nothing(predictor, references, files, bad, kind, message):
+    (files / "text.png").write_text("no picture")
+    Image.fromarray(np.zeros((H, W), np.uint8)).save(files / "empty.png")
+    Image.fromarray(np.ones((9, 8), np.uint8)).save(files / "small.png")
+    ids = np.zeros((H, W), dtype=np.uint8)
+    ids[:20], ids[30:40] = 3, 5
+    palette_image(ids).save(files / "ids.png")
+    predictor.set_references(references)
+    before = predictor.context
+    if isinstance(bad, tuple):
+        bad = tuple(files / b if isinstance(b, str) and "." in b else b for b in bad)
+    with pytest.raises(kind, match=message):
+        predictor.set_references([references[0], bad])
+    assert predictor.context is before
+
+
+def test_bad_sets_of_references(predictor):
+    empty = np.stack([square(), np.zeros((H, W), bool)])
+    for bad, message in (
+        ([], "no references"),
+        ("cat.png", "references must be a list"),
+        ([(picture(0), empty, ["a", "b"])], r"reference 1: mask of id 2 \('b'\) is empty"),
+        ([(picture(0), np.zeros((H, W)))], "reference 1: mask is empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predictor.set_references(bad)
+    with pytest.raises(ValueError, match="task is 'part'"):
+        predictor.set_references([(picture(0), square())], task="part")
+    with pytest.raises(RuntimeError, match="set_references"):
+        predictor(picture(0))
+    with pytest.raises(RuntimeError, match="set_references"):
+        predictor.save_context("nowhere")
+
+
+def test_masks_are_in_the_displayed_orientation(predictor, tmp_path):
+    stored, mask = picture(0), square()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # displayed after a quarter turn clockwise
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(mask).save(tmp_path / "stored.png")
+    displayed = np.ascontiguousarray(np.rot90(mask, -1))
+    Image.fromarray(displayed).save(tmp_path / "displayed.png")
+    with pytest.raises(ValueError, match=r"stored.png\): mask is 90x60 px, .* is 60x90 px"):
+        predictor.set_references([(tmp_path / "turned.png", tmp_path / "stored.png")])
+    predictor.set_references([(tmp_path / "turned.png", tmp_path / "displayed.png")])
+    turned = predictor.context
+    predictor.set_references([(np.rot90(stored, -1), displayed)])
+    assert torch.equal(turned.prototypes, predictor.context.prototypes)
+    assert predictor(tmp_path / "turned.png").masks.shape == (1, W, H)
+
+
+def test_ten_pixels_of_three_million_reach_the_prototype(predictor, tmp_path):
+    image = np.full((1500, 2000, 3), 40, dtype=np.uint8)
+    mask = np.zeros((1500, 2000), dtype=bool)
+    mask[733:743, 1201:1211] = True
+    image[mask] = 255
+    Image.fromarray(image).save(tmp_path / "image.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    (read,), _ = read_references(
+        [(tmp_path / "image.png", tmp_path / "mask.png")], predictor.model.input
+    )
+    shrunk = read["masks"].sum() * (2000 / 112) ** 2
+    assert shrunk == pytest.approx(100, rel=0.25)  # px² of the file that arrive on the canvas
+    predictor.set_references([(tmp_path / "image.png", tmp_path / "mask.png", "speck")])
+    context = predictor.context
+    features = predictor.model.encode_images([read["image"]])
+    row, column = (int(0.5 * (a + b) * 112 / 2000 // 14) for a, b in ((733, 743), (1201, 1211)))
+    assert context.shots.tolist() == [[True]]
+    torch.testing.assert_close(context.prototypes[0, 0], features.map[0, :, row, column])
+
+
+def test_a_zoomed_reference_is_the_cut_picture():
+    """Masks of 20x30 px in 60x90 px, both of one picture, as if it was cut by hand."""
+    first, second = square(y=30, x=10), square(y=20, x=40)
+    masks, names = first + 2 * (second & ~first).astype(np.uint8), {1: "a", 2: "b"}
+    torch.manual_seed(0)
+    zooming = InContextPredictor(tiny_config("INPUT.REFERENCE_ZOOM", 1.0), device="cpu")
+    torch.manual_seed(0)
+    plain = InContextPredictor(tiny_config(), device="cpu")
+    whole = picture(0)
+    zooming.set_references([(whole, masks, names)])
+    plain.set_references([(whole[:, 10:70], masks[:, 10:70], names)])  # they reach from 10 to 70
+    assert torch.equal(zooming.context.prototypes, plain.context.prototypes)
+    plain.set_references([(whole, masks, names)])
+    assert not torch.equal(zooming.context.prototypes, plain.context.prototypes)
