@@ -41,7 +41,7 @@ README = Path(__file__).with_name("README.md")
 
 setup(
     name="segic_d2",
-    version="0.1.0",
+    version="0.2.0",
     description="In-context segmentation (SegIC, ECCV 2024) as a Detectron2 project",
     long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
     long_description_content_type="text/markdown",
