@@ -58,10 +58,14 @@ def upload(
 
     Args:
         values: numbers in (nested) lists, or a tensor on the CPU or on ``device``.
+        device: None: where the values are.
         dtype: of the result; None: that of the values.
     """
-    # from pageable memory the copy is staged before the call returns, so nothing can change it
-    return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
+    values = torch.as_tensor(values, dtype=dtype)
+    if device is None:
+        return values
+    # CUDA keeps a copy of ordinary memory before the call returns, so that nothing can change it
+    return values.to(device, non_blocking=torch.device(device).type == "cuda")
 
 
 def _module(device: torch.device | str) -> Any:

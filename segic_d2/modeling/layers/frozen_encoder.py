@@ -32,7 +32,8 @@ class FrozenEncoder:
 
     def _backbone_hash(self):
         """Tells backbones apart by their tensors."""
-        names, tensors = zip(*sorted(self.backbone.state_dict().items()), strict=True)
+        state = self.backbone.state_dict()
+        names = sorted(state)
 
         def digest(*tensors):
             digest = hashlib.sha256()
@@ -41,7 +42,7 @@ class FrozenEncoder:
                 digest.update(tensor_bytes(tensor))
             return digest.hexdigest()[:16]
 
-        return self._read_once("backbone", tensors, digest)
+        return self._read_once("backbone", [state[name] for name in names], digest)
 
     def _read_once(self, name, tensors, read):
         """What ``read(*tensors)`` says, asked again only when one of them changed: every picture

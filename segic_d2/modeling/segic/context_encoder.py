@@ -57,7 +57,7 @@ def pool_references(
     around = [maps.new_zeros(0, maps.shape[1])]
     every = []  # which masks count though they weigh nothing
     for feature, reference in zip(maps, references, strict=True):
-        masks = reference["masks"].to(device, feature.dtype)
+        masks = upload(reference["masks"], device).to(feature.dtype)
         file = reference.get("file_name", "")
         size = image_size(reference)
         if masks.shape[-2:] != size:

@@ -438,10 +438,13 @@ class InContextMaskHead(nn.Module):
             tokens.append(text[rows])
             exists.append(queries.shots.new_ones(count, 1))
         if self.visual:
-            if isinstance(crossing, bool):
-                crossing = torch.full((len(queries.counts),), crossing)
-            visual = self._crossed_tokens if crossing.any() else self._own_tokens
-            token, mask = visual(own, queries, upload(crossing, rows.device), rows)
+            if isinstance(crossing, bool):  # nobody has to be asked
+                crossed, shape = crossing, (len(queries.counts),)
+                crossing = torch.full(shape, crossed, device=rows.device)
+            else:
+                crossed, crossing = bool(crossing.any()), upload(crossing, rows.device)
+            visual = self._crossed_tokens if crossed else self._own_tokens
+            token, mask = visual(own, queries, crossing, rows)
             tokens.append(token)
             exists.append(mask)
         return torch.cat(tokens, 1), torch.cat(exists, 1)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from ...utils.devices import upload
 from ..layers.precision import without_autocast
 
 AT_ONCE = 64  # entities filtered at once
@@ -122,7 +123,7 @@ def refine_logits(logits, picture, canvas, *, radius, eps, threshold=0.0):
     """
     side = logits.shape[-1]
     size = picture.shape[-2:]
-    colours = picture.to(logits.device, torch.float32)[None] / 255
+    colours = upload(picture, logits.device).to(torch.float32)[None] / 255
     pad = (0, canvas - size[1], 0, canvas - size[0])
     colours = F.pad(colours, pad, mode="replicate")
     guide = F.interpolate(

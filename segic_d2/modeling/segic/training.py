@@ -14,6 +14,7 @@ import torch
 from torchvision.ops import masks_to_boxes
 
 from ...structures.frame import on_canvas
+from ...utils.devices import upload
 from ..layers.correspondence import pool_mask
 from .diagnostics import report_step, report_tasks
 from .queries import Queries
@@ -97,7 +98,7 @@ def mix_styles(features, styles, seeds, alpha):
         float (B, C, g, g).
     """
     shares = [np.random.default_rng([seed, _STYLE]).beta(alpha, alpha) for seed in seeds]
-    share = features.new_tensor(shares)[:, None, None, None]
+    share = upload(shares, features.device, features.dtype)[:, None, None, None]
     (std, mean), (std_other, mean_other) = (
         torch.std_mean(x, dim=(2, 3), keepdim=True) for x in (features, styles)
     )
@@ -118,22 +119,24 @@ def episode_losses(model, episodes, features, contexts, weights, styles, count=N
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     draws = torch.stack([torch.rand(2, generator=generator) for generator in generators])
     crossing = draws[:, 0] < model.cross_entity_prob * model.cross_entity
-    targets = [on_canvas(x["masks"], model.canvas).to(model.device) for x in episodes]
+    targets = [on_canvas(x["masks"], model.canvas) for x in episodes]  # on the CPU, as they come
     ignores = [x.get("ignore") for x in episodes]
+    boxes = box_prompts(targets, draws[:, 1] < model.box_prompt_prob)
+    device = model.device
     maps = features.map
     out = model.sem_seg_head(
         maps,
         features.image_sizes,
         queries,
         crossing=crossing,  # on the CPU: the head asks whether any does
-        boxes=box_prompts(targets, draws[:, 1] < model.box_prompt_prob),
+        boxes=None if boxes is None else upload(boxes, device),
         appearance=None if styles is None else mix_styles(maps, styles, seeds, model.mixstyle),
     )
     logits = out.logits.float().split(queries.counts)
     terms = model.criterion.per_mask(
         logits,
-        targets,
-        [None if i is None else on_canvas(i, model.canvas).to(model.device) for i in ignores],
+        [upload(target, device) for target in targets],
+        [None if i is None else upload(on_canvas(i, model.canvas), device) for i in ignores],
         seeds,
         qualities=out.quality.float().split(queries.counts),
         sizes=features.image_sizes,
