@@ -41,7 +41,7 @@ def damage(root, output):
 def test_damage_is_named_or_skipped(root, tmp_path, workers):
     file, numbers = damage(root, tmp_path)
     opts = {"dataloader__num_workers": workers, "test__batch_size": 2}
-    cfg = config(tmp_path, NAME, **opts)
+    cfg = config(tmp_path, NAME, test__verify="full", **opts)
     with pytest.raises(DamagedDataError, match=f"cannot read image {file}"):
         evaluate(cfg, model_of(cfg), NAME)
     cfg = config(tmp_path, NAME, test__damaged="skip", **opts)

@@ -158,7 +158,8 @@ def test_a_damaged_reference_is_named_or_makes_way(tmp_path):
     """Before anything is encoded; the next picture of the class takes its place."""
     coco_instances.make(tmp_path)
     with registered(tmp_path):
-        cfg = config("coco_instances", "OUTPUT_DIR", str(tmp_path / "out"))
+        opts = ("OUTPUT_DIR", str(tmp_path / "out"), "TEST.VERIFY", "full")
+        cfg = config("coco_instances", *opts)
         whole = InstanceReferences(cfg, ["coco_2017_train"], "coco_2017_val")
         lost = whole.files[0][0]
         Path(lost).write_bytes(Path(lost).read_bytes()[:300])

@@ -100,7 +100,7 @@ def test_a_damaged_picture_is_named_once_before_the_run_or_its_pairs_are_left_ou
     picture = next((data / "JPEGImages/aeroplane").glob("*.jpg"))
     picture.write_bytes(picture.read_bytes()[:-60])
     with pytest.raises(DamagedDataError) as error:
-        run(tmp_path / "a")
+        run(tmp_path / "a", "TEST.VERIFY", "full")
     assert str(error.value).count(picture.name) == 1
     result, _ = run(tmp_path / "b", "TEST.DAMAGED", "skip")
     metrics = result["pck-spair71k_test"]

@@ -226,7 +226,7 @@ def damaged(root, tmp_path):
 
 
 def test_damage_is_named_before_the_run(damaged, tmp_path):
-    cfg = settings(tmp_path, "a847", "TEST.SHOTS", 2)
+    cfg = settings(tmp_path, "a847", "TEST.SHOTS", 2, "TEST.VERIFY", "full")
     model = built(cfg)
     sizes = calls(model)
     with pytest.raises(DamagedDataError) as error:

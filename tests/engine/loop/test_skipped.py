@@ -125,6 +125,7 @@ def config(root, name, evaluator, *opts):
     return tiny_config(
         *("OUTPUT_DIR", str(root / "out"), "DATASETS.TRAIN", (name,), "TEST.EPISODES", 20),
         *("TEST.EVALUATORS", (evaluator,), "TEST.BATCH_SIZE", 2, "DATALOADER.NUM_WORKERS", 0),
+        *("TEST.VERIFY", "full"),
         *opts,
     )
 
