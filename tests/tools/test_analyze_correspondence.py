@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import tests.tiny  # noqa: F401  registers its backbone
 from tests.miniatures import fss1000, spair71k
@@ -89,6 +90,7 @@ def test_ties_share_their_rank(tool):
 
 def test_running_two_backbones(tool, tmp_path, monkeypatch):
     """The canvas stands for the backbone here: two configs, from pictures to the plot."""
+    torch.manual_seed(0)
     data = tmp_path / "data"
     data.mkdir()
     spair71k.make(data)
