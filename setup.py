@@ -50,7 +50,14 @@ setup(
     packages=find_packages(include=["segic_d2", "segic_d2.*"]) + ["segic_d2.configs"],
     package_dir={"segic_d2.configs": "configs"},
     package_data={
-        "segic_d2": ["**/*.csv", "**/*.json", "**/*.txt", "**/*.safetensors", "weights/*.md"],
+        "segic_d2": [
+            "py.typed",
+            "**/*.csv",
+            "**/*.json",
+            "**/*.txt",
+            "**/*.safetensors",
+            "weights/*.md",
+        ],
         "segic_d2.configs": ["**/*.yaml"],
     },
     install_requires=[

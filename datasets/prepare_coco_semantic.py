@@ -9,7 +9,6 @@ Where objects overlap, the smaller one is seen. Existing files are kept.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from PIL import Image
 
 from segic_d2.data.index import load_records
 from segic_d2.io.rle import decode, has_mask
+from segic_d2.utils.files import whole_file
 
 BACKGROUND, IGNORED = 0, 255
 
@@ -59,9 +59,8 @@ def write(split):
     for record in records:
         target = folder / (Path(record["file_name"]).stem + ".png")
         if not target.is_file():
-            temporary = target.with_suffix(".part")
-            Image.fromarray(paint(record)).save(temporary, "PNG")
-            os.replace(temporary, target)
+            with whole_file(target) as part:
+                Image.fromarray(paint(record)).save(part, "PNG")
             written += 1
     return folder, written
 

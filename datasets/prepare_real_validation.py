@@ -27,6 +27,7 @@ import pycocotools.mask as mask_util
 from PIL import Image
 
 from segic_d2.modeling.backbone.embedded import cache_path, offline
+from segic_d2.utils.files import whole_file
 
 LIST = Path(__file__).resolve().parent / "real_validation.json"
 
@@ -55,8 +56,8 @@ def photographs(content, given=None):
                     files = (f for f in Path(root).rglob(picture["file"]) if _is(f, picture))
                     found = next(files, None)
                     if found is not None:
-                        shutil.copyfile(found, f"{kept[name]}.part")
-                        os.replace(f"{kept[name]}.part", kept[name])
+                        with whole_file(kept[name]) as part:
+                            shutil.copyfile(found, part)
                         wanted.discard(name)
                 if not wanted:
                     break

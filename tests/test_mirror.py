@@ -32,14 +32,12 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "data/mappers/pairs": "engine/evaluations/test_pck",
     "data/references/instance": "engine/evaluations/test_instances",
     "data/references/plan": "data/references/test_semantic",
-    "engine/evaluations/base": "engine/test_training",
+    "engine/episode_trainer": "engine/test_training",
     "engine/evaluations/label_maps": "engine/evaluations/test_semantic",
     "engine/evaluations/one_shot": "engine/test_training",
     "engine/evaluations/reference_memory": "engine/evaluations/test_few_shot_parts",
-    "engine/hooks/clipping": "engine/test_optimizer",
     "engine/loop/evaluator_state": "engine/loop/test_inference",
     "engine/loop/progress": "engine/loop/test_inference",
-    "engine/trainer": "engine/test_training",
     "evaluation/one_shot": "evaluation/test_evaluation",  # beside the best threshold
     "evaluation/pooling": "evaluation/test_evaluation",
     "evaluation/stock": "evaluation/test_label_maps",
@@ -47,9 +45,8 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "modeling/layers/mask_decoder": "modeling/test_golden",  # the released tensors
     "modeling/layers/prompt_encoder": "modeling/test_golden",
     "modeling/layers/transformer": "modeling/test_golden",
-    "modeling/segic/context_encoder": "modeling/segic/test_released",
-    "structures/segmentation": "engine/test_training",  # the stock evaluators that read it
-    "utils/files": "data/health/test_label_cache",
+    "structures/episode": "data/mappers/test_semantic",  # what mappers give
+    "structures/prompts": "modeling/segic/test_meta_arch",  # what a model makes of them
 }
 MODULES = sorted(
     str(path.relative_to(ROOT / "segic_d2").with_suffix(""))
@@ -74,14 +71,6 @@ def test_has_a_test(module):
 
 def test_the_table_names_modules():
     assert set(ELSEWHERE) <= set(MODULES)
-
-
-def test_modules_are_short():
-    """One idea each; the longest wait for the seams."""
-    waiting = {"modeling/segic/meta_arch", "modeling/segic/mask_head"}
-    lines = {m: (ROOT / f"segic_d2/{m}.py").read_text().count("\n") for m in MODULES}
-    assert not {m: n for m, n in lines.items() if n > 400}.keys() - waiting
-    assert sum(lines.values()) <= 16_600
 
 
 def test_the_top_level_is_a_table_of_contents():

@@ -6,6 +6,12 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
 from segic_d2.config.load import load_config
+from segic_d2.structures.context import PROTOTYPES, Context
+
+SEGIC = (  # what configs/Base-SegIC.yaml sets of Detectron2's keys
+    *("MODEL.META_ARCHITECTURE", "SegIC", "MODEL.SEM_SEG_HEAD.NAME", "InContextMaskHead"),
+    *("INPUT.FORMAT", "RGB", "SEED", 42, "SOLVER.OPTIMIZER", "ADAMW"),
+)
 
 
 class TinyBackbone(Backbone):
@@ -36,6 +42,7 @@ def tiny_config(*opts, canvas=112):
     """A config with the tiny backbone, no text and a small decoder on a canvas of 8×8 cells."""
     return load_config(
         opts=[
+            *SEGIC,
             *("MODEL.BACKBONE.NAME", "build_tiny_backbone", "MODEL.DEVICE", "cpu"),
             *("INPUT.CANVAS", canvas, "MODEL.SEGIC.META", False),
             *("MODEL.SEGIC.DECODER.WIDTH", 32, "MODEL.SEGIC.DECODER.MLP", 64),
@@ -85,3 +92,9 @@ def tiny_episode(seed, entities=2, shots=1, size=(84, 112), training=False, task
     if training:
         episode["masks"] = torch.stack([blob(*size, g) for _ in range(entities)]) > 0.5
     return episode
+
+
+def prototype_context(prototypes, units, shots, meta, ids, names, task="semantic", **more):
+    """A context of SegIC's kind from its tensors."""
+    tensors = {"prototypes": prototypes, "unit_prototypes": units}
+    return Context(PROTOTYPES, shots, tensors, meta, ids, names, task, **more)

@@ -2,7 +2,8 @@
 
 from detectron2.data import transforms as T
 
-from segic_d2.structures.view import InputSpec, seeded
+from segic_d2.structures.picture import seeded
+from segic_d2.structures.view import InputSpec
 
 
 def draw_view(image, augmentations, seed):

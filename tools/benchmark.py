@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segic_d2.config.load import load_config
 from segic_d2.modeling.segic.queries import Queries
-from segic_d2.structures.frame import masks_in_image
+from segic_d2.structures.frame import Frame
 from segic_d2.utils.devices import best_device, synchronize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -136,7 +136,7 @@ def random_queries(count, channels, text_dim, device):
     queries = Queries(
         image_index=torch.zeros(count, dtype=torch.long),
         counts=[count],
-        vectors=vectors,
+        vectors=vectors[:, None],
         prototypes=vectors[:, None] * channels**0.5,
         shots=torch.ones(count, 1, dtype=torch.bool),
         meta=torch.randn(count, text_dim),
@@ -153,7 +153,7 @@ def our_route(head, features, queries, stage):
     with stage.inside(head) if stage is not no_stage else contextlib.nullcontext():
         logits = head(features, [size], queries, crossing=crossing).logits
     with stage("masks"):
-        masks = masks_in_image(logits, head.canvas, size, *size)
+        masks = Frame(head.canvas, size, size).masks(logits)
     return logits, masks
 
 
@@ -183,7 +183,7 @@ class Stages:
         encoder = head.prompt_encoder
         parts = [
             (head.neck, "forward", "neck"),
-            (head, "similarities", "similarity"),
+            (head.similarity, "maps", "similarity"),
             (head, "to_canvas", "prompts"),
             (head, "point_tokens", "prompts"),
             (head, "project", "prompts"),

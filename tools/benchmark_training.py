@@ -196,7 +196,7 @@ def timed_steps(cfg, model, optimizer, count, cache):
     """Time the first ``count`` steps: mean seconds per stage, and images that were encoded."""
     data = build_train_loader(cfg)
     set_cache(data, cache)
-    model.feature_store = cache
+    model.encoder.store = cache
     seconds = dict.fromkeys((*STAGES, "images"), 0.0)
     encode, backbone = model.encode_images, model.backbone.forward
     clock = Clock(cfg.MODEL.DEVICE)

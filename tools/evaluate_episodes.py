@@ -16,13 +16,12 @@ import sys
 from pathlib import Path
 
 import torch
-from detectron2.evaluation import inference_context
 
 from segic_d2.config.load import load_config
 from segic_d2.data import build_one_shot_loader
 from segic_d2.engine.hooks.feature_cache import open_feature_cache
-from segic_d2.evaluation.pairs import PooledIoU, overlap
-from segic_d2.evaluation.threshold import best_threshold, histograms
+from segic_d2.engine.loop.inference import run_inference
+from segic_d2.evaluation.pairs import PairEvaluator
 from segic_d2.predictor import InContextPredictor
 
 
@@ -51,29 +50,20 @@ def measure(cfg, model, name, shots, threshold=None):
     cfg = cfg.clone()
     cfg.defrost()
     cfg.TEST.SHOTS = shots
-    sums, levels, episodes = {}, {}, 0
-    fixed = 0.0 if threshold is None else threshold
     loader = build_one_shot_loader(cfg, name, open_feature_cache(cfg, model))
-    with inference_context(model):
-        for batch in loader:
-            outputs = model.inference(batch, outputs=("masks", "propagated_mask"))
-            for episode, output in zip(batch, outputs, strict=True):
-                label, truth = episode["entities"][0]["id"], episode["gt_masks"][0].cpu()
-                similarity = output["propagated_mask"][0].cpu()
-                counts = [overlap(output["masks"][0].cpu(), truth)]
-                counts.append(overlap(similarity > fixed, truth))
-                sums.setdefault(label, []).append(counts)
-                levels[label] = levels.get(label, 0) + histograms(similarity, truth)
-                episodes += 1
-    ours, cut = PooledIoU(sums), PooledIoU(sums)
-    for number, counts in enumerate(sums.values()):
-        for own, other in counts:
-            ours.add(number, own)
-            cut.add(number, other)
-    level, best = best_threshold(list(levels.values()))
-    found = {"episodes": episodes, **{k: ours.result()[k] for k in ("IoU", "boundary_IoU")}}
-    found |= {"best": float(best), "best_threshold": float(level)}
-    return found | {"fixed": None if threshold is None else cut.result()["IoU"]}
+
+    def segment(batch):
+        return model.segment(model.encode_images(batch), model.episode_contexts(batch))
+
+    evaluator = PairEvaluator()
+    run_inference(cfg, segment, loader, evaluator, None)
+    ours, (level, best) = evaluator.evaluate(), evaluator.best()
+    return {
+        "episodes": len(evaluator.scores),
+        **{k: ours[k] for k in ("IoU", "boundary_IoU")},
+        **{"best": float(best), "best_threshold": float(level)},
+        "fixed": None if threshold is None else evaluator.cut(threshold)["IoU"],
+    }
 
 
 def report(rows, threshold):

@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 
 from segic_d2.config.load import load_config
-from segic_d2.engine.evaluations.pairs import PairEvaluation, read_classes
+from segic_d2.data.benchmarks.pairs import PairFolder
+from segic_d2.engine.evaluations.pairs import PairEvaluation
 from segic_d2.predictor import InContextPredictor
 
 
@@ -50,11 +51,17 @@ def run(args):
     """Measure all figures; returns values of JSON."""
     cfg = load_config(args.config_file, args.opts)
     weights = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
-    predictor = InContextPredictor(cfg, weights=weights, device=args.device)
-    evaluation = PairEvaluation(
-        predictor.model, read_classes(args.folder), args.shots, args.seed, trained=bool(weights)
-    )
-    results, scores = evaluation.measure(args.threshold, find_best=True)
+    # it must not abstain itself where the price of abstaining is measured
+    never = ["MODEL.SEGIC.TEST.MIN_SCORE", 0.0]
+    model = InContextPredictor(cfg, weights=weights, device=args.device, opts=never).model
+    min_score = cfg.MODEL.SEGIC.TEST.MIN_SCORE
+    folder = PairFolder(args.folder)
+    evaluation = PairEvaluation(cfg, model, folder, args.shots, args.seed, min_score)
+    plain = evaluation.plain
+    best, _ = plain.best()
+    results = {"model": plain.evaluate()}
+    results |= {f"propagated mask > {t:g}": plain.cut(t) for t in args.threshold}
+    results["best threshold"] = {**plain.cut(best), "threshold": best}
     found = {
         "folder": str(args.folder),
         "config": args.config_file,
@@ -62,18 +69,22 @@ def run(args):
         "opts": args.opts,
         "shots": args.shots,
         "seed": args.seed,
-        "canvas": predictor.model.canvas,
-        "episodes": len(evaluation.episodes),
+        "canvas": model.input.canvas,
+        "episodes": len(evaluation.episodes.episodes),
         "results": results,
     }
     if args.abstention and weights:
-        found["abstention"] = evaluation.abstention(scores)
+        found["abstention"] = evaluation.abstention()
     if args.flip and weights:
         found["flipped"] = evaluation.flipped()
-    found["cpu_seconds"] = evaluation.timer.means()
+    seconds = evaluation.model.seconds
+    found["cpu_seconds"] = {name: spent / number for name, (spent, number) in seconds.items()}
     if args.robustness:
-        best = results["best threshold"]["threshold"]
         found["robustness"] = evaluation.robustness(best)
+    if not weights:  # the decoder is random
+        del found["cpu_seconds"]["decode"]
+        for row in (results, *found.get("robustness", {}).values()):
+            del row["model"]
     return found
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from segic_d2.checkpoint import FROZEN_PREFIX
-
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -37,7 +35,7 @@ def main(argv=None):
     tensors = {
         name: tensor.half().contiguous()
         for name, tensor in sorted(state.items())
-        if not name.startswith(FROZEN_PREFIX)
+        if name.startswith("sem_seg_head.")
     }
     lost = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if lost:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from segic_d2.config.load import load_config
 from segic_d2.engine import EpisodeTrainer
-from segic_d2.modeling import Context
+from segic_d2.structures.context import PROTOTYPES, Context
 from segic_d2.utils.devices import peak_memory, reset_peak_memory, synchronize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -69,12 +69,12 @@ def half(on=True):
 def random_context(model, entities):
     """A context of random vectors, as references would leave it."""
     generator = torch.Generator().manual_seed(entities)
-    channels = model.backbone.output_shape()[model.in_feature].channels
+    channels = model.backbone.output_shape()[model.encoder.feature].channels
     vectors = torch.randn(entities, 1, channels, generator=generator)
     shots = torch.ones(entities, 1, dtype=torch.bool)
-    unit = F.normalize(vectors, dim=-1)
+    tensors = {"prototypes": vectors, "unit_prototypes": F.normalize(vectors, dim=-1)}
     ids = list(range(entities))
-    return Context(vectors, unit, shots, None, ids, [None] * entities).to(model.device)
+    return Context(PROTOTYPES, shots, tensors, None, ids, [None] * entities).to(model.device)
 
 
 @torch.no_grad()
@@ -91,9 +91,9 @@ def pictures(toy):
     def segment(batch, context, precision):
         with half(precision == "bf16"):
             features = model.encode_images([image] * batch)
-            logits, quality = model.segment_scored(features, context)
-        for low, estimate in zip(logits, quality, strict=True):
-            model.postprocess(low.float(), (side, side), side, side, estimate.float())
+            results = model.segment(features, context)
+        for result in results:
+            result.masks  # noqa: B018  made when they are asked for
 
     def bare(batch, precision):
         with half(precision == "bf16"):
@@ -167,7 +167,7 @@ def compiled(toy):
 
     def run():
         with half():
-            model.segment_scored(model.encode_images([image]), context)
+            model.segment(model.encode_images([image]), context)
 
     for name, share, calls in top_ten(run):
         say(f"bf16, profile: {name}", share=share, calls=calls)

@@ -17,9 +17,9 @@ def released_route(head, features, queries, stage):
     """Decode the entities of one target.
 
     Args:
-        head: ``InContextMaskHead`` with the released options.
+        head: ``InContextMaskHead`` with the released rules.
         features: float (1, C, g, g).
-        queries: ``Queries`` of N entities, vectors of unit length.
+        queries: ``Queries`` of N entities, one vector of unit length each.
         stage: function of a name; it returns a context manager around that stage.
 
     Returns:
@@ -29,8 +29,8 @@ def released_route(head, features, queries, stage):
     quarter = (head.canvas // 4, head.canvas // 4)
     with stage("similarity"):
         up = F.interpolate(features, size=quarter, mode="bilinear", align_corners=False)
-        up = up / up.norm(dim=1, keepdim=True).clamp(min=head.eps)  # (1, C, S/4, S/4)
-        maps = torch.einsum("nc,bchw->nbhw", queries.vectors, up) / head.tau
+        up = up / up.norm(dim=1, keepdim=True).clamp(min=1e-8)  # (1, C, S/4, S/4)
+        maps = torch.einsum("nc,bchw->nbhw", queries.vectors[:, 0], up)
         del up
         full = F.interpolate(maps, size=canvas, mode="bilinear", align_corners=False)
     with stage("prompts"):
@@ -39,7 +39,8 @@ def released_route(head, features, queries, stage):
         encoder = head.prompt_encoder
         point = encoder.encode_points(xy, torch.ones_like(best)[:, None])
         crossing = torch.ones(1, dtype=torch.bool, device=features.device)
-        context, _ = head.context_tokens(queries, crossing)
+        rows = torch.arange(count, device=features.device)
+        context, _ = head.context_tokens(queries, crossing, rows, head.project(queries))
         prompts = torch.cat([point, encoder.no_point(count), context], 1)
         dense = encoder.encode_masks(full)  # (N, W, g, g)
     with stage("neck"):

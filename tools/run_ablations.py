@@ -145,10 +145,10 @@ def run(cfg, shared=None):
 
     Args:
         cfg: its config.
-        shared: (backbone, feature memory) of an earlier run, or None.
+        shared: the frozen encoder of an earlier run with its feature memory, or None.
 
     Returns:
-        {"seen", "novel": mIoU in percent, "seconds"}, (backbone, feature memory).
+        {"seen", "novel": mIoU in percent, "seconds"}, and its frozen encoder.
     """
     started = time.perf_counter()
     Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
@@ -156,12 +156,12 @@ def run(cfg, shared=None):
     trainer = EpisodeTrainer(cfg)
     model = getattr(trainer.model, "module", trainer.model)
     if shared is not None and cfg.MODEL.BACKBONE.WEIGHTS:  # random ones differ from seed to seed
-        model.backbone, model.memory = shared
+        model.encoder = shared
     trainer.train()
     found = {
         name: evaluate(cfg, model, dataset)["one_shot"]["mIoU"] for name, dataset in TEST.items()
     }
-    return {**found, "seconds": time.perf_counter() - started}, (model.backbone, model.memory)
+    return {**found, "seconds": time.perf_counter() - started}, model.encoder
 
 
 def table(folder, rows, seeds):

@@ -1,6 +1,5 @@
 """The texts that a training needs, and a table of their vectors in place of a text tower."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from segic_d2.data.datasets import register_by_name
 from segic_d2.data.datasets.class_list import background_ids
 from segic_d2.data.index import load_records
 from segic_d2.modeling.text.encoder import read_text_table, save_text_table
+from segic_d2.utils.files import whole_file
 
 CLASS_KEYS = ("thing_classes", "stuff_classes")
 
@@ -104,8 +104,6 @@ def extend_table(path, texts, encoder, batch_size=256):
         return len(old), new
     starts = range(0, len(new), batch_size)
     rows += [encoder.encode(new[i : i + batch_size]).float().cpu() for i in starts]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_text_table(part, old + new, torch.cat(rows), encoder.identity)
-    os.replace(part, path)  # a run that was ended leaves the old table as it was
+    with whole_file(path) as part:  # a run that was ended leaves the old table as it was
+        save_text_table(part, old + new, torch.cat(rows), encoder.identity)
     return len(old) + len(new), new

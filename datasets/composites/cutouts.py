@@ -5,8 +5,6 @@ They are prepared once, into ``$SEGIC_D2_CACHE/composites-cutouts-…/<number>_<
 
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import cv2
@@ -16,7 +14,7 @@ from PIL import Image
 from composites.mesh import read_mesh
 from composites.raster import render
 from composites.sources import read_model, read_stamp
-from segic_d2.utils.files import cache_folder
+from segic_d2.utils.files import cache_folder, whole_file
 
 VERSION = 1  # counts up whenever the same files would give other views
 VIEWS = 6  # of a model
@@ -51,10 +49,8 @@ def prepare_object(item, sources, root):
     for file, view in zip(files, views, strict=True):
         if min(view.shape[:2]) < 4:
             raise ValueError(f"{item.file}: nothing is to be seen of it")
-        handle, temporary = tempfile.mkstemp(dir=root, suffix=".tmp")
-        with os.fdopen(handle, "wb") as target:
-            Image.fromarray(view).save(target, "WEBP", quality=92, method=2)
-        os.replace(temporary, file)
+        with whole_file(file, shared=True) as part:
+            Image.fromarray(view).save(part, "WEBP", quality=92, method=2)
 
 
 def read_view(file):

@@ -4,7 +4,8 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from segic_d2.data.health.verify import File, fault
+from segic_d2.data.health.verify import fault
+from segic_d2.data.records import File
 from trees.expected import GROUPS, TREES
 from trees.listed import listed_stems, names_in, read_list
 

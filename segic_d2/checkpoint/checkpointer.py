@@ -1,42 +1,39 @@
 """Checkpoints that hold what was trained, not the frozen backbone."""
 
-from __future__ import annotations
-
 import os
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
 from torch import nn
 
-from .official import is_official, official_shapes, to_model_names
+from ..compat import IncompatibleKeys, forget_failed_load
+from ..utils.files import whole_file
+from .official import HEAD, is_official, official_shapes, to_model_names
 from .pretrained import PRETRAINED, weights_file
 
-if TYPE_CHECKING:
-    from fvcore.common.checkpoint import _IncompatibleKeys
 
-FROZEN_PREFIX = "backbone."
+def frozen_prefixes(model: nn.Module) -> tuple[str, ...]:
+    """What the names of frozen tensors begin with: modules that say so by ``frozen``."""
+    return tuple(f"{n}." for n, module in model.named_modules() if getattr(module, "frozen", False))
 
 
 def trainable_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict of a model without its frozen backbone."""
-    return {k: v for k, v in model.state_dict().items() if not k.startswith(FROZEN_PREFIX)}
+    """The state dict of a model without its frozen parts."""
+    frozen = frozen_prefixes(model)
+    return {k: v for k, v in model.state_dict().items() if not k.startswith(frozen)}
 
 
 class SegICCheckpointer(DetectionCheckpointer):
     """Saves and loads trainable weights only, in .pth or (loading) .safetensors files.
 
     ``MODEL.WEIGHTS`` may also be the name of a decoder that ships with the package ("segic-demo").
-
     A checkpoint of the released SegIC is recognised by its names and loaded as it is, all of its
-    tensors or none. A file is written beside its place and then renamed, so that a killed run never
-    leaves a broken checkpoint under the name of a good one.
+    tensors or none. A killed run never leaves a broken file under the name of a good one.
 
-    Args:
-        model, save_dir, save_to_disk, checkpointables: see DetectionCheckpointer.
-        complete: refuse files that lack a trainable tensor, which would stay random; where training
-            starts from other weights, Detectron2's warning is enough.
+    ``complete``: refuse files that lack a trainable tensor, which would stay random; where training
+    starts from other weights, Detectron2's warning is enough.
     """
 
     def __init__(
@@ -55,13 +52,12 @@ class SegICCheckpointer(DetectionCheckpointer):
         """Write ``save_dir/name.pth`` with the model, all checkpointables and ``kwargs``."""
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": trainable_state_dict(self.model)}
-        data.update({key: obj.state_dict() for key, obj in self.checkpointables.items()})
-        data.update(kwargs)
+        others = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
+        data = {"model": trainable_state_dict(self.model), **others, **kwargs}
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Saving checkpoint to {path}")
-        torch.save(data, path + ".part")
-        os.replace(path + ".part", path)
+        with whole_file(path) as part:
+            torch.save(data, part)
         self.tag_last_checkpoint(os.path.basename(path))
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -81,7 +77,7 @@ class SegICCheckpointer(DetectionCheckpointer):
         try:
             return super().load(path, *args, **kwargs)
         finally:
-            self._parsed_url_during_load = None  # Detectron2 leaves it behind where a load failed
+            forget_failed_load(self)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         try:
@@ -103,13 +99,13 @@ class SegICCheckpointer(DetectionCheckpointer):
         # never unpickle code: our checkpoints hold tensors, numbers and strings
         return torch.load(f, map_location="cpu", weights_only=True)
 
-    def _load_model(self, checkpoint: dict[str, Any]) -> _IncompatibleKeys:
-        shapes = official_shapes(trainable_state_dict(self.model))
+    def _load_model(self, checkpoint: dict[str, Any]) -> IncompatibleKeys:
+        needed = trainable_state_dict(self.model)
+        shapes = official_shapes({k: v for k, v in needed.items() if k.startswith(HEAD)})
         if is_official(checkpoint["model"], shapes):
             checkpoint["model"] = to_model_names(checkpoint["model"], shapes, self._path)
             self.logger.info(f"official SegIC checkpoint: all {len(shapes)} tensors are used")
         incompatible = super()._load_model(checkpoint)
-        needed = trainable_state_dict(self.model)
         lost = set(incompatible.missing_keys) | {k for k, *_ in incompatible.incorrect_shapes}
         if not set(needed) - lost:
             raise ValueError(f"{self._path} holds none of the model's trainable tensors")
@@ -126,7 +122,6 @@ class SegICCheckpointer(DetectionCheckpointer):
                 f"{self._path} lacks {len(missing)} trainable tensors of this model, such as "
                 f"{missing[0]}"
             )
-        incompatible.missing_keys[:] = [
-            k for k in incompatible.missing_keys if not k.startswith(FROZEN_PREFIX)
-        ]
+        frozen, absent = frozen_prefixes(self.model), incompatible.missing_keys
+        absent[:] = [k for k in absent if not k.startswith(frozen)]
         return incompatible

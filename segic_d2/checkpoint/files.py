@@ -1,6 +1,5 @@
 """Checkpoint files as named tensors. No file is ever given the chance to run code."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+from ..utils.files import AnyPath
 
 KEY = "MODEL.BACKBONE.WEIGHTS"
 _CONTAINERS = ("model", "state_dict", "module", "teacher", "model_state", "blobs")
@@ -30,13 +31,11 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def read_file(path: str | os.PathLike[str], key: str = KEY) -> dict[str, Any]:
-    """All that a checkpoint file holds, as it is.
+def read_file(path: AnyPath, key: str = KEY) -> dict[str, Any]:
+    """All that a checkpoint file holds, as it is: a .safetensors; a .pth, .pt or .bin (PyTorch,
+    tensors only); a .pkl (Detectron2's model zoo or Caffe2, numpy arrays only).
 
-    Args:
-        path: .safetensors; .pth, .pt or .bin (PyTorch, tensors only); .pkl (Detectron2's model
-            zoo or Caffe2, numpy arrays only).
-        key: who asked for the file, the first word of every error.
+    ``key``, the first word of every error, is who asked for the file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -69,24 +68,12 @@ def read_file(path: str | os.PathLike[str], key: str = KEY) -> dict[str, Any]:
     return state
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], bool]:
-    """Named tensors of a checkpoint file, out of the container that they are in, if any.
-
-    Args:
-        path: see ``read_file``.
-
-    Returns:
-        The tensors by name, and whether the names are Caffe2's.
-
-    Raises:
-        FileNotFoundError, ValueError: see ``read_file``.
-    """
+def read_checkpoint(path: AnyPath) -> tuple[dict[str, torch.Tensor], bool]:
+    """``read_file``'s tensors by name, out of the container that they are in, if any; and whether
+    the names are Caffe2's."""
     path, state = Path(path), read_file(path)
     from_caffe2 = path.suffix == ".pkl" and "__author__" not in state
-    for container in _CONTAINERS:
-        if isinstance(state.get(container), dict):
-            state = state[container]
-            break
+    state = next((state[c] for c in _CONTAINERS if isinstance(state.get(c), dict)), state)
     tensors = {}
     for name, value in state.items():
         if hasattr(value, "__array_interface__"):

@@ -6,7 +6,6 @@ frozen backbone. The modules of ``InContextMaskHead`` bear the same names, so th
 tensor is ``sem_seg_head.`` and the official one.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +15,7 @@ from detectron2.modeling import build_backbone, build_sem_seg_head
 from safetensors.torch import save
 
 from ..config.load import load_config
+from ..utils.files import AnyPath, part_of, write_whole
 from .files import read_file
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]  # by official name
@@ -39,17 +39,9 @@ def is_official(state: Mapping[str, Any], shapes: Shapes) -> bool:
 
 
 def to_model_names(
-    state: Mapping[str, Any], shapes: Shapes, source: str | os.PathLike[str]
+    state: Mapping[str, Any], shapes: Shapes, source: AnyPath
 ) -> dict[str, torch.Tensor]:
-    """The tensors of an official checkpoint under our names, all of them or none.
-
-    Args:
-        state: float tensors by official name.
-        shapes: what the model needs, see ``official_shapes``.
-        source: the file, for the error.
-
-    Returns:
-        The same tensors by our names.
+    """The tensors of an official checkpoint under our names, all that ``shapes`` needs or none.
 
     Raises:
         ValueError: naming the file and every tensor that is missing, unused, or of another shape
@@ -83,12 +75,9 @@ def _form(value: object) -> str:
     return form if value.isfinite().all() else f"{form} with infinite or undefined numbers"
 
 
-def config_of(state: Mapping[str, Any], source: str | os.PathLike[str]) -> str:
-    """The shipped config of an official checkpoint, recognised by the channels of its features.
-
-    Raises:
-        ValueError: the tensors ``state`` of the file ``source`` are none of the published models'.
-    """
+def config_of(state: Mapping[str, Any], source: AnyPath) -> str:
+    """The shipped config of an official checkpoint, recognised by the channels of its features;
+    ValueError where the tensors of the file ``source`` are none of the published models'."""
     inner = state.get("model")  # where our own checkpoints keep their tensors
     if any(str(k).startswith(HEAD) for k in (inner if isinstance(inner, dict) else state)):
         raise ValueError(
@@ -111,7 +100,7 @@ def config_of(state: Mapping[str, Any], source: str | os.PathLike[str]) -> str:
     return CONFIGS[channels]
 
 
-def needed_shapes(config: str | os.PathLike[str]) -> Shapes:
+def needed_shapes(config: AnyPath) -> Shapes:
     """The shapes that the model of a config (path or shipped name) needs."""
     cfg = load_config(str(config))
     with torch.device("meta"):
@@ -119,20 +108,11 @@ def needed_shapes(config: str | os.PathLike[str]) -> Shapes:
     return official_shapes(head.state_dict())
 
 
-def convert(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    config: str | os.PathLike[str] | None = None,
-) -> str:
-    """Write an official checkpoint as a file for ``MODEL.WEIGHTS``; ``source`` stays as it is.
+def convert(source: AnyPath, target: AnyPath, config: AnyPath | None = None) -> str:
+    """Write an official checkpoint as a file for ``MODEL.WEIGHTS``; one line says what was done.
 
-    Args:
-        source: .pth or .safetensors file with official names; it is never unpickled as code.
-        target: .safetensors file; written beside its place and then renamed.
-        config: path or shipped name of the model's config; None: recognised, see ``config_of``.
-
-    Returns:
-        One line that says what was done.
+    The source stays as it is, and is never unpickled as code; the target, a .safetensors file,
+    appears whole or not at all. ``config`` is a path or shipped name; None: see ``config_of``.
 
     Raises:
         FileNotFoundError: no such source or config.
@@ -141,12 +121,11 @@ def convert(
             no .safetensors file or would overwrite the source.
     """
     source, target = Path(source), Path(target)
-    part = target.with_name(target.name + ".part")
     if not source.is_file():
         raise FileNotFoundError(f"official checkpoint not found: {source}")
     if target.suffix != ".safetensors":
         raise ValueError(f"{target}: the result is a .safetensors file and must be named so")
-    if any(p.exists() and p.samefile(source) for p in (target, part)):
+    if any(p.exists() and p.samefile(source) for p in (target, part_of(target))):
         raise ValueError(f"{target} would overwrite {source}; give another name")
     state = read_file(source, "official checkpoint")
     if list(state) == ["model"] and isinstance(state["model"], dict):
@@ -155,11 +134,6 @@ def convert(
     tensors = to_model_names(state, needed_shapes(config), source)
     # as float32, as the model computes, and without shared memory
     tensors = {name: tensor.float().clone() for name, tensor in tensors.items()}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(save(tensors, metadata={"converted_from": source.name}))
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(target, save(tensors, metadata={"converted_from": source.name}))
     numbers = sum(tensor.numel() for tensor in tensors.values())
     return f"{target}: all {len(tensors)} tensors ({numbers:,} numbers) of {source}, for {config}"

@@ -18,28 +18,20 @@ class Pretrained:
 PRETRAINED = {
     "segic-demo": Pretrained(
         "segic_demo.yaml", "187b26814391fd3f0fc110b5fe8ffd4df6ef0007f730ef81aa74dc32d38fd44c"
-    ),
+    )
 }
 
 
 def find_pretrained(name: str) -> Pretrained:
-    """The ``Pretrained`` of a name.
-
-    Raises:
-        ValueError: no decoder has that name; those that exist are listed.
-    """
+    """The decoder of a name; ValueError lists the names where none has it."""
     if name not in PRETRAINED:
         raise ValueError(f"no pretrained decoder {name!r}; there are {sorted(PRETRAINED)}")
     return PRETRAINED[name]
 
 
 def weights_file(name: str) -> str:
-    """Path of a decoder's .safetensors file, after a look at its checksum.
-
-    Raises:
-        FileNotFoundError: the file is gone from the package.
-        ValueError: it is damaged; or as ``find_pretrained``.
-    """
+    """Path of a decoder's .safetensors file; FileNotFoundError or ValueError where it is gone from
+    the package or damaged, by its checksum."""
     expected, path = find_pretrained(name).sha256, FOLDER / f"{name}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"the weights {name!r} are missing from the package: {path}")

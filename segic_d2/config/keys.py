@@ -1,6 +1,311 @@
-"""Every key that segic_d2 adds to a Detectron2 config, and how a config is found by name."""
+"""Every key that segic_d2 adds to a Detectron2 config: its default, its meaning, its range.
 
-from detectron2.config import CfgNode as CN
+The defaults are the paper's. Where the paper and the released code differ, the line names both
+values; ``released`` marks the value that reproduces the released weights.
+"""
+
+from detectron2.config import CfgNode
+
+from .table import (
+    Key,
+    Range,
+    above,
+    add_keys,
+    below,
+    check_keys,
+    each,
+    interval,
+    least,
+    of,
+    section,
+    within,
+)
+
+SHARE = within(0, 1)
+JITTER = Range(
+    lambda value: len(value) == 4 and min(value) >= 0 and value[3] <= 0.5,
+    "four numbers ≥ 0, the last (hue) at most 0.5",
+)
+ASCENDING = Range(
+    lambda value: all(isinstance(x, int) for x in value) and list(value) == sorted({0, *value})[1:],
+    "ascending whole numbers above 0",
+)
+
+KEYS = {
+    **section(
+        "MODEL.BACKBONE",
+        WEIGHTS=Key(
+            "",
+            'where the frozen weights come from: "" (random), "embedded" (the ViT-S of the '
+            'demo), "timm" or "timm:TAG" (timm\'s hub), or a .safetensors/.pth/.pkl file',
+        ),
+    ),
+    **section(
+        "MODEL.TIMM",
+        NAME=Key("vit_large_patch14_dinov2", "any name of timm.list_models()"),
+        BLOCKS=Key((-1,), "0-based blocks (ViT) or stages (CNN) to tap, concatenated"),
+        NORM=Key(True, "apply the final norm to every tapped ViT block"),
+        POS_EMBED=Key(
+            "timm", 'resampled as by "timm" or by "dinov2" (released)', of("timm", "dinov2")
+        ),
+    ),
+    **section(
+        "MODEL.DIFFUSION",
+        NAME=Key("stabilityai/stable-diffusion-2-1", "on its hub, or a local folder"),
+        TIMESTEP=Key(261, "noise level of the one denoising step, of 1000", least(0)),
+        PROMPT=Key("", "text given to the U-Net; released: each image's own text"),
+    ),
+    **section(
+        "INPUT",
+        CANVAS=Key(
+            896, "px, side of the square input; a multiple of the backbone's stride", least(1)
+        ),
+        RESIZE=Key(
+            "pil", '"pil": 8 bits, antialiased; "float" (released): neither', of("pil", "float")
+        ),
+        MAX_REDRAWS=Key(10, "augmentations drawn again when the object left the frame", least(0)),
+        TEXT_KEEP_PROB=Key(0.75, "class name kept in training, else the empty text", SHARE),
+        ABSENT_PROB=Key(0.0, "semantic training episodes whose target lacks an entity", SHARE),
+        REFERENCE_ZOOM=Key(
+            0.0, "test: a cut whose side the masks take so much of; 0: whole", SHARE
+        ),
+        VIEWS_POOL=Key(
+            0, "different views per image that training draws from; 0: unlimited", least(0)
+        ),
+    ),
+    **section(
+        "MODEL.SEGIC",
+        IN_FEATURE=Key("feat", 'which output of the backbone to use ("res4", … for a ResNet)'),
+        DENSE=Key(True, "geometric instruction: the propagated mask as a dense embedding"),
+        BACKGROUND=Key(
+            False, "geometric instruction: also the similarity to what is around the masks"
+        ),
+        POINT=Key(True, "geometric instruction: the best points of the propagated mask"),
+        VISUAL=Key(True, "visual instruction: one token per prototype"),
+        META=Key(True, "meta instruction: one text token"),
+        RELEASED=Key(
+            False, "the rules of the released code in place of the paper's, see released.py"
+        ),
+        BINARIZE_MASKS=Key(
+            False, "reference masks thresholded before they are pooled; released: True"
+        ),
+        BOX_PROMPT_PROB=Key(
+            0.0, "probability < 1 of the true box in training; released: 0.5", below(0, 1)
+        ),
+        MIXSTYLE=Key(
+            0.0,
+            "α of MixStyle in training: statistics of the reference's picture; 0: off",
+            least(0),
+        ),
+        ENTITY_CHUNK=Key(
+            0, "entities decoded at once at inference; 0: what the caches hold", least(0)
+        ),
+        IMAGE_CHUNK=Key(8, "images encoded at once", least(1)),
+        FEATURE_MEMORY=Key(
+            0, "MB of frozen features kept in memory, found by their pixels; 0: none", least(0)
+        ),
+    ),
+    **section(
+        "MODEL.SEGIC.SIMILARITY",
+        CENTER=Key(
+            "none",
+            '"fixed": the backbone\'s mean feature is left out of the cosines',
+            of("none", "fixed"),
+        ),
+        MEAN=Key("", '.safetensors file of that mean; "": of the weights, or of training'),
+        MEAN_IMAGES=Key(500, "pictures of training that it is the mean of", least(1)),
+        GROUPS=Key(1, "equal groups of channels (tapped blocks) with a cosine each", least(1)),
+        PROPAGATED=Key(
+            0, "the propagated mask is the mean of so many first groups; 0: all", least(0)
+        ),
+        RELATIVE=Key(False, "also the propagated mask in deviations from its target's mean"),
+    ),
+    **section(
+        "MODEL.SEGIC.POINTS",
+        NUM=Key(1, "k, points per entity", least(1)),
+    ),
+    **section(
+        "MODEL.SEGIC.CROSS_ENTITY",
+        ENABLED=Key(True, "visual tokens of the other entities as negatives"),
+        TRAIN_PROB=Key(0.5, "probability per training image; above 0 on at inference", SHARE),
+    ),
+    **section(
+        "MODEL.SEGIC.REVERSION",
+        PROB=Key(1.0, "probability per training episode", SHARE),
+        CONTEXT=Key(
+            "only",
+            'several shots: the prediction "only", or "join" the other shots',
+            of("only", "join"),
+        ),
+    ),
+    **section(
+        "MODEL.SEGIC.TEXT",
+        NAME=Key("open_clip", "TEXT_ENCODER registry: open_clip, table, none"),
+        DIM=Key(768, "length of a text vector", least(1)),
+        MODEL=Key("ViT-L-14-quickgelu", "open_clip model name"),
+        WEIGHTS=Key("openai", "open_clip pretrained tag or a file"),
+        TABLE=Key("", '.safetensors file of precomputed vectors, for "table"'),
+        SEMANTIC_TEMPLATE=Key("a photo of a {}", "text of a named entity, semantic task"),
+        INSTANCE_TEXT=Key("please segment the instances", "text of every instance episode"),
+    ),
+    **section(
+        "MODEL.SEGIC.DECODER",
+        WIDTH=Key(256, "channels of tokens and image embedding", least(8)),
+        HEADS=Key(8, "attention heads", least(1)),
+        MLP=Key(2048, "hidden width of the token MLP", least(1)),
+        CHECKPOINT=Key(False, "less memory: computed again for the backward pass"),
+    ),
+    **section(
+        "MODEL.SEGIC.LOSS",
+        NUM_POINTS=Key(12544, "points per mask", least(1)),
+        BCE_WEIGHT=Key(1.0, "of the binary cross-entropy", least(0)),
+        DICE_WEIGHT=Key(1.0, "of the Dice loss", least(0)),
+        QUALITY_WEIGHT=Key(
+            1.0, "of the quality token's estimate of the IoU; released: 0", least(0)
+        ),
+    ),
+    **section(
+        "MODEL.SEGIC.TEST",
+        THRESHOLD=Key(0.0, "a pixel is foreground where its logit is above this"),
+        SCORE=Key(
+            "mask",
+            '"mask": mean foreground probability; "quality": the estimated IoU (trained); '
+            '"quality_similarity": that times the highest similarity in the target',
+            of("mask", "quality", "quality_similarity"),
+        ),
+        MIN_SCORE=Key(0.0, "an entity with a lower score gets an empty mask; 0: never", SHARE),
+    ),
+    **section(
+        "MODEL.SEGIC.TEST.REFINE",
+        WALK=Key(
+            0.0, "of a random walk over like cells, the share that goes on; 0: none", below(0, 1)
+        ),
+        RADIUS=Key(0, "of a guided filter, logits' cells (4 to the backbone's); 0: none", least(0)),
+    ),
+    **section(
+        "MODEL.SEGIC.INSTANCES",
+        PER_CLASS=Key(10, "prompts per class and target, at most", least(1)),
+        PER_IMAGE=Key(
+            1000, "prompts per target, the most similar; bounds memory; 0: all", least(0)
+        ),
+        MIN_SIMILARITY=Key(
+            0.0, "of a peak: mean cosine to the reference's features", within(-1, 1)
+        ),
+        NMS_IOU=Key(0.5, "of two masks of a class, above which the worse one is dropped", SHARE),
+    ),
+    **section(
+        "DATASETS",
+        EPISODE_MAPPERS=Key((), 'one name per DATASETS.TRAIN; (): all "semantic"'),
+        DRAW=Key(
+            (),
+            '"class" or "image" per DATASETS.TRAIN; (): INPUT.SEMANTIC.DRAW for all',
+            each(of("class", "image")),
+        ),
+        WEIGHTS=Key((), "share of the samples per DATASETS.TRAIN; (): uniform", each(least(0))),
+        REFERENCE=Key((), "where semantic and instance evaluation find references; (): TRAIN"),
+        SINGLE_IMAGE_CLASSES=Key(
+            "error", 'or "skip" them, with a line in the log', of("error", "skip")
+        ),
+    ),
+    **section(
+        "INPUT.SEMANTIC",
+        DRAW=Key(
+            "class", '"class": class, then image; "image": image, then class', of("class", "image")
+        ),
+        MAX_ENTITIES=Key(1, "up to this many classes of the target per episode", least(1)),
+        MAX_SHOTS=Key(1, "1 to this many references per entity, drawn per episode", least(1)),
+        SCALE=Key((0.1, 2.0), "large-scale jitter, of CANVAS", interval()),
+        FLIP_PROB=Key(0.5, "probability of a horizontal flip", SHARE),
+        SQUARE_REFERENCE=Key(False, "True (released): jitter distorts references"),
+    ),
+    **section(
+        "INPUT.INSTANCE",
+        MAX_MASKS=Key(10, "instances per episode; released: 19 with random CAP", least(1)),
+        CAP=Key(
+            "fixed",
+            '"fixed", or "random": uniform in 0…MAX_MASKS (released)',
+            of("fixed", "random"),
+        ),
+        AREA=Key((0.3, 1.0), "resized crop, share of the image's area", interval(1)),
+        FLIP_PROB=Key(0.1, "probability of a horizontal flip", SHARE),
+        JITTER_PROB=Key(0.2, "probability of a change of colours", SHARE),
+        JITTER=Key((0.4, 0.4, 0.2, 0.1), "brightness, contrast, saturation, hue", JITTER),
+    ),
+    **section(
+        "INPUT.FEATURE_CACHE",
+        DIR=Key("", 'folder, may be shared by processes and runs; "": no cache'),
+        MAX_GB=Key(100.0, "10⁹ bytes, bound on it; the least recently used leave", above(0)),
+        DTYPE=Key("float16", 'or "float32"; features are rounded to it', of("float16", "float32")),
+    ),
+    **section(
+        "SOLVER",
+        OPTIMIZER=Key("SGD", "of what is trained; the paper's is ADAMW", of("SGD", "ADAMW")),
+        MAX_SAMPLES=Key(0, "samples of the whole run; 0: SOLVER.MAX_ITER", least(0)),
+        STEPS_SAMPLES=Key(
+            (), "samples before each drop by SOLVER.GAMMA; (): SOLVER.STEPS", ASCENDING
+        ),
+        WARMUP_SAMPLES=Key(0, "samples of the warm-up; 0: SOLVER.WARMUP_ITERS", least(0)),
+        CHECKPOINT_SAMPLES=Key(
+            0, "samples between checkpoints; 0: SOLVER.CHECKPOINT_PERIOD", least(0)
+        ),
+    ),
+    **section(
+        "SOLVER.AMP",
+        DTYPE=Key(
+            "bf16",
+            'of SOLVER.AMP.ENABLED: "bf16", or "fp16" on a GPU; paper: fp32',
+            of("bf16", "fp16"),
+        ),
+    ),
+    **section(
+        "MODEL_EMA",
+        ENABLED=Key(False, "model_final has the weights' exponential moving average"),
+        DECAY=Key(
+            0.999, "per iteration; early on less, (1 + n) / (10 + n) at iteration n", below(0, 1)
+        ),
+    ),
+    **section(
+        "TEST",
+        EVALUATORS=Key(
+            ("one_shot",),
+            "any of one_shot, few_shot, semantic, coco_instances, lvis_instances, pck",
+        ),
+        EPISODES=Key(1000, "one-shot episodes per dataset", least(1)),
+        SHOTS=Key(1, "references per entity at test", least(1)),
+        SEED=Key(0, "test episodes depend on it alone", least(0)),
+        BATCH_SIZE=Key(1, "targets per process", least(1)),
+        MASK_SIZE=Key(
+            "original",
+            "few_shot scores the target's own pixels, or the \"network\"'s",
+            of("original", "network"),
+        ),
+        FIRST_EPISODES=Key(
+            0, "few_shot: only the first so many of each benchmark; 0: all", least(0)
+        ),
+        SEEN=Key(
+            "auto",
+            'test classes of training: "auto", or "seen", "unseen", "mixed"',
+            of("auto", "seen", "unseen", "mixed"),
+        ),
+        SAVE_PERIOD=Key(300.0, "s between saves of an evaluation's progress; 0: never", least(0)),
+        DAMAGED=Key(
+            "error",
+            'damaged data are named before the run; "skip": left out, counted',
+            of("error", "skip"),
+        ),
+        VERIFY=Key(
+            "exists",
+            'before the run: look for its files; "full": read them all; "none"',
+            of("exists", "full", "none"),
+        ),
+        CONTEXT_FILE=Key("", 'of "semantic": made, then reused; "": one in the output folder'),
+        NO_CLASS=Key(
+            "none",
+            'pixels below the threshold: "none" (background), or "best" class',
+            of("none", "best"),
+        ),
+    ),
+}
 
 # SOLVER keys: the schedule in samples → Detectron2's key in iterations
 IN_ITERATIONS = {
@@ -11,186 +316,18 @@ IN_ITERATIONS = {
 }
 
 
-def add_segic_config(cfg: CN) -> None:
+def add_segic_config(cfg: CfgNode) -> None:
     """Add segic_d2's keys, with the defaults of the paper, to a Detectron2 config in place.
 
-    Where the paper and the released code differ, the comment names both values; ``released``
-    marks the value that reproduces the released weights.
+    Detectron2's own keys stay as they are; configs/Base-SegIC.yaml sets those of SegIC.
     """
-    cfg.MODEL.META_ARCHITECTURE = "SegIC"
-    cfg.MODEL.SEM_SEG_HEAD.NAME = "InContextMaskHead"
+    add_keys(cfg, KEYS)
 
-    # ---- frozen backbone -----------------------------------------------------------------
-    # where the frozen weights come from: "" (random), "embedded" (the ViT-S of the demo),
-    # "timm" or "timm:TAG" (timm's hub), or a .safetensors/.pth/.pkl file
-    cfg.MODEL.BACKBONE.WEIGHTS = ""
-    cfg.MODEL.TIMM = CN()
-    cfg.MODEL.TIMM.NAME = "vit_large_patch14_dinov2"  # any name of timm.list_models()
-    cfg.MODEL.TIMM.BLOCKS = (-1,)  # 0-based blocks (ViT) or stages (CNN) to tap, concatenated
-    cfg.MODEL.TIMM.NORM = True  # apply the final norm to every tapped ViT block
-    cfg.MODEL.TIMM.POS_EMBED = "timm"  # resampled as by "timm" or by "dinov2" (released)
-    cfg.MODEL.DIFFUSION = CN()  # build_diffusion_backbone; needs the package diffusers
-    cfg.MODEL.DIFFUSION.NAME = "stabilityai/stable-diffusion-2-1"  # on its hub, or a local folder
-    cfg.MODEL.DIFFUSION.TIMESTEP = 261  # noise level of the one denoising step, of 1000
-    cfg.MODEL.DIFFUSION.UP_BLOCK = 1  # 0-based block of the U-Net's way up to tap
-    cfg.MODEL.DIFFUSION.PROMPT = ""  # text given to the U-Net; released: each image's own text
-    cfg.MODEL.DIFFUSION.SEED = 0  # of the noise, the same for every image; released: at random
-    cfg.MODEL.DIFFUSION.SAMPLE_LATENT = False  # True (released): sample, else mean of the latent
 
-    # ---- model ---------------------------------------------------------------------------
-    cfg.INPUT.FORMAT = "RGB"  # channel order that the backbone expects; episodes are RGB
-    cfg.INPUT.CANVAS = 896  # px, side of the square input; a multiple of the backbone's stride
-    cfg.INPUT.RESIZE = "pil"  # "pil": 8 bits, antialiased; "float" (released): neither
+def check_config(cfg: CfgNode, *parts: str) -> None:
+    """Refuse values out of their ranges in parts of a config, such as "MODEL" or "INPUT.CANVAS".
 
-    m = cfg.MODEL.SEGIC = CN()
-    m.IN_FEATURE = "feat"  # which output of the backbone to use ("res4", … for a ResNet)
-    m.DENSE = True  # geometric instruction: the propagated mask as a dense embedding
-    m.BACKGROUND = False  # geometric instruction: also the similarity to what is around the masks
-    m.POINT = True  # geometric instruction: the best points of the propagated mask
-    m.VISUAL = True  # visual instruction: one token per prototype
-    m.META = True  # meta instruction: one text token
-
-    m.SIMILARITY = CN()
-    m.SIMILARITY.PROTOTYPE = "mean_unit"  # "mean_unit" (Eq. 1-2) or "pooled" (released)
-    m.SIMILARITY.INTERPOLATE = "map"  # "map" (Eq. 1) or "features" (released)
-    m.SIMILARITY.CENTER = "none"  # "fixed": the backbone's mean feature is left out of the cosines
-    m.SIMILARITY.MEAN = ""  # .safetensors file of that mean; "": of the weights, or of training
-    m.SIMILARITY.MEAN_IMAGES = 500  # pictures of training that it is the mean of
-    m.SIMILARITY.GROUPS = 1  # equal groups of channels (tapped blocks) with a cosine each
-    m.SIMILARITY.PROPAGATED = 0  # the propagated mask is the mean of so many first groups; 0: all
-    m.SIMILARITY.RELATIVE = False  # also the propagated mask in deviations from its target's mean
-    m.SIMILARITY.TAU = 1.0  # the similarity is divided by this
-    m.SIMILARITY.EPS = 1e-8  # lower bound of the norms in the cosine
-    m.MASK_POOLING = "area"  # "area": soft cell weights, nothing vanishes; "center": released
-    m.BINARIZE_MASKS = False  # reference masks thresholded before they are pooled; released: True
-    m.EMPTY_MASK = "no_shot"  # a reference mask that vanished: "no_shot", or "zero" (released)
-
-    m.POINTS = CN()
-    m.POINTS.NUM = 1  # k, points per entity
-    m.POINTS.MIN_DISTANCE = 1.0  # grid cells between the centres of two points
-    m.POINTS.ARGMAX = "grid"  # over cells ("grid") or over canvas pixels ("canvas", released)
-    m.POINTS.IN_PADDING = False  # True (released): the arg-max may fall into the padding
-
-    m.CROSS_ENTITY = CN()
-    m.CROSS_ENTITY.ENABLED = True  # visual tokens of the other entities as negatives
-    m.CROSS_ENTITY.TRAIN_PROB = 0.5  # probability per training image; above 0 on at inference
-    m.CROSS_ENTITY.TYPE_ALWAYS = True  # own-type embedding also without crossing; released: False
-    m.BOX_PROMPT_PROB = 0.0  # probability < 1 of the true box in training; released: 0.5
-    m.MIXSTYLE = 0.0  # α of MixStyle in training: statistics of the reference's picture; 0: off
-
-    m.REVERSION = CN()  # context reversion: the prediction as reference, the references as targets
-    m.REVERSION.PROB = 1.0  # probability per training episode
-    m.REVERSION.EMPTY = "skip"  # entities without a prediction: "skip", or "zero" (released)
-    m.REVERSION.CONTEXT = "only"  # several shots: the prediction "only", or "join" the other shots
-    m.REVERSION.IN_PADDING = False  # True (released): predictions in the padding count
-
-    m.TEXT = CN()
-    m.TEXT.NAME = "open_clip"  # TEXT_ENCODER registry: open_clip, table, none
-    m.TEXT.DIM = 768  # length of a text vector
-    m.TEXT.MODEL = "ViT-L-14-quickgelu"  # open_clip model name
-    m.TEXT.WEIGHTS = "openai"  # open_clip pretrained tag or a file
-    m.TEXT.TABLE = ""  # .safetensors file of precomputed vectors, for "table"
-    m.TEXT.SEMANTIC_TEMPLATE = "a photo of a {}"  # text of a named entity, semantic task
-    m.TEXT.INSTANCE_TEXT = "please segment the instances"  # text of every instance episode
-
-    m.DECODER = CN()
-    m.DECODER.WIDTH = 256  # channels of tokens and image embedding
-    m.DECODER.DEPTH = 2  # two-way layers
-    m.DECODER.HEADS = 8  # attention heads
-    m.DECODER.MLP = 2048  # hidden width of the token MLP
-    m.DECODER.ATTENTION_DOWNSAMPLE = 2  # cross-attention width is WIDTH over this
-    m.DECODER.MASK_TOKENS = 4  # learned mask tokens (one is used); SAM's layout
-    m.DECODER.CHECKPOINT = False  # less memory: computed again for the backward pass
-    m.DECODER.MASK_STRIDES = ()  # strides of the mask encoder's convolutions; (): by the stride
-
-    m.LOSS = CN()
-    m.LOSS.NUM_POINTS = 12544  # points per mask
-    m.LOSS.OVERSAMPLE_RATIO = 3.0  # candidates per point
-    m.LOSS.IMPORTANCE_RATIO = 0.75  # share of the points taken by uncertainty
-    m.LOSS.BCE_WEIGHT = 1.0
-    m.LOSS.DICE_WEIGHT = 1.0
-    m.LOSS.QUALITY_WEIGHT = 1.0  # of the quality token's estimate of the IoU; released: 0
-    m.LOSS.NUM_MASKS = "world"  # mean over the masks of all processes; released: "process"
-
-    m.ENTITY_CHUNK = 0  # entities decoded at once at inference; 0: what the caches hold
-    m.IMAGE_CHUNK = 8  # images encoded at once
-    m.FEATURE_MEMORY = 0  # MB of frozen features kept in memory, found by their pixels; 0: none
-    m.TEST = CN()
-    m.TEST.THRESHOLD = 0.0  # a pixel is foreground where its logit is above this
-    # "mask": mean foreground probability; "quality": the estimated IoU (trained);
-    # "quality_similarity": that times the highest similarity in the target
-    m.TEST.SCORE = "mask"
-    m.TEST.MIN_SCORE = 0.0  # an entity with a lower score gets an empty mask; 0: never
-    m.TEST.REFINE = CN()  # masks are refined by what the target shows, see refinement.py
-    m.TEST.REFINE.WALK = 0.0  # of a random walk over like cells, the share that goes on; 0: none
-    m.TEST.REFINE.WALK_POWER = 8.0  # of the cells' similarity
-    m.TEST.REFINE.RADIUS = 0  # of a guided filter, logits' cells (4 to the backbone's); 0: none
-    m.TEST.REFINE.EPS = 0.005  # variance of colours in [0, 1] below which a window has no edge
-    m.TEST.OUTPUTS = ("masks",)  # any of masks, sem_seg, instances, propagated_mask
-
-    m.INSTANCES = CN()  # one-shot instances: peaks of the propagated mask as prompts
-    m.INSTANCES.PER_CLASS = 10  # prompts per class and target, at most
-    m.INSTANCES.PER_IMAGE = 1000  # prompts per target, the most similar; bounds memory; 0: all
-    m.INSTANCES.MIN_DISTANCE = 2.0  # grid cells between the centres of two peaks of a class
-    m.INSTANCES.MIN_SIMILARITY = 0.0  # of a peak: mean cosine to the reference's features, over TAU
-    m.INSTANCES.NMS_IOU = 0.5  # of two masks of a class, above which the worse one is dropped
-
-    # ---- data ----------------------------------------------------------------------------
-    cfg.DATASETS.EPISODE_MAPPERS = ()  # one name per DATASETS.TRAIN; (): all "semantic"
-    cfg.DATASETS.DRAW = ()  # "class" or "image" per DATASETS.TRAIN; (): INPUT.SEMANTIC.DRAW for all
-    cfg.DATASETS.WEIGHTS = ()  # share of the samples per DATASETS.TRAIN; (): uniform
-    cfg.DATASETS.REFERENCE = ()  # where sem_seg/coco evaluation finds references; (): TRAIN
-    cfg.DATASETS.SINGLE_IMAGE_CLASSES = "error"  # or "skip" them, with a line in the log
-
-    cfg.INPUT.SEMANTIC = CN()
-    cfg.INPUT.SEMANTIC.DRAW = "class"  # "class": class, then image; "image": image, then class
-    cfg.INPUT.SEMANTIC.MAX_ENTITIES = 1  # up to this many classes of the target per episode
-    cfg.INPUT.SEMANTIC.MAX_SHOTS = 1  # 1 to this many references per entity, drawn per episode
-    cfg.INPUT.SEMANTIC.SCALE = (0.1, 2.0)  # large-scale jitter, of CANVAS
-    cfg.INPUT.SEMANTIC.FLIP_PROB = 0.5
-    cfg.INPUT.SEMANTIC.SQUARE_REFERENCE = False  # True (released): jitter distorts references
-    cfg.INPUT.INSTANCE = CN()
-    cfg.INPUT.INSTANCE.MAX_MASKS = 10  # instances per episode; released: 19 with random CAP
-    cfg.INPUT.INSTANCE.CAP = "fixed"  # "fixed", or "random": uniform in 0…MAX_MASKS (released)
-    cfg.INPUT.INSTANCE.AREA = (0.3, 1.0)  # resized crop, share of the image's area
-    cfg.INPUT.INSTANCE.ASPECT = (0.75, 4 / 3)  # resized crop, aspect ratio
-    cfg.INPUT.INSTANCE.FLIP_PROB = 0.1
-    cfg.INPUT.INSTANCE.JITTER_PROB = 0.2
-    cfg.INPUT.INSTANCE.JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
-    cfg.INPUT.MAX_REDRAWS = 10  # augmentations drawn again when the object left the frame
-    cfg.INPUT.TEXT_KEEP_PROB = 0.75  # class name kept in training, else the empty text
-    cfg.INPUT.ABSENT_PROB = 0.0  # semantic training episodes whose target lacks an entity
-
-    cfg.INPUT.REFERENCE_ZOOM = 0.0  # test: a cut whose side the masks take so much of; 0: whole
-    cfg.INPUT.VIEWS_POOL = 0  # different views per image that training draws from; 0: unlimited
-    cfg.INPUT.FEATURE_CACHE = CN()  # frozen features of views that recur, on disk
-    cfg.INPUT.FEATURE_CACHE.DIR = ""  # folder, may be shared by processes and runs; "": no cache
-    cfg.INPUT.FEATURE_CACHE.MAX_GB = 100.0  # 10⁹ bytes, bound on it; the least recently used leave
-    cfg.INPUT.FEATURE_CACHE.DTYPE = "float16"  # or "float32"; features are rounded to it
-
-    # ---- training and evaluation -----------------------------------------------------------
-    cfg.SEED = 42  # episodes, augmentations and sampled loss points depend on it alone
-    cfg.SOLVER.OPTIMIZER = "ADAMW"
-    # the schedule in samples (targets), whatever the batch size; paper: 12 epochs of 160k samples
-    cfg.SOLVER.MAX_SAMPLES = 0  # samples of the whole run; 0: SOLVER.MAX_ITER
-    cfg.SOLVER.STEPS_SAMPLES = ()  # samples before each drop by SOLVER.GAMMA; (): SOLVER.STEPS
-    cfg.SOLVER.WARMUP_SAMPLES = 0  # samples of the warm-up; 0: SOLVER.WARMUP_ITERS
-    cfg.SOLVER.CHECKPOINT_SAMPLES = 0  # samples between checkpoints; 0: SOLVER.CHECKPOINT_PERIOD
-    cfg.SOLVER.AMP.DTYPE = "bf16"  # of SOLVER.AMP.ENABLED: "bf16", or "fp16" on a GPU; paper: fp32
-    cfg.MODEL_EMA = CN()
-    cfg.MODEL_EMA.ENABLED = False  # model_final has the weights' exponential moving average
-    cfg.MODEL_EMA.DECAY = 0.999  # per iteration; early on less, (1 + n) / (10 + n) at iteration n
-    # any of one_shot, few_shot, sem_seg, semantic, coco, coco_instances, lvis_instances, pck
-    cfg.TEST.EVALUATORS = ("one_shot",)
-    cfg.TEST.EPISODES = 1000  # one-shot episodes per dataset
-    cfg.TEST.SHOTS = 1  # references per entity at test
-    cfg.TEST.SEED = 0  # test episodes depend on it alone
-    cfg.TEST.BATCH_SIZE = 1  # targets per process
-    cfg.TEST.MASK_SIZE = "original"  # few_shot scores the target's own pixels, or the "network"'s
-    cfg.TEST.FIRST_EPISODES = 0  # few_shot: only the first so many of each benchmark; 0: all
-    cfg.TEST.SEEN = "auto"  # test classes of training: "auto", or "seen", "unseen", "mixed"
-    cfg.TEST.SAVE_PERIOD = 300.0  # s between saves of an evaluation's progress; 0: never
-    cfg.TEST.DAMAGED = "error"  # damaged data are named before the run; "skip": left out, counted
-    cfg.TEST.VERIFY = "exists"  # before the run: look for its files; "full": read them all; "none"
-    cfg.TEST.CONTEXT_FILE = ""  # of "semantic": made, then reused; "": one in the output folder
-    cfg.TEST.NO_CLASS = "none"  # pixels below the threshold: "none" (background), or "best" class
+    Raises:
+        ValueError: naming the key, the value and the range.
+    """
+    check_keys(cfg, KEYS, parts)

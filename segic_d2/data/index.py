@@ -1,5 +1,8 @@
 """Which classes each image of a registered dataset shows."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
@@ -7,17 +10,14 @@ from ..io.masks import IGNORE_LABEL
 from .datasets import load_lvis, register_by_name
 from .datasets.class_list import background_ids
 from .episodes import ClassIndex
-from .health.damaged import Damaged, one_line, report
+from .health.damaged import report_errors
 from .health.label_cache import label_values
 from .records import record_form, usable_annotations
 
 
-def class_names(name, records):
-    """Class names of a dataset by contiguous id, from its metadata.
-
-    Raises:
-        ValueError: naming the dataset and the metadata key that is missing.
-    """
+def class_names(name: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Class names of a dataset by contiguous id, from its metadata. ValueError: naming the dataset
+    and the metadata key that is missing."""
     sem_seg = all(record_form(r) == "sem_seg" for r in records)
     key = "stuff_classes" if sem_seg else "thing_classes"
     names = MetadataCatalog.get(name).get(key)
@@ -28,15 +28,9 @@ def class_names(name, records):
     return list(names)
 
 
-def load_records(name):
-    """The dataset dicts of a registered dataset.
-
-    A dataset whose name says where it is (``register_by_name``) is registered first.
-
-    Raises:
-        KeyError: if the dataset is not registered.
-        ValueError: naming the dataset, if it is empty.
-    """
+def load_records(name: str) -> list[dict[str, Any]]:
+    """The dataset dicts of a registered dataset, or of one that ``register_by_name`` knows.
+    KeyError: it is not registered; ValueError: it is empty."""
     register_by_name(name)
     try:
         records = DatasetCatalog.get(name)
@@ -50,30 +44,20 @@ def load_records(name):
 
 
 class Source:
-    """A registered dataset as episodes see it.
+    """A registered dataset as episodes see it, with dataset dicts of any form of ``records``.
 
     A class called "background", or the label ``background_label`` of the metadata, is never an
     entity. The label ``ignore_label`` (default 255) is neither an entity nor background. A record
     may have ``only``, the ids of the classes that its picture stands for.
 
-    Args:
-        name: a name in Detectron2's ``DatasetCatalog``; its records are dataset dicts of any of
-            the forms of ``records``.
-
-    Attributes:
-        records: serialized list of dataset dicts, whose memory worker processes share.
-        names: list of class names, by contiguous id.
-        presence: for each image, the ascending ids of the classes it shows.
-        counts: int array, objects with a mask per image; None unless all records are COCO's.
-        files: image file names.
-
-    Raises:
-        KeyError: if the dataset is not registered.
-        ValueError: naming the dataset, if it is empty, has no class names, or an image shows an
-            id that no class has.
+    ``records`` are serialized, in memory that workers share; ``names`` are the classes by
+    contiguous id, ``files`` the images; ``presence`` has for each image the ascending ids of the
+    classes it shows; ``counts``, int array, its objects with a mask, or is None unless all records
+    are COCO's. KeyError: the dataset is not registered. ValueError: it is empty, has no class
+    names, or an image shows an id that no class has.
     """
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
         records = load_records(name)
         self.names = class_names(name, records)
@@ -111,23 +95,16 @@ class Source:
                 )
                 classes = []  # where damaged data are left out: never drawn
             presence.append(classes)
-        damaged = [Damaged(str(file), one_line(error)) for file, error in faults.items()]
-        report(damaged, list(faults.values()))
+        report_errors(faults)
         return presence
 
-    def class_index(self, single_image="error"):
+    def class_index(self, single_image: str = "error") -> ClassIndex:
         """The ``ClassIndex`` of this dataset."""
         shown = None
         if MetadataCatalog.get(self.name).get("other_objects"):  # the composites
             shown = [_objects_by_class(r) for r in self.records]
-        return ClassIndex(
-            self.presence,
-            shown=shown,
-            names=self.names,
-            dataset=self.name,
-            file_names=self.files,
-            single_image=single_image,
-        )
+        about = {"names": self.names, "dataset": self.name, "file_names": self.files}
+        return ClassIndex(self.presence, shown=shown, single_image=single_image, **about)
 
 
 def _objects_by_class(record):

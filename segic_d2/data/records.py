@@ -1,6 +1,4 @@
-"""Masks of a dataset record, whichever of the three forms it has.
-
-Record forms (Detectron2 dataset dicts with ``file_name``):
+"""Masks of a dataset record, whichever of the three forms it has (dicts with ``file_name``):
 
 - ``coco``: ``annotations`` with ``category_id`` and ``segmentation`` (polygons, RLE or bitmap),
   and the image's ``height``, ``width``;
@@ -10,18 +8,45 @@ Record forms (Detectron2 dataset dicts with ``file_name``):
 Only the masks that an episode asks for are decoded.
 """
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
+from detectron2.data import MetadataCatalog
 
 from ..io.masks import IGNORE_LABEL, read_binary_mask, read_label_map
 from ..io.rle import decode, has_mask
 
 
-def record_form(record):
-    """``"coco"``, ``"sem_seg"`` or ``"folder"``.
+class File(NamedTuple):
+    """A file that a run reads, of the kind "image", "mask" (foreground) or "labels" (a label map,
+    which may hold the values ``labels``; None: any)."""
 
-    Raises:
-        ValueError: naming the image, if the record has no masks of any form.
-    """
+    path: str
+    kind: str
+    labels: frozenset[int] | None = None
+
+
+def record_files(record: Mapping[str, Any], labels: frozenset[int] | None = None) -> Iterator[File]:
+    """Yield the files of a dataset dict, whatever its form."""
+    yield File(str(record["file_name"]), "image")
+    if record.get("mask_file_name"):
+        yield File(str(record["mask_file_name"]), "mask")
+    elif record.get("sem_seg_file_name"):
+        yield File(str(record["sem_seg_file_name"]), "labels", labels)
+
+
+def known_labels(dataset_name: str) -> frozenset[int] | None:
+    """The values that a loaded dataset's label maps may hold; None if it has no label maps."""
+    metadata = MetadataCatalog.get(dataset_name)
+    names = metadata.get("stuff_classes")
+    if not names:
+        return None
+    return frozenset({*range(len(names)), metadata.get("ignore_label", IGNORE_LABEL)})
+
+
+def record_form(record: Mapping[str, Any]) -> str:
+    """``"coco"``, ``"sem_seg"`` or ``"folder"``. ValueError: naming the image that has no masks."""
     if "annotations" in record:
         return "coco"
     if "mask_file_name" in record:
@@ -34,12 +59,12 @@ def record_form(record):
     )
 
 
-def mask_file(record):
+def mask_file(record: Mapping[str, Any]) -> str:
     """The file that the masks of a record come from, for messages."""
     return record.get("mask_file_name") or record.get("sem_seg_file_name") or "its annotations"
 
 
-def usable_annotations(record):
+def usable_annotations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The annotations of a record that have a mask of their own, in the record's order."""
     return [a for a in record["annotations"] if has_mask(a)]
 
@@ -51,26 +76,24 @@ def _size(record):
         raise ValueError(f"the record of {record['file_name']} lacks {error}") from error
 
 
-def _union(record, annotations):
-    height, width = _size(record)
-    mask = np.zeros((height, width), dtype=bool)
-    for annotation in annotations:
-        mask |= decode(annotation["segmentation"], height, width, record["file_name"])
+def union(segmentations: Iterable[Any], size: tuple[int, int], file_name: str) -> np.ndarray:
+    """The union of COCO segmentations of an image, bool (H, W) = ``size``."""
+    mask = np.zeros(size, dtype=bool)
+    for segmentation in segmentations:
+        mask |= decode(segmentation, *size, file_name)
     return mask
 
 
-def class_masks(record, class_ids):
-    """All pixels of each class in an image; files are read once.
+def _union(record, annotations):
+    return union([a["segmentation"] for a in annotations], _size(record), record["file_name"])
 
-    Args:
-        record: a dataset dict of any of the three forms.
-        class_ids: contiguous class ids; in a label map, the pixel values.
 
-    Returns:
-        masks: bool array (N, H, W).
-        ignore: bool array (H, W), or None. These pixels (the ignored label, crowds of the classes)
-        count neither as these classes nor as background.
-    """
+def class_masks(
+    record: Mapping[str, Any], class_ids: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """All pixels of each class in an image, bool (N, H, W), and ``ignore``, bool (H, W) or None:
+    pixels (the ignored label, crowds of the classes) that count neither as these classes nor as
+    background. Class ids are contiguous; in a label map, the pixel values."""
     form = record_form(record)
     if form == "folder":
         mask = read_binary_mask(record["mask_file_name"])
@@ -88,34 +111,19 @@ def class_masks(record, class_ids):
     return np.stack(masks), ignore
 
 
-def class_mask(record, class_id):
-    """``class_masks`` of one class: bool mask (H, W), and bool ignore (H, W) or None."""
-    masks, ignore = class_masks(record, [class_id])
-    return masks[0], ignore
-
-
-def instance_masks(record, indices=None):
-    """Masks of single objects, crowds left out.
-
-    Args:
-        record: a dataset dict with ``annotations``.
-        indices: which of ``usable_annotations`` to decode, in that order; None: all.
-
-    Returns:
-        masks: bool array (n, H, W).
-        category_ids: list of n contiguous class ids.
-
-    Raises:
-        ValueError: naming the image, if the record has no ``annotations``.
-    """
+def instance_masks(
+    record: Mapping[str, Any], indices: Sequence[int] | None = None
+) -> tuple[np.ndarray, list[int]]:
+    """Masks of single objects, bool (n, H, W), crowds left out, and their n contiguous class ids.
+    ``indices`` says which of ``usable_annotations``, in that order; None: all. ValueError: naming
+    the image, if the record has no ``annotations``."""
     if "annotations" not in record:
         raise ValueError(
             f"{record.get('file_name')}: instance episodes need 'annotations' with one mask per "
             f"object, this record has the form {record_form(record)!r}"
         )
     annotations = usable_annotations(record)
-    if indices is not None:
-        annotations = [annotations[i] for i in indices]
+    annotations = annotations if indices is None else [annotations[i] for i in indices]
     height, width = _size(record)
     masks = np.zeros((len(annotations), height, width), dtype=bool)
     for i, annotation in enumerate(annotations):

@@ -1,6 +1,5 @@
 """Evaluators that Detectron2 lacks, and its stock evaluators set up for episodes."""
 
-from .few_shot import FewShotEvaluator
 from .label_maps import LabelMapEvaluator
 from .one_shot import OneShotEvaluator
 from .pck import PCKEvaluator
@@ -9,7 +8,6 @@ from .threshold import BestThresholdEvaluator
 
 __all__ = [
     "BestThresholdEvaluator",
-    "FewShotEvaluator",
     "LabelMapEvaluator",
     "OneShotEvaluator",
     "PCKEvaluator",

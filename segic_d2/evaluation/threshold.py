@@ -1,33 +1,27 @@
 """The mIoU that the propagated mask alone reaches at the best single threshold."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from .pooling import EpisodeCounts
+from .pooling import EpisodeCounts, Report
 
 LEVELS = 2000  # thresholds in [-1, 1]
 
 
-def histograms(values, truth):
-    """Count how often each level occurs in foreground and background, int64 (2, LEVELS).
-
-    Args:
-        values: float, similarities in [-1, 1]; truth: bool of the same shape.
-    """
+def histograms(values: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
+    """How often each level occurs in foreground and background, int64 (2, LEVELS), of float
+    similarities in [-1, 1] and a bool truth of the same shape."""
     bins = ((values.float().clamp(-1, 1) + 1) / 2 * LEVELS).long().clamp(max=LEVELS - 1)
-    return np.stack(
-        [torch.bincount(bins[part], minlength=LEVELS).numpy() for part in (truth, ~truth)]
-    )
+    counts = [torch.bincount(bins[part], minlength=LEVELS) for part in (truth, ~truth)]
+    return torch.stack(counts).numpy()
 
 
-def best_threshold(totals):
-    """The threshold with the best mean IoU over classes, and that mean in percent.
-
-    Args:
-        totals: list of one sum of ``histograms`` per class.
-    """
+def best_threshold(totals: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The threshold with the best mean IoU over classes, whose ``histograms`` were summed, and that
+    mean in percent."""
     # at threshold level k, everything in bins k, k+1, … is foreground
     above = np.stack(totals)[..., ::-1].cumsum(-1)[..., ::-1]
     truth = above[:, 0, :1]
@@ -38,19 +32,15 @@ def best_threshold(totals):
 
 
 class BestThresholdEvaluator(EpisodeCounts):
-    """Measures the mIoU of (propagated mask > t), where t is the best threshold for the dataset.
-
-    The threshold is chosen on the evaluated data, which no real use could do. So the result is an
-    upper bound of what thresholding can reach, to compare a decoder with.
-    """
+    """Measures the mIoU of (propagated mask > t) at the t that is best on the evaluated data: an
+    upper bound of what thresholding can reach, to compare a decoder with."""
 
     key = "propagated_mask"
 
-    def count(self, values, truth):
-        """Histograms (2, LEVELS) of the map's values in the foreground and the background."""
+    def count(self, values: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
         return histograms(values, truth)
 
-    def evaluate(self):
+    def evaluate(self) -> Report | None:
         """Percentages {"propagated_mask": {"mIoU", "threshold", "episodes"}}."""
         totals = self.gather()
         if totals is None:

@@ -12,20 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .pictures import opened
+from ..utils.files import AnyPath
+from .pictures import AnyPicture, opened
 from .rle import decode
 
 # masks as people have them, see `to_masks`
-AnyMask: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | Image.Image
-    | np.ndarray
-    | torch.Tensor
-    | dict[str, Any]
-    | Sequence[dict[str, Any]]
-    | Sequence[Sequence[float]]
-)
+AnyMask: TypeAlias = AnyPicture | dict[str, Any] | Sequence[dict[str, Any] | Sequence[float]]
 
 
 def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict[int, np.ndarray]:
@@ -43,15 +35,10 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
     - an array or tensor: bool (H, W): id 1; integer (H, W): as a palette file; (n, H, W): 1…n. A
       float array in [0, 1] is foreground from 0.5 on.
 
-    Args:
-        mask: see above.
-        size: (H, W) of the picture as displayed.
-        as_ids: read a grey file as ids.
-
     Raises:
         FileNotFoundError: naming the file.
-        ValueError: unreadable, of an unknown kind, or of another size than the picture (both sizes
-            are named). That a mask is empty is no error here.
+        ValueError: unreadable, of an unknown kind, or of another size than (H, W) of the picture as
+            displayed (both are named). That a mask is empty is no error here.
     """
     if isinstance(mask, str | os.PathLike):
         return _from_file(os.fspath(mask), size, as_ids)
@@ -64,7 +51,8 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
     if isinstance(mask, torch.Tensor):
         mask = mask.detach().cpu().numpy()
     if isinstance(mask, Image.Image):
-        mask = _from_pil(mask, as_ids)
+        raw = as_ids or mask.mode in ("1", "P")
+        mask = np.asarray(mask) if raw else to_binary_mask(mask)
     if isinstance(mask, np.ndarray):
         return _from_array(mask, size)
     raise ValueError(
@@ -83,17 +71,10 @@ def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.n
         if not isinstance(content, dict | list):
             raise ValueError(f"{path} holds {content!r}, neither an RLE nor polygons")
         return to_masks(content, size)
-    binary = read_binary_mask(path)  # also the check that the file is readable
-    as_ids = as_ids or is_palette(path)
+    with opened(path) as image:
+        binary, palette = to_binary_mask(image), image.mode == "P"
     _check_size(binary.shape, size)
-    return _split(read_label_map(path)) if as_ids else {1: binary}
-
-
-def _from_pil(mask: Image.Image, as_ids: bool) -> np.ndarray:
-    """An array for ``_from_array``, by the rules for files."""
-    if as_ids or mask.mode in ("1", "P"):
-        return np.asarray(mask)
-    return to_binary_mask(mask)
+    return _split(read_label_map(path)) if as_ids or palette else {1: binary}
 
 
 def _split(labels: np.ndarray) -> dict[int, np.ndarray]:
@@ -101,10 +82,8 @@ def _split(labels: np.ndarray) -> dict[int, np.ndarray]:
     values = np.unique(labels)
     if values[0] < 0:
         raise ValueError(f"mask has the negative id {values[0]}")
-    ids = [int(v) for v in values if v not in (0, IGNORE_LABEL)]
-    if not ids:
-        return {1: labels == IGNORE_LABEL}
-    return {i: labels == i for i in ids}
+    masks = {int(v): labels == v for v in values if v not in (0, IGNORE_LABEL)}
+    return masks or {1: labels == IGNORE_LABEL}
 
 
 def _from_array(mask: np.ndarray, size: tuple[int, int]) -> dict[int, np.ndarray]:
@@ -146,18 +125,13 @@ def _from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -
         if len(corners) < 3 or not np.isfinite(corners).all():
             raise ValueError(f"polygon {number} of the mask has no 3 finite corners: {corners}")
     # an annotated object is never empty for decode(), one outside of the picture is
-    inside = [
-        p
-        for p in points
-        if (p.max(0) > 0).all() and p[:, 0].min() < size[1] and p[:, 1].min() < size[0]
-    ]
+    inside = [p for p in points if (p.max(0) > 0).all() and (p.min(0) < size[::-1]).all()]
     if not inside:
         return np.zeros(size, dtype=bool)
     return decode([p.reshape(-1).tolist() for p in inside], *size)
 
 
-def _check_size(found: Sequence[int], size: Sequence[int]) -> None:
-    found, size = tuple(found), tuple(size)
+def _check_size(found: tuple[int, ...], size: tuple[int, int]) -> None:
     if found != size:
         turned = " (masks are in the displayed orientation)" if found == size[::-1] else ""
         raise ValueError(
@@ -166,18 +140,12 @@ def _check_size(found: Sequence[int], size: Sequence[int]) -> None:
         )
 
 
-def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read the raw ids of a label map: no palette expansion, no rotation, no scaling.
+def read_label_map(path: AnyPath) -> np.ndarray:
+    """Read the raw ids of a label map, int32 (H, W): no palette expansion, rotation or scaling.
 
     Accepts bilevel (ids 0 and 1), 8-bit grey, palette, 16- and 32-bit integer files, and colour
-    files whose channels are all equal (grey maps are often saved so).
-
-    Returns:
-        int32 (H, W).
-
-    Raises:
-        FileNotFoundError: naming the missing file.
-        ValueError: naming the file, if it is unreadable or truly a colour or float image.
+    files whose channels are all equal (grey maps are often saved so). FileNotFoundError or
+    ValueError names a file that is missing, unreadable, or truly a colour or float image.
     """
     with opened(path) as image:
         if image.mode in ("LA", "La"):
@@ -192,37 +160,26 @@ def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
         return ids.astype(np.int32)
 
 
-def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read the luminance of a mask that is drawn in grey, colour or a palette.
-
-    Returns:
-        uint8 (H, W).
-
-    Raises:
-        FileNotFoundError, ValueError: as ``read_label_map``.
-    """
+def read_grey(path: AnyPath) -> np.ndarray:
+    """Read the luminance, uint8 (H, W), of a mask that is drawn in grey, colour or a palette;
+    errors as of ``read_label_map``."""
     with opened(path) as image:
         return np.asarray(image.convert("L"))
 
 
-def read_binary_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a foreground mask: > 0 in palette maps and in maps of {0, 1} or {0, 255}, else ≥ 128.
-
-    Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so);
-    transparency counts as background.
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        FileNotFoundError, ValueError: as ``read_label_map``.
-    """
+def read_binary_mask(path: AnyPath) -> np.ndarray:
+    """Read a mask's foreground, bool (H, W); errors as of ``read_label_map``."""
     with opened(path) as image:
         return to_binary_mask(image)
 
 
 def to_binary_mask(image: Image.Image) -> np.ndarray:
-    """The foreground of an image by the rules of ``read_binary_mask``, bool (H, W)."""
+    """An image's foreground, bool (H, W): > 0 in palette maps and in maps of {0, 1} or {0, 255},
+    else ≥ 128.
+
+    Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so);
+    transparency counts as background.
+    """
     if image.mode in ("1", "P"):
         return np.asarray(image) > 0
     if image.mode in ("RGBA", "LA"):  # what was not painted is background
@@ -232,12 +189,6 @@ def to_binary_mask(image: Image.Image) -> np.ndarray:
     if grey.max() > 255:
         return grey >= 32768
     return grey > 0 if grey.max() <= 1 else grey >= 128
-
-
-def is_palette(path: str | os.PathLike[str]) -> bool:
-    """Whether an image file holds indices into a palette."""
-    with opened(path) as image:
-        return image.mode == "P"
 
 
 IGNORE_LABEL = 255  # Detectron2's usual value, for metadata that does not say

@@ -1,25 +1,20 @@
 """Which pictures to segment, and under which names the results are written."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from pathlib import Path
 
+from ..utils.files import AnyPath
 from .pictures import IMAGE_SUFFIXES
 
 
-def list_pictures(
-    inputs: Iterable[str | os.PathLike[str]], leave_out: str | os.PathLike[str] | None = None
-) -> list[Path]:
+def list_pictures(inputs: Iterable[AnyPath], leave_out: AnyPath | None = None) -> list[Path]:
     """Files as given, and the pictures in folders and their subfolders, sorted; each once.
 
-    Args:
-        inputs: paths of files and folders. That a file is missing shows when it is read.
-        leave_out: a folder that is not searched, where the results go.
-
-    Raises:
-        ValueError: naming a folder without pictures.
+    That a file is missing shows when it is read; a folder without pictures is a ValueError. The
+    folder ``leave_out``, where the results go, is not searched.
     """
     found: dict[Path, Path] = {}
     left_out = Path(leave_out).resolve() if leave_out is not None else None
@@ -40,17 +35,17 @@ def list_pictures(
     return list(found.values())
 
 
-def distinct_stems(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+def distinct_stems(paths: Sequence[AnyPath]) -> list[str]:
     """One name per file: its stem, or where several share it, more of its path or a number.
 
     Names that differ in upper and lower case alone count as the same, as on many file systems.
     """
     stems = [safe_name(Path(p).stem) for p in paths]
-    count = Counter(s.casefold() for s in stems)
-    taken = {s for s, n in count.items() if n == 1}
+    uses = Counter(s.casefold() for s in stems)
+    taken = {s for s, n in uses.items() if n == 1}
     names = []
     for path, stem in zip(map(Path, paths), stems, strict=True):
-        if count[stem.casefold()] > 1:
+        if uses[stem.casefold()] > 1:
             parent = safe_name(f"{path.resolve().parent.name}_{stem}")
             stem = _first_free([parent, f"{parent}_{path.suffix[1:]}"], taken)
         names.append(stem)
@@ -65,22 +60,14 @@ class FileNames:
 
     def take(self, stem: str, label: str, suffix: str) -> str:
         """``stem_label.suffix``, or ``stem_label_2.suffix``, … where that is taken."""
-        name = safe_name(f"{stem}_{label}")
-        return _first_free([f"{name}{suffix}"], self._taken, name, suffix)
+        return _first_free([safe_name(f"{stem}_{label}")], self._taken, suffix)
 
 
-def _first_free(
-    candidates: Sequence[str], taken: set[str], base: str | None = None, suffix: str = ""
-) -> str:
-    """The first name that is not taken, numbered if all are; it is taken then."""
-    base, number = base or candidates[-1], 1
-    for name in candidates:
-        if name.casefold() not in taken:
-            break
-    else:
-        while name.casefold() in taken:
-            number += 1
-            name = f"{base}_{number}{suffix}"
+def _first_free(candidates: Sequence[str], taken: set[str], suffix: str = "") -> str:
+    """The first name that is not taken, the last numbered if all are; it is taken then."""
+    numbered = (f"{candidates[-1]}_{number}" for number in count(2))
+    names = (f"{name}{suffix}" for name in chain(candidates, numbered))
+    name = next(name for name in names if name.casefold() not in taken)
     taken.add(name.casefold())
     return name
 

@@ -20,19 +20,15 @@ def has_mask(annotation: Mapping[str, Any]) -> bool:
         if isinstance(counts, list):  # uncompressed: background and foreground runs alternate
             return sum(counts[1::2]) > 0
         return bool(mask_util.area(segmentation) > 0)
-    if isinstance(segmentation, np.ndarray):
-        return bool(segmentation.any())
-    return bool(segmentation)
+    return bool(np.any(segmentation) if isinstance(segmentation, np.ndarray) else segmentation)
 
 
 def decode(segmentation: Segmentation, height: int, width: int, file_name: str = "") -> np.ndarray:
-    """One COCO segmentation as a bool mask (height, width).
+    """One COCO segmentation as a bool mask (height, width); ValueError, naming the image, where an
+    RLE or bitmap has another size.
 
     A polygon too thin to cover any pixel centre marks the pixel of its centre, so that an object
     that was annotated is never empty.
-
-    Raises:
-        ValueError: naming the image, if the RLE or bitmap has another size than the image.
     """
     if isinstance(segmentation, (list, tuple)):
         polygons = [np.asarray(p, dtype=np.float64).reshape(-1) for p in segmentation]

@@ -1,37 +1,23 @@
-"""Predictions → mask files and overlays."""
+"""What the predictor found in a picture → mask files and overlays."""
 
-import os
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
+from ..structures.segmentation import Segmentation
+from ..utils.files import AnyPath
 from ..utils.visualizer import entity_colours, overlay
 from .names import FileNames
 
 OVERLAY_SIDE = 2000  # px; overlays are for looking at, and drawing is slow on large pictures
 
 
-class Result(Protocol):
-    """What is written of a picture (H, W): the predictor's ``Prediction``."""
-
-    image: np.ndarray  # uint8 (H, W, 3)
-    masks: np.ndarray  # bool (N, H, W)
-    scores: np.ndarray  # float (N,)
-    names: list[str | None]
-    ids: list[int]
-
-    def label_map(self) -> np.ndarray:
-        """One merged map (H, W): an entity's id, or 0."""
-
-
-def draw_overlay(result: Result) -> np.ndarray:
-    """The picture with every mask in the colour of its entity, its name and its score.
-
-    Returns:
-        uint8 (h, w, 3), the longest side at most ``OVERLAY_SIDE``.
-    """
+def draw_overlay(result: Segmentation) -> np.ndarray:
+    """The picture, uint8 (h, w, 3), with every mask in the colour of its entity, its name and its
+    score, the longest side at most ``OVERLAY_SIDE``; ValueError without a picture."""
+    if result.image is None:
+        raise ValueError("a segmentation without its picture has no overlay")
     height, width = result.image.shape[:2]
     scale = min(1, OVERLAY_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -48,20 +34,15 @@ class PredictionWriter:
     """Writes ``<stem>_<name>.png`` per entity, ``<stem>_overlay.jpg`` and, merged,
     ``<stem>_labels.png``.
 
-    Masks are 0/255; the merged map is a palette PNG with 0 for the background and the entities'
-    ids otherwise, 16-bit grey where an id is above 254. No file is written twice by one writer: a
-    name that is taken is numbered.
-
-    Args:
-        folder: made if it is missing.
-        merge: whether to write the merged map too.
+    Masks are 0/255; the merged map, if ``merge`` asks for it, is a ``label_image`` with 0 for the
+    background. No file is written twice by one writer: a name that is taken is numbered.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], merge: bool = False) -> None:
+    def __init__(self, folder: AnyPath, merge: bool = False) -> None:
         self.folder, self.merge, self._names = Path(folder), merge, FileNames()
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, result: Result, stem: str) -> list[Path]:
+    def write(self, result: Segmentation, stem: str) -> list[Path]:
         """Write the files of a result; returns their paths."""
         overlay = self._path(stem, "overlay", ".jpg")
         Image.fromarray(draw_overlay(result)).save(overlay, quality=92)

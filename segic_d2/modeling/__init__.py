@@ -2,8 +2,8 @@
 
 from ..structures.context import Context
 from ..structures.features import Features
-from ..structures.frame import to_label_map
 from . import backbone  # noqa: F401
+from .protocol import InContextModel
 from .segic.mask_head import InContextMaskHead
 from .segic.meta_arch import SegIC
 from .text.encoder import (
@@ -17,10 +17,10 @@ __all__ = [
     "Context",
     "Features",
     "InContextMaskHead",
+    "InContextModel",
     "SegIC",
     "TEXT_ENCODER_REGISTRY",
     "build_text_encoder",
     "read_text_table",
     "save_text_table",
-    "to_label_map",
 ]

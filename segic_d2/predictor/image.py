@@ -18,15 +18,17 @@ from ..checkpoint import SegICCheckpointer
 from ..checkpoint.pretrained import find_pretrained
 from ..config.load import load_config, merge_options
 from ..io.pictures import AnyPicture, file_of, to_picture
+from ..modeling.protocol import InContextModel
 from ..structures.context import Context
+from ..structures.episode import Target
 from ..structures.picture import Picture
+from ..structures.segmentation import Segmentation
 from ..utils.devices import best_device, is_available
-from .prediction import Prediction
 from .references import AnyReference, read_references
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-_Read: TypeAlias = tuple[dict[str, Any], np.ndarray, str]  # view, picture, file
+_Read: TypeAlias = tuple[Target, np.ndarray, str]  # view, picture, file
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +48,7 @@ class InContextPredictor:
         device: e.g. "cuda:1"; None: the GPU if there is one, else the CPU.
         precision: "fp32", or "bf16" or "fp16" (GPU only) for the pass over the targets. References
             are encoded in fp32, so that a context does not depend on it.
-        batch_size: pictures per pass.
-        opts: flat KEY VALUE pairs that override the config.
+        batch_size: pictures per pass. opts: flat KEY VALUE pairs that override the config.
 
     Raises:
         FileNotFoundError: config or weights not found.
@@ -56,7 +57,7 @@ class InContextPredictor:
     """
 
     context: Context | None  # the references, encoded
-    model: Any  # SegIC, or a module with its methods
+    model: InContextModel
 
     def __init__(
         self,
@@ -92,44 +93,31 @@ class InContextPredictor:
 
     @classmethod
     def from_pretrained(cls, name: str = "segic-demo", **options: Any) -> InContextPredictor:
-        """A predictor with a decoder that ships with the package.
-
-        Args:
-            name: a key of ``segic_d2.checkpoint.pretrained.PRETRAINED``.
-            options: as of the constructor, but ``config`` and ``weights``.
-
-        Raises:
-            FileNotFoundError, ValueError: an unknown name, or weights that are missing or damaged.
-        """
+        """A predictor with a decoder that ships with the package, a key of ``PRETRAINED``;
+        ``options`` are as of the constructor. FileNotFoundError, ValueError: an unknown name, or
+        weights that are missing or damaged."""
         return cls(find_pretrained(name).config, weights=name, **options)
 
     @classmethod
     def from_model(
         cls, model: nn.Module, precision: str = "fp32", batch_size: int = 4
     ) -> InContextPredictor:
-        """A predictor around an existing SegIC model, which is put in eval mode and not copied."""
+        """A predictor around an existing model, which is put in eval mode and not copied."""
         inner: Any = getattr(model, "module", model)  # out of DDP
         _check_run(inner.device, precision, batch_size)
         predictor = cls.__new__(cls)
         predictor._set_up(inner, precision, batch_size)
         return predictor
 
-    def _set_up(self, model: nn.Module, precision: str, batch_size: int) -> None:
+    def _set_up(self, model: InContextModel, precision: str, batch_size: int) -> None:
         self.model, self.batch_size = model.eval(), batch_size
         self.precision, self.context = precision, None
-
-    # ---- references ------------------------------------------------------------------------
 
     def set_references(self, references: Iterable[AnyReference], task: str = "semantic") -> None:
         """Encode the references once, in place of earlier ones; a call that fails changes nothing.
 
-        Args:
-            references: (image, mask) or (image, mask, names) each; ``read_references`` says what
-                each may be and how the entities are told apart.
-            task: "semantic" or "instance"; it chooses the text (meta instruction).
-
-        Raises:
-            FileNotFoundError, ValueError: naming the reference by its number, from 1, and its file.
+        ``references``: (image, mask) or (image, mask, names) each; see ``read_references``, also
+        for the errors. ``task``: "semantic" or "instance"; it chooses the text (meta instruction).
         """
         if task not in ("semantic", "instance"):
             raise ValueError(f"task is {task!r}; it must be 'semantic' or 'instance'")
@@ -141,12 +129,9 @@ class InContextPredictor:
         self._needed_context().save(path)
 
     def load_context(self, path: str | os.PathLike[str]) -> None:
-        """_Read encoded references in place of earlier ones; a call that fails changes nothing.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: the file is not a context, or another model's (the differences are named).
-        """
+        """Read encoded references in place of earlier ones; a call that fails changes nothing.
+        FileNotFoundError: no file; ValueError: no context, or another model's (the differences are
+        named)."""
         context = Context.load(path)
         try:
             context.check(self.model.fingerprint)
@@ -159,9 +144,7 @@ class InContextPredictor:
             raise RuntimeError("no references: call set_references or load_context first")
         return self.context
 
-    # ---- targets ---------------------------------------------------------------------------
-
-    def __call__(self, image: AnyPicture, with_propagated_mask: bool = False) -> Prediction:
+    def __call__(self, image: AnyPicture, with_propagated_mask: bool = False) -> Segmentation:
         """Segment one picture, see ``predict``."""
         return next(self.predict([image], with_propagated_mask))
 
@@ -170,66 +153,60 @@ class InContextPredictor:
         images: Iterable[AnyPicture],
         with_propagated_mask: bool = False,
         on_error: Callable[[AnyPicture, Exception], object] | None = None,
-    ) -> Iterator[Prediction]:
-        """Segment pictures, a batch at a time as the results are asked for.
+    ) -> Iterator[Segmentation]:
+        """Segment pictures (``to_picture``) in order, a batch at a time as the results are asked
+        for.
 
         Args:
-            images: see ``to_picture``.
-            with_propagated_mask: keep the propagated masks for ``Prediction.propagated``.
+            with_propagated_mask: keep the propagated masks for ``Segmentation.propagated``.
             on_error: called with (image, error) for a picture that cannot be read, which is then
                 left out; None: the error is raised after the results of the pictures before it.
 
-        Returns:
-            The predictions, in order.
-
         Raises:
-            RuntimeError: no references were given.
-            FileNotFoundError, ValueError: an unreadable picture; the file is named.
+            RuntimeError: no references. FileNotFoundError, ValueError: an unreadable picture
+                (named).
         """
-        context = self._needed_context()
-        return self._stream(iter(images), context, with_propagated_mask, on_error)
+        context, pictures = self._needed_context(), iter(images)
 
-    def _stream(
-        self,
-        images: Iterator[AnyPicture],
-        context: Context,
-        with_propagated_mask: bool,
-        on_error: Callable[[AnyPicture, Exception], object] | None,
-    ) -> Iterator[Prediction]:
-        while chunk := list(islice(images, self.batch_size)):
-            batch: list[_Read] = []
-            failure: Exception | None = None
-            for image in chunk:
-                try:
-                    batch.append(self._read(image))
-                except (ValueError, OSError) as error:
-                    if on_error is None:
-                        failure = error
-                        break
-                    on_error(image, error)
-            if batch:
-                yield from self._segment(batch, context, with_propagated_mask)
-            if failure is not None:
-                raise failure
+        def results() -> Iterator[Segmentation]:
+            while chunk := list(islice(pictures, self.batch_size)):
+                batch: list[_Read] = []
+                failure: Exception | None = None
+                for image in chunk:
+                    try:
+                        batch.append(self._read(image))
+                    except (ValueError, OSError) as error:
+                        if on_error is None:
+                            failure = error
+                            break
+                        on_error(image, error)
+                if batch:
+                    yield from self._segment(batch, context, with_propagated_mask)
+                if failure is not None:
+                    raise failure
+
+        return results()
 
     def _read(self, image: AnyPicture) -> _Read:
         picture = to_picture(image)
-        return self.model.input.target(Picture(picture)), picture, file_of(image)
+        height, width = picture.shape[:2]
+        view = self.model.input.target(Picture(picture))
+        return {**view, "height": height, "width": width}, picture, file_of(image)
 
     @torch.no_grad()
     def _segment(
         self, batch: Sequence[_Read], context: Context, with_propagated_mask: bool
-    ) -> list[Prediction]:
+    ) -> list[Segmentation]:
         views, pictures, files = zip(*batch, strict=True)
         dtype = PRECISIONS[self.precision]
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
-            features = self.model.encode_images(views)
-            logits, quality = self.model.segment_scored(features, context)
-        maps: Sequence[torch.Tensor | None] = [None] * len(batch)
-        if with_propagated_mask:
-            maps = self.model.propagated_mask(features, context)
-        rows = zip(logits, quality, maps, features.image_sizes, pictures, files, strict=True)
-        return [Prediction.from_logits(self.model, context, *row) for row in rows]
+            found = self.model.segment(self.model.encode_images(views), context)
+        results = []
+        for one, picture, file in zip(found, pictures, files, strict=True):
+            if not with_propagated_mask:
+                one.similarity = None
+            results.append(one.for_people(picture, file))
+        return results
 
 
 def _check_run(device: torch.device, precision: str, batch_size: int) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from ..io.masks import AnyMask, to_masks
 from ..io.pictures import AnyPicture, file_of, to_picture
+from ..structures.episode import Reference
 from ..structures.picture import Picture
 from ..structures.view import InputSpec
 
@@ -22,31 +23,31 @@ AnyReference: TypeAlias = (
 
 def read_references(
     references: Iterable[AnyReference], spec: InputSpec
-) -> tuple[list[dict[str, Any]], dict[int, str | None]]:
+) -> tuple[list[Reference], dict[int, str | None]]:
     """Read pictures and masks, and tell the entities apart.
 
     An entity is a name; where there is none, an id of the mask (a binary mask has id 1). So the
-    same name twice is two shots of one entity, and all nameless binary masks are shots of one.
-    An entity keeps the id that its first mask gave it unless an earlier entity has it; then it gets
+    same name twice is two shots of one entity, and all nameless binary masks are shots of one. An
+    entity keeps the id that its first mask gave it unless an earlier entity has it; then it gets
     the smallest id that is free.
 
     Args:
-        references: (image, mask), (image, mask, names) or dicts with these keys. See
-            ``to_picture`` and ``to_masks``; names: a string for a mask of one id; for several a
-            list in the order of the ids, or a dict {id: name}, whose other ids are left out.
+        references: (image, mask), (image, mask, names) or dicts with these keys. See ``to_picture``
+            and ``to_masks``; names: a string for a mask of one id; for several a list in the order
+            of the ids, or a dict {id: name}, whose other ids are left out.
         spec: of the model, which makes the views.
 
     Returns:
-        references: list of {"image" (3, h, w) (``to_tensor``), "masks" float (n, h, w) in [0, 1],
-        "entity_ids" int64 (n,), "file_name"}; names: {entity id: name or None}, in the order of
-        first appearance.
+        references with ``entity_ids`` int64 (n,); names: {entity id: name or None}, in the order of
+            first appearance.
 
     Raises:
         FileNotFoundError, ValueError: naming the reference by its number, from 1, and its file.
     """
     if isinstance(references, str | os.PathLike | dict):
         raise ValueError(f"references must be a list of (image, mask[, names]), not {references!r}")
-    read: list[dict[str, Any]] = []
+    read: list[Reference] = []
+    keys: list[list[str | int]] = []
     entities: dict[str | int, int] = {}
     for number, reference in enumerate(references, 1):
         image, mask, names = _unpack(reference, number)
@@ -58,12 +59,13 @@ def read_references(
         for key, (first_id, _) in shown.items():
             entities.setdefault(key, first_id)
         view = spec.reference(Picture(picture), [mask for _, mask in shown.values()])
-        read.append({**view, "keys": list(shown), "file_name": file_of(image)})
+        read.append({**view, "file_name": file_of(image)})
+        keys.append(list(shown))
     if not read:
         raise ValueError("no references: at least one image with a mask is needed")
     ids = _distinct(entities)
-    for reference in read:
-        reference["entity_ids"] = torch.tensor([ids[k] for k in reference.pop("keys")])
+    for one, own in zip(read, keys, strict=True):
+        one["entity_ids"] = torch.tensor([ids[k] for k in own])
     return read, {ids[k]: k if isinstance(k, str) else None for k in entities}
 
 

@@ -1,20 +1,25 @@
-"""What is remembered of the references: a handful of vectors per entity, never pixels.
+"""What a model remembers of its references, whatever its kind; saved and loaded by one pair of
+calls.
 
-Shape shorthand: N entities, M = ΣN of a batch, K shots, C feature channels, D text channels.
+Shapes: N entities, K shots, C feature channels, D text channels.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.utils.file_io import PathManager
+from safetensors import safe_open
 from safetensors.torch import load_file, save
+from torch import Tensor
+
+PROTOTYPES = "prototypes"  # SegIC's kind: vectors of a few KB per entity, never pixels
 
 
 @dataclass
@@ -22,97 +27,119 @@ class Context:
     """Entities as seen in their references.
 
     Attributes:
-        prototypes: float (N, K, C), mean feature under each reference mask (visual instruction).
-        unit_prototypes: float (N, K, C), mean unit feature under each mask (Eq. 2).
+        kind: what the tensors are; a model takes contexts of its own kind.
         shots: bool (N, K), which shots exist; entities may have different numbers of shots.
-        meta: float (N, D), text vectors (meta instruction), or None.
-        ids: N entity ids, as in the episode.
-        names: N, None for an entity without a name.
+        tensors: {name: tensor (N, K, …)}. Kind "prototypes": "prototypes" (C,), the mean feature
+            under the mask (visual instruction); "unit_prototypes" (C,), the mean unit feature (Eq.
+            2); and where a model asks for it "background" (C,), the mean unit feature around the
+            mask.
+        meta: float (N, D), text vectors (meta instruction), or None. ids: as in the episode.
         task: "semantic" or "instance".
-        fingerprint: what the vectors depend on; see ``SegIC.fingerprint``. Empty: not checked.
+        fingerprint: what the tensors depend on, see ``InContextModel``. Empty: not checked.
         about: where the references come from, as JSON can hold it; for whoever made the context.
-        background: float (N, K, C), mean unit feature around each mask, or None where the model
-            does not ask for it (``MODEL.SEGIC.BACKGROUND``).
     """
 
-    prototypes: torch.Tensor
-    unit_prototypes: torch.Tensor
-    shots: torch.Tensor
-    meta: torch.Tensor | None
+    kind: str
+    shots: Tensor
+    tensors: dict[str, Tensor]
+    meta: Tensor | None
     ids: list[int]
     names: list[str | None]
     task: str = "semantic"
     fingerprint: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
-    background: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> Context:
-        """The same context with its tensors on ``device``."""
-        moved: dict[str, Any] = {k: v.to(device) for k, v in self._tensors().items()}
-        return replace(self, **moved)
+        """The same context with its tensors on a device."""
+        return self._changed(lambda x: x.to(device))
 
-    @classmethod
-    def joined(cls, contexts: Sequence[Context]) -> Context:
-        """One context of all entities of several, in their order; shots padded to the largest K.
+    def _changed(self, change: Callable[[Tensor], Tensor], **other: Any) -> Context:
+        """The context with each of its tensors changed, and other fields."""
+        meta = None if self.meta is None else change(self.meta)
+        tensors = {k: change(v) for k, v in self.tensors.items()}
+        return replace(self, shots=change(self.shots), tensors=tensors, meta=meta, **other)
 
-        Args:
-            contexts: of one model and one task, all with text vectors or all without.
-        """
+    @staticmethod
+    def join_entities(contexts: Sequence[Context]) -> Context:
+        """All entities of several contexts of one kind, model and task, all with text vectors or
+        all without, in their order; shots padded to the largest K."""
         most = max(c.shots.shape[1] for c in contexts)
 
-        def all_of(name: str) -> torch.Tensor:
-            parts = [c._tensors()[name] for c in contexts]
-            if name != "meta":
-                missing = [(*x.shape[:1], most - x.shape[1], *x.shape[2:]) for x in parts]
-                pairs = zip(parts, missing, strict=True)
-                parts = [torch.cat([x, x.new_zeros(shape)], 1) for x, shape in pairs]
-            return torch.cat(parts)
+        def rows(parts: Sequence[Tensor]) -> Tensor:
+            return torch.cat([pad_shots(x, most) for x in parts])
 
-        tensors: dict[str, Any] = {name: all_of(name) for name in contexts[0]._tensors()}
+        metas = [c.meta for c in contexts if c.meta is not None]
         return replace(
             contexts[0],
+            shots=rows([c.shots for c in contexts]),
+            tensors={k: rows([c.tensors[k] for c in contexts]) for k in contexts[0].tensors},
+            meta=torch.cat(metas) if metas else None,
             ids=[i for c in contexts for i in c.ids],
             names=[n for c in contexts for n in c.names],
-            **tensors,
         )
 
-    def take(
-        self, rows: torch.Tensor | Sequence[int], shots: torch.Tensor | None = None
-    ) -> Context:
-        """Some of the entities, in the order of ``rows``.
+    @staticmethod
+    def join_shots(contexts: Sequence[Context]) -> Context:
+        """The same entities with the shots of several contexts, (N, ΣK)."""
+        first, *others = contexts
+        if not others:
+            return first
+        return replace(
+            first,
+            shots=torch.cat([c.shots for c in contexts], 1),
+            tensors={k: torch.cat([c.tensors[k] for c in contexts], 1) for k in first.tensors},
+        )
 
-        Args:
-            rows: (n,).
-            shots: bool (N, K), those that remain; None: all. ``rows`` names none without any.
-        """
-        rows = torch.as_tensor(rows, dtype=torch.long, device=self.shots.device)
-        kept = self if shots is None else replace(self, shots=self.shots & shots)
-        tensors: dict[str, Any] = {k: v[rows] for k, v in kept._tensors().items()}
+    def arrange(
+        self,
+        rows: Sequence[int],
+        columns: Sequence[int],
+        ids: Sequence[int],
+        names: Sequence[str | None],
+    ) -> Context:
+        """Entities of one shot as the shots of others: entity i here becomes shot ``columns[i]`` of
+        entity ``rows[i]`` of the result, whose ids and names are given."""
+        size = len(ids), max(columns) + 1
+        place = torch.as_tensor(rows), torch.as_tensor(columns)
+
+        def placed(values: Tensor) -> Tensor:
+            return values.new_zeros(*size, *values.shape[2:]).index_put(place, values[:, 0])
+
+        meta = self.meta
+        if meta is not None:
+            meta = meta.new_zeros(size[0], meta.shape[1]).index_put(place[:1], meta)
         return replace(
             self,
-            ids=[self.ids[i] for i in rows.tolist()],
-            names=[self.names[i] for i in rows.tolist()],
-            **tensors,
+            shots=placed(self.shots),
+            tensors={k: placed(v) for k, v in self.tensors.items()},
+            meta=meta,
+            ids=list(ids),
+            names=list(names),
         )
 
-    def mean_unit(self, released: bool = False, eps: float = 1e-8) -> torch.Tensor:
-        """One vector per entity for the propagated mask, (N, C): the mean over its shots.
+    def take(self, rows: Tensor | Sequence[int], shots: Tensor | None = None) -> Context:
+        """Some of the entities, in the order of ``rows``, int64 (n,) or list; ``shots``: bool (N,
+        K), those that remain (None: all), and some of each of these entities."""
+        rows = torch.as_tensor(rows, dtype=torch.long, device=self.shots.device)
+        context = self if shots is None else replace(self, shots=self.shots & shots)
+        kept = rows.tolist()
+        ids, names = [self.ids[i] for i in kept], [self.names[i] for i in kept]
+        return context._changed(lambda x: x[rows], ids=ids, names=names)
 
-        ``released`` takes the direction of each pooled prototype instead of its mean unit feature.
-        """
-        vectors = direction(self.prototypes, eps) if released else self.unit_prototypes
-        return self._mean_over_shots(vectors)
+    def drop(self, ids: Collection[int]) -> Context:
+        """The context without the entities of these ids."""
+        return self.take([row for row, i in enumerate(self.ids) if i not in ids])
 
-    def mean_background(self) -> torch.Tensor | None:
-        """The mean of ``background`` over the shots, (N, C), or None."""
-        return None if self.background is None else self._mean_over_shots(self.background)
-
-    def _mean_over_shots(self, vectors: torch.Tensor) -> torch.Tensor:
-        weight = self.shots.to(vectors.dtype)
-        return (vectors * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
+    def mean_over_shots(self, name: str) -> Tensor | None:
+        """The mean of a tensor over the shots that exist, (N, …); None where there is no such."""
+        values = self.tensors.get(name)
+        if values is None:
+            return None
+        weight = self.shots.to(values.dtype)
+        return (values * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
     def check(self, fingerprint: Mapping[str, Any]) -> None:
         """Raise ValueError if the context was made by another model, naming every difference."""
@@ -125,46 +152,34 @@ class Context:
         if differences:
             raise ValueError("the context was made by another model: " + "; ".join(differences))
 
-    def shot_tensors(self) -> dict[str, torch.Tensor]:
-        """By name, (N, K, …): all but the text vectors."""
-        names = ("prototypes", "unit_prototypes", "shots", "background")
-        return {k: getattr(self, k) for k in names if getattr(self, k) is not None}
-
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        return self.shot_tensors() | ({} if self.meta is None else {"meta": self.meta})
-
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the context to a .safetensors file of a few KB per entity."""
-        about = {k: getattr(self, k) for k in ("ids", "names", "task", "fingerprint", "about")}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self._tensors().items()}
+        """Write the context to a .safetensors file; kind "prototypes": a few KB per entity."""
+        keys = ("kind", "ids", "names", "task", "fingerprint", "about")
+        about = {k: getattr(self, k) for k in keys}
+        tensors = {"shots": self.shots, **self.tensors}
+        if self.meta is not None:
+            tensors["meta"] = self.meta
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         data = save(tensors, metadata={"segic_d2.context": json.dumps(about)})
         Path(path).write_bytes(data)  # save_file would hide it from everyone else
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Context:
-        """Read a context from the file that ``save`` wrote.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: the file is not a context.
-        """
+        """Read a context from the file that ``save`` wrote. FileNotFoundError: no such file;
+        ValueError: the file is not a context."""
         if not PathManager.isfile(str(path)):
             raise FileNotFoundError(f"context file not found: {path}")
         try:
-            tensors: dict[str, Any] = load_file(str(path))
-            about = json.loads(_metadata(path)["segic_d2.context"])
-            return cls(meta=tensors.pop("meta", None), **tensors, **about)
+            tensors = load_file(str(path))
+            with safe_open(str(path), "pt") as file:
+                about = json.loads((file.metadata() or {})["segic_d2.context"])
+            shots, meta = tensors.pop("shots"), tensors.pop("meta", None)
+            return cls(shots=shots, tensors=tensors, meta=meta, **{"kind": PROTOTYPES, **about})
         except Exception as e:
             raise ValueError(f"{path} is not a context file of segic_d2: {e}") from e
 
 
-def _metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    from safetensors import safe_open
-
-    with safe_open(str(path), "pt") as f:
-        return f.metadata() or {}
-
-
-def direction(prototypes: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
-    """Unit vectors (…, C) of mean features, in place of the mean of unit features."""
-    return prototypes / prototypes.norm(dim=-1, keepdim=True).clamp(min=eps)
+def pad_shots(values: Tensor, count: int) -> Tensor:
+    """Values (N, K, …) of shots padded with zeros to ``count`` of them, (N, count, …)."""
+    missing = values.new_zeros(len(values), count - values.shape[1], *values.shape[2:])
+    return torch.cat([values, missing], 1)

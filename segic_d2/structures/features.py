@@ -1,12 +1,11 @@
-"""Features that images bring along from a store on disk, or leave behind there.
+"""Feature maps of images on the canvas, and those that images bring along or leave in a store.
 
-A store is known by what it does (``FeatureStore``); the engine hands one over.
+Shapes: B images, C feature channels, g grid side (cells).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,35 +13,71 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from fvcore.transforms.transform import TransformList
+from torch import Tensor
+
+from .frame import Frame
+
+
+@dataclass
+class Features:
+    """Feature maps (B, C, g, g) of B images, their frames, and their pictures: B (3, h, w) or None
+    each; None: there are none."""
+
+    map: Tensor
+    frames: list[Frame]
+    pictures: list[Tensor | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.map)
+
+    def __getitem__(self, part: slice | Sequence[int]) -> Features:
+        """The images of a slice, or of a list of rows."""
+        rows = range(len(self))[part] if isinstance(part, slice) else part
+        pictures = None if self.pictures is None else [self.pictures[row] for row in rows]
+        return Features(self.map[part], [self.frames[row] for row in rows], pictures)
+
+    @property
+    def image_sizes(self) -> list[tuple[int, int]]:
+        """B (h, w), the contents of the canvases, px."""
+        return [frame.content for frame in self.frames]
 
 
 class FeatureStore(Protocol):
-    """Features (C, g, g) by what they depend on."""
+    """Where features of a frozen encoder are kept, in memory or on disk; ``dtype``: to which
+    features are rounded that pass through, None: as they are."""
 
-    dtype: torch.dtype  # to which features are rounded
+    dtype: torch.dtype | None
 
-    def key(self, file_name: str | os.PathLike[str], transforms: TransformList) -> str:
-        """What determines a view of a picture."""
+    def get(self, key: str) -> Tensor | None:
+        """The features (C, g, g) under a key, or None."""
 
-    def get(self, key: str) -> torch.Tensor | None:
-        """The features under a key, or None."""
+    def put(self, key: str, features: Tensor) -> None:
+        """Keep features (C, g, g) under a key."""
 
-    def put(self, key: str, features: torch.Tensor) -> None:
-        """Keep features under a key, if there is room."""
+
+class ViewStore(FeatureStore, Protocol):
+    """A store of features of views, which are found without a look at their pixels."""
+
+    def key(self, file_name: str, transforms: TransformList) -> str:
+        """The key of a picture after some transforms."""
 
 
 def image_size(image: Mapping[str, Any]) -> tuple[int, int]:
     """(h, w) in px of an image of an episode: of its pixels, or of those that its features saw."""
     height, width = image["image_size"] if "features" in image else image["image"].shape[-2:]
-    return height, width
+    return int(height), int(width)
 
 
-def brought_features(image: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor | None:
-    """The features that an image brings along, (C, g, g) as they were stored, or None.
+def own_size(image: Mapping[str, Any]) -> tuple[int, int]:
+    """(H, W) that an image of an episode says it has as a file; without, its ``image_size``."""
+    if "height" in image and "width" in image:
+        return int(image["height"]), int(image["width"])
+    return image_size(image)
 
-    Raises:
-        ValueError: naming the file, if they have another shape than the backbone's.
-    """
+
+def brought_features(image: Mapping[str, Any], shape: Sequence[int]) -> Tensor | None:
+    """The features that an image brings along, (C, g, g) as they were stored, or None. ValueError,
+    naming the file: they have another shape than the backbone's."""
     features = image.get("features")
     if features is not None and tuple(features.shape) != tuple(shape):
         raise ValueError(
@@ -52,12 +87,9 @@ def brought_features(image: Mapping[str, Any], shape: Sequence[int]) -> torch.Te
     return features
 
 
-def round_features(features: torch.Tensor, dtype: torch.dtype, file_name: str) -> torch.Tensor:
-    """Features in the type that a store keeps, on the CPU.
-
-    Raises:
-        ValueError: naming the file, if they do not fit the type.
-    """
+def round_features(features: Tensor, dtype: torch.dtype, file_name: str) -> Tensor:
+    """Features in the type that a store keeps, on the CPU. ValueError, with the file: they do not
+    fit."""
     rounded = features.to(dtype).cpu()
     if not torch.isfinite(rounded).all():
         raise ValueError(
@@ -67,31 +99,11 @@ def round_features(features: torch.Tensor, dtype: torch.dtype, file_name: str) -
     return rounded
 
 
-@dataclass
-class Features:
-    """Feature maps of images on the canvas: map float (B, C, g, g), image_sizes B (h, w).
-
-    ``pictures`` are the images themselves, B (3, h, w) or None each, for
-    ``MODEL.SEGIC.TEST.REFINE``; None: there are none.
-    """
-
-    map: torch.Tensor
-    image_sizes: list[tuple[int, int]]
-    pictures: list[torch.Tensor | None] | None = None
-
-    def __len__(self) -> int:
-        return len(self.map)
-
-    def __getitem__(self, part: slice | list[int]) -> Features:
-        """Some of the images."""
-        rows = range(len(self))[part] if isinstance(part, slice) else part
-        pictures = None if self.pictures is None else [self.pictures[row] for row in rows]
-        return Features(self.map[part], [self.image_sizes[row] for row in rows], pictures)
-
-
-def tensor_bytes(tensor: torch.Tensor) -> np.ndarray:
+def tensor_bytes(tensor: Tensor) -> np.ndarray:
+    """The bytes of a tensor, uint8 (n,)."""
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
 
 
-def tensor_hash(tensor: torch.Tensor) -> str:
-    return hashlib.sha256(tensor_bytes(tensor).data).hexdigest()[:16]
+def tensor_hash(tensor: Tensor) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a tensor's bytes."""
+    return hashlib.sha256(tensor_bytes(tensor).tobytes()).hexdigest()[:16]

@@ -1,12 +1,14 @@
-"""From mask logits to what people and Detectron2's stock evaluators read.
+"""Where an image's content lies on the square canvas, and how maps over it come to its own size.
 
-Shape shorthand: N entities, r side of the low-resolution logits, H×W the target's own size.
+Shapes: N entities, r side of a map over the canvas, S canvas side (px), H×W the image's own size.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from detectron2.modeling.postprocessing import sem_seg_postprocess
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..utils.devices import upload
@@ -14,110 +16,78 @@ from ..utils.devices import upload
 FULL_SIZE_PIXELS = 2**22  # of full-size logits held at once
 
 
-def on_canvas(masks: torch.Tensor, canvas: int) -> torch.Tensor:
-    """Pad masks (…, h, w) right and bottom to (…, S, S)."""
-    return F.pad(masks, (0, canvas - masks.shape[-1], 0, canvas - masks.shape[-2]))
+@dataclass(frozen=True)
+class Frame:
+    """One image on the canvas of side S px: the (h, w) of its content there, px, which lies in the
+    upper left corner, and its own size (H, W)."""
 
+    canvas: int
+    content: tuple[int, int]
+    size: tuple[int, int]
 
-def resize_to_image(
-    maps: torch.Tensor, canvas: int, image_size: tuple[int, int], height: int, width: int
-) -> torch.Tensor:
-    """Maps (N, r, r) over the canvas → (N, height, width): bilinear to the canvas, content cut out,
-    bilinear to the target's own size."""
-    full = F.interpolate(maps[None], (canvas, canvas), mode="bilinear", align_corners=False)[0]
-    if tuple(image_size) == (height, width):  # the last step would change nothing
-        return full[:, :height, :width]
-    return sem_seg_postprocess(full, image_size, height, width)
+    def pad(self, masks: Tensor) -> Tensor:
+        """Masks (…, h, w) padded right and bottom to (…, S, S)."""
+        missing = (0, self.canvas - masks.shape[-1], 0, self.canvas - masks.shape[-2])
+        return F.pad(masks, missing)
 
+    def cells(self, side: int, device: torch.device | None = None) -> Tensor:
+        """Which cells of a side×side grid have their centre in the content: bool (side, side)."""
+        return valid_cells([self.content], side, self.canvas, device)[0]
 
-def masks_in_image(
-    logits: torch.Tensor,
-    canvas: int,
-    image_size: tuple[int, int],
-    height: int,
-    width: int,
-    threshold: float = 0.0,
-) -> torch.Tensor:
-    """Masks at the target's own size, bool (N, height, width), of logits (N, r, r).
+    def rows_columns(self, side: int) -> tuple[int, int]:
+        """How many rows and columns of a side×side map are content, at least one of each."""
+        height, width = (max(1, round(x * side / self.canvas)) for x in self.content)
+        return height, width
 
-    Full-size logits of N entities are gigabytes where N is large, so that they exist for a few
-    entities at a time.
-    """
-    masks = torch.empty(len(logits), height, width, dtype=torch.bool, device=logits.device)
-    at_once = max(1, FULL_SIZE_PIXELS // max(canvas * canvas, height * width))
-    for start in range(0, len(logits), at_once):
-        part = slice(start, start + at_once)
-        full = resize_to_image(logits[part], canvas, image_size, height, width)
-        torch.gt(full, threshold, out=masks[part])
-    return masks
+    def upsample(self, maps: Tensor) -> Tensor:
+        """Maps (N, r, r) → (N, H, W): bilinear to the canvas, content cut out, bilinear to the
+        image's own size."""
+        side = (self.canvas, self.canvas)
+        full = F.interpolate(maps[None], side, mode="bilinear", align_corners=False)[0]
+        if self.content == self.size:  # the last step would change nothing
+            return full[:, : self.size[0], : self.size[1]]
+        return sem_seg_postprocess(full, self.content, *self.size)
 
+    def masks(self, logits: Tensor, threshold: float = 0.0) -> Tensor:
+        """Where the upsampled logits (N, r, r) are above a threshold, bool (N, H, W). Full-size
+        logits of many entities are gigabytes, so that they exist for a few at a time."""
+        masks = torch.empty(len(logits), *self.size, dtype=torch.bool, device=logits.device)
+        for part in self._parts(len(logits)):
+            torch.gt(self.upsample(logits[part]), threshold, out=masks[part])
+        return masks
 
-def to_label_map(
-    logits: torch.Tensor, ids: Sequence[int], background: int = 0, threshold: float = 0.0
-) -> torch.Tensor:
-    """One label per pixel, int64 (H, W): the id of the highest logit (N, H, W) above the
-    threshold, ``background`` where none is."""
-    best, index = logits.max(dim=0)
-    labels = torch.as_tensor(ids, device=logits.device)[index]
-    return torch.where(best > threshold, labels, background)
+    def labels(
+        self, logits: Tensor, ids: Sequence[int], threshold: float | None = 0.0, nothing: int = 255
+    ) -> Tensor:
+        """One label per pixel: the id, in [0, 65535], of the highest logit (of equal ones the
+        first), int32 (H, W). The running best is kept, and full-size logits exist for a few
+        entities at a time. ``threshold``: an entity takes a pixel only above it, None: the best
+        always; ``nothing``: the label where none does."""
+        best = logits.new_full(self.size, -torch.inf if threshold is None else threshold)
+        labels = torch.full(self.size, nothing, dtype=torch.int32, device=logits.device)
+        own = torch.as_tensor(list(ids), dtype=torch.int32, device=logits.device)
+        for part in self._parts(len(logits)):
+            value, index = self.upsample(logits[part]).max(0)
+            better = value > best
+            labels = torch.where(better, own[part][index], labels)
+            best = torch.where(better, value, best)
+        return labels
 
-
-def merged_labels(
-    logits: torch.Tensor,
-    ids: Iterable[int],
-    canvas: int,
-    image_size: tuple[int, int],
-    height: int,
-    width: int,
-    *,
-    threshold: float | None = 0.0,
-    nothing: int = 255,
-) -> torch.Tensor:
-    """``to_label_map`` at the target's own size, of low-resolution logits of many entities.
-
-    Full-size logits of hundreds of classes are gigabytes. So the running best of each pixel is
-    kept, and they exist for a few entities at a time.
-
-    Args:
-        logits: float (N, r, r) over the canvas.
-        ids: N labels in [0, 65535].
-        canvas, image_size, height, width: see ``resize_to_image``.
-        threshold: an entity takes a pixel only with a logit above it; None: the best always does.
-        nothing: the label where no entity takes the pixel.
-
-    Returns:
-        int32 (height, width); of equal logits the first entity wins.
-    """
-    best = logits.new_full((height, width), -torch.inf if threshold is None else threshold)
-    labels = torch.full((height, width), nothing, dtype=torch.int32, device=logits.device)
-    own = torch.as_tensor(list(ids), dtype=torch.int32, device=logits.device)
-    at_once = max(1, FULL_SIZE_PIXELS // max(canvas * canvas, height * width))
-    for start in range(0, len(logits), at_once):
-        part = slice(start, start + at_once)
-        full = resize_to_image(logits[part], canvas, image_size, height, width)
-        value, index = full.max(0)
-        better = value > best
-        labels = torch.where(better, own[part][index], labels)
-        best = torch.where(better, value, best)
-    return labels
+    def _parts(self, count: int) -> list[slice]:
+        """Slices of N entities whose full-size maps are held at once."""
+        pixels = max(self.canvas * self.canvas, self.size[0] * self.size[1])
+        step = max(1, FULL_SIZE_PIXELS // pixels)
+        return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def valid_cells(
-    image_sizes: Sequence[tuple[int, int]],
-    side: int,
-    canvas: int,
-    device: torch.device | str | None = None,
-) -> torch.Tensor:
-    """Which cells of a side×side grid over the canvas have their centre in the image.
-
-    Args:
-        image_sizes: B (h, w) in pixels, the content of each canvas.
-
-    Returns:
-        bool (B, side, side). The first row and column always count, so that no image is without.
-    """
+    sizes: Sequence[tuple[int, int]], side: int, canvas: int, device: torch.device | None = None
+) -> Tensor:
+    """Which cells of a side×side grid over the canvas have their centre in the content: bool (B,
+    side, side) of B contents (h, w), px. The first row and column always count, so that no image is
+    without."""
     centres = (torch.arange(side, device=device) + 0.5) * (canvas / side)
-    sizes = upload(image_sizes, device).reshape(-1, 2)
-    inside = centres[None, None] < sizes[:, :, None]  # (B, 2, side)
+    contents = upload(sizes, device).reshape(-1, 2)
+    inside = centres[None, None] < contents[:, :, None]  # (B, 2, side)
     inside[..., 0] = True
     return inside[:, 0, :, None] & inside[:, 1, None, :]

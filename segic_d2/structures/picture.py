@@ -4,22 +4,23 @@ What an augmentation does to a picture follows from its seed and the picture's s
 drawn on a blank image, and only those that are kept cost anything.
 """
 
-from __future__ import annotations
-
+import contextlib
 import os
+import random
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
+from torch import Tensor
 
 from ..io.pictures import image_size, read_image
-from .features import FeatureStore
+from .episode import View
+from .features import ViewStore
 from .resize import FloatResize
-from .view import seeded, to_tensor
 
 SAME_SIZE = T.HFlipTransform, T.VFlipTransform, T.NoOpTransform, T.ColorTransform
 
@@ -58,13 +59,12 @@ class Blank(T.AugInput):
 class Picture:
     """One picture as an episode sees it: drawn views, as pixels or as features from a store.
 
-    Args:
-        source: path or URL, see ``read_image``; or the picture itself, uint8 (H, W, 3) RGB.
-        cache: feature store where views that recur are looked up, or None.
+    ``source``: path or URL, see ``read_image``; or the picture itself, uint8 (H, W, 3) RGB.
+    ``cache``: where views that recur are looked up, or None.
     """
 
     def __init__(
-        self, source: str | os.PathLike[str] | np.ndarray, cache: FeatureStore | None = None
+        self, source: str | os.PathLike[str] | np.ndarray, cache: ViewStore | None = None
     ) -> None:
         self.cache, self.file_name = cache, ""
         if isinstance(source, np.ndarray):
@@ -89,28 +89,49 @@ class Picture:
 
     def view(
         self, transforms: TransformList, recurs: bool = False, with_pixels: bool = False
-    ) -> dict[str, Any]:
-        """The picture after a ``TransformList``.
+    ) -> View:
+        """The picture after the transforms of ``draw``: ``image``, uint8 or float32 (3, h, w), and
+        in use with a cache ``feature_key``, under which the view's features are missed. Or, from
+        the cache, ``features`` (C, g, g) and ``image_size`` (h, w), and no pixel was decoded.
 
-        Args:
-            transforms: of ``draw``.
-            recurs: the same view will be asked for again, so the cache may hold its features.
-            with_pixels: features from the cache come with the image, not in place of it.
-
-        Returns:
-            ``image``, uint8 or float32 (3, h, w); in use with a cache also ``feature_key``, under
-            which the view's features are missed. Or, from the cache, ``features`` (C, g, g) and
-            ``image_size`` (h, w), and no pixel was decoded.
+        ``recurs``: the same view will be asked for again, so the cache may hold its features;
+        ``with_pixels``: they come with the image, not in place of it.
         """
         key = self.cache.key(self.file_name, transforms) if recurs and self.cache else None
         features = self.cache.get(key) if self.cache and key else None
         if features is not None:
             blank = Blank(self.size)
             blank.transform(transforms)
-            found = {"features": features, "image_size": blank.size}
-            return {**found, **self._pixels(transforms)} if with_pixels else found
-        view = self._pixels(transforms)
-        return {**view, "feature_key": key} if key else view
+            found: View = {"features": features, "image_size": blank.size}
+            if with_pixels:
+                found["image"] = self._image(transforms)
+            return found
+        view: View = {"image": self._image(transforms)}
+        if key:
+            view["feature_key"] = key
+        return view
 
-    def _pixels(self, transforms: TransformList) -> dict[str, torch.Tensor]:
-        return {"image": to_tensor(transforms.apply_image(self.pixels))}
+    def _image(self, transforms: TransformList) -> Tensor:
+        return to_tensor(transforms.apply_image(self.pixels))
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """uint8 or float32 array (H, W, 3) in 0–255 → tensor (3, H, W) of the same type."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators that augmentations draw from (numpy, ``random`` and torch's CPU
+    generator; GPUs' are left alone) with an int ≥ 0 of any size, and restore them afterwards."""
+    states = np.random.get_state(), random.getstate(), torch.get_rng_state()
+    generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
+    np.random.set_state(generator.get_state())
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed % 2**63)
+    try:
+        yield
+    finally:
+        np.random.set_state(states[0])
+        random.setstate(states[1])
+        torch.set_rng_state(states[2])

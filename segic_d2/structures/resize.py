@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
+from torch import Tensor
 from torch.nn import functional as F
 
 from .soft_masks import soft_resize, soft_resize_binary
@@ -32,15 +33,9 @@ class PilResize(T.ResizeTransform):
 
 
 class FloatResize(T.Transform):
-    """The released code's resizing: float32, bilinear, not antialiased.
-
-    Output pixel i reads the input at (i + 0.5) / scale - 0.5, clamped to it.
-
-    Args:
-        h, w, new_h, new_w: sizes before and after, px.
-        scale: the factor of both sides; None: each side's own, new over old.
-        mask_mode: interpolation of soft masks, "bilinear" or "nearest".
-    """
+    """The released code's resizing: float32, bilinear, not antialiased. Output pixel i reads the
+    input at (i + 0.5) / scale - 0.5, clamped to it. ``scale`` is of both sides; None: each side's
+    own, new over old. ``mask_mode``: interpolation of soft masks, "bilinear" or "nearest"."""
 
     def __init__(
         self,
@@ -56,10 +51,8 @@ class FloatResize(T.Transform):
 
     @classmethod
     def by_scale(cls, height: int, width: int, scale: float) -> FloatResize:
-        """Both sides times a factor, rounded down.
-
-        A side that would vanish becomes 1 px (the released code fails there).
-        """
+        """Both sides times a factor, rounded down. A side that would vanish becomes 1 px (the
+        released code fails there)."""
         new_h, new_w = int(height * scale), int(width * scale)
         if min(new_h, new_w) < 1:
             return cls(height, width, max(new_h, 1), max(new_w, 1))
@@ -95,60 +88,35 @@ class FloatResize(T.Transform):
 
     def _resample(self, plane: np.ndarray, mode: str) -> np.ndarray:
         values = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
-        if self.scale is None:
-            return F.interpolate(values, size=(self.new_h, self.new_w), mode=mode)[0, 0].numpy()
-        return F.interpolate(values, scale_factor=self.scale, mode=mode)[0, 0].numpy()
+        size = (self.new_h, self.new_w) if self.scale is None else None
+        return F.interpolate(values, size, self.scale, mode)[0, 0].numpy()
 
 
 RESIZES: dict[str, type[PilResize] | type[FloatResize]] = {"pil": PilResize, "float": FloatResize}
 
 
-def find_resize(name: str) -> type[PilResize] | type[FloatResize]:
-    """The class of transforms for a value of ``INPUT.RESIZE``.
-
-    Raises:
-        ValueError: no such value.
-    """
-    if name not in RESIZES:
-        raise ValueError(f"INPUT.RESIZE is {name!r}; it must be one of {tuple(RESIZES)}")
-    return RESIZES[name]
-
-
 class ResizeLongestSide(T.ResizeScale):
     """Resize so that the longest side is r·size px, r uniform in [min_scale, max_scale].
-
-    ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive.
-
-    Args:
-        resize: how, a value of ``INPUT.RESIZE``.
-    """
+    ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive."""
 
     def __init__(
         self, size: int, min_scale: float = 1.0, max_scale: float = 1.0, resize: str = "pil"
     ) -> None:
         super().__init__(min_scale, max_scale, size, size)
-        self.resize = find_resize(resize)
+        self.resize = RESIZES[resize]
 
     def _get_resize(self, image: np.ndarray, scale: float) -> PilResize | FloatResize:
         (h, w), side = image.shape[:2], self.target_height * scale
         return self.resize.by_scale(h, w, min(side / h, side / w))
 
 
-def apply_soft(
-    transforms: TransformList, masks: Iterable[np.ndarray | torch.Tensor]
-) -> torch.Tensor:
-    """Apply transforms to masks, resizing by area averaging.
+def apply_soft(transforms: TransformList, masks: Iterable[np.ndarray | Tensor]) -> Tensor:
+    """Apply transforms to masks (N, H, W), N ≥ 1, bool or float in [0, 1]: float32 (N, h, w), also
+    so.
 
-    A 10×10-px object in a 2000×1500-px image keeps its weight however small the image becomes;
-    everything but resizing goes through the transforms' own ``apply_segmentation``. A
-    ``FloatResize`` samples masks as it says.
-
-    Args:
-        transforms: what was drawn for the picture.
-        masks: (N, H, W) with N ≥ 1, bool or float in [0, 1].
-
-    Returns:
-        float32 (N, h, w) in [0, 1].
+    Resizing is area averaging: a 10×10-px object in a 2000×1500-px image keeps its weight however
+    small the image becomes. Everything else goes through the transforms' own
+    ``apply_segmentation``. A ``FloatResize`` samples masks as it says.
     """
     # one at a time: at full size a float mask of a photograph is 50 MB
     moved = [_apply_soft(transforms.transforms, np.asarray(mask)) for mask in masks]

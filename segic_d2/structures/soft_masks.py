@@ -4,18 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
-def soft_resize(masks: np.ndarray | torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize masks by area averaging: every pixel keeps a share, so no object vanishes.
-
-    Args:
-        masks: (N, H, W), bool or float in [0, 1].
-        size: (h, w) in pixels.
-
-    Returns:
-        float32 (N, h, w) in [0, 1].
-    """
+def soft_resize(masks: np.ndarray | Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize masks (N, H, W), bool or float in [0, 1], by area averaging: float32 (N, h, w) in [0,
+    1]. Every pixel keeps a share, so no object vanishes."""
     masks = torch.as_tensor(masks).to(torch.float32)
     if len(masks) == 0:
         return masks.new_zeros((0, *size))
@@ -25,22 +19,15 @@ def soft_resize(masks: np.ndarray | torch.Tensor, size: tuple[int, int]) -> torc
 def soft_resize_binary(
     mask: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
 ) -> np.ndarray:
-    """``soft_resize`` of one bool mask, to the bit, and only where something is to be seen.
+    """``soft_resize`` of one bool mask (H, W), to the bit, and only where something is to be seen.
 
     The averages of a binary mask are counts of pixels, which differences of running sums give
-    exactly; beyond the object's box they are 0.
-
-    Args:
-        mask: bool (H, W).
-        size: (h, w) in pixels.
-        window: (y, x, height, width), the part of the result that is wanted; None: all.
-
-    Returns:
-        float32 (height, width) in [0, 1].
+    exactly; beyond the object's box they are 0. ``window``: (y, x, height, width), the part of the
+    result, float32 (height, width), that is wanted; None: all.
     """
     y, x, height, width = window or (0, 0, *size)
     result = np.zeros((height, width), np.float32)
-    rows, columns = _extent(mask.any(1)), _extent(mask.any(0))
+    rows, columns = extent(mask.any(1)), extent(mask.any(0))
     if rows is None or columns is None:
         return result
     top, bottom, tall = _bins(mask.shape[0], size[0], y, height)
@@ -67,15 +54,15 @@ def soft_resize_binary(
     return result
 
 
-def _extent(occupied: npt.ArrayLike) -> tuple[int, int] | None:
+def extent(occupied: npt.ArrayLike) -> tuple[int, int] | None:
     """First and behind the last True of a bool array, or None."""
     found = np.flatnonzero(occupied)
     return (int(found[0]), int(found[-1]) + 1) if len(found) else None
 
 
 def _bins(old: int, new: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of ``old`` pixels the result's pixels start … start+count-1 of ``new`` average:
-    first (count,), behind the last (count,), and how many as float32 (count,)."""
+    """Which of ``old`` pixels those from ``start`` of ``new`` average: first, end, float32
+    number."""
     i = np.arange(start, start + count, dtype=np.int64)
     first, behind = i * old // new, -((-(i + 1) * old) // new)
     return first, behind, (behind - first).astype(np.float32)

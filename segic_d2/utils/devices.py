@@ -1,4 +1,4 @@
-"""Devices, by what they can do: the one place of the package that knows kinds of them by name."""
+"""Devices, by what they can do: the one place of the package that knows their kinds by name."""
 
 from typing import Any
 
@@ -30,8 +30,7 @@ def synchronize(device: torch.device | str) -> None:
 
 
 def peak_memory(device: torch.device | str) -> int | None:
-    """Bytes that torch had allocated at most since ``reset_peak_memory``; None where nobody counts,
-    as on the CPU."""
+    """Bytes that torch had allocated at most since ``reset_peak_memory``; None on the CPU."""
     count = getattr(_module(device), "max_memory_allocated", None)
     return None if count is None else count()
 
@@ -54,13 +53,8 @@ def device_name(device: torch.device | str) -> str | None:
 def upload(
     values: Any, device: torch.device | str | None, dtype: torch.dtype | None = None
 ) -> torch.Tensor:
-    """A tensor of values that the host has, on a device, without waiting for the device.
-
-    Args:
-        values: numbers in (nested) lists, or a tensor on the CPU or on ``device``.
-        device: None: where the values are.
-        dtype: of the result; None: that of the values.
-    """
+    """A tensor of ``values``, numbers or a tensor on the CPU or on ``device``, without waiting for
+    the device. None: the device, or the dtype, of the values."""
     values = torch.as_tensor(values, dtype=dtype)
     if device is None:
         return values

@@ -1,7 +1,5 @@
 """Pictures to look at: propagated masks as heat maps, masks over images, panels side by side.
-
-Images are uint8 (H, W, 3) RGB arrays throughout.
-"""
+Images are uint8 (H, W, 3) RGB arrays throughout."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -24,20 +22,9 @@ def heat_map(
     high: float | None = None,
     alpha: float = 0.6,
 ) -> np.ndarray:
-    """A map of values in JET colours (blue low, red high) over its image.
-
-    Args:
-        image: uint8 (H, W, 3).
-        values: float (h, w) of any size, e.g. a propagated mask over the same field of view.
-        low, high: values that become blue and red; default: the lowest and highest there are.
-        alpha: share of the colours in the result, 0 … 1.
-
-    Returns:
-        uint8 (H, W, 3).
-
-    Raises:
-        ValueError: values are not one finite map.
-    """
+    """A map of values, float (h, w) of any size over the same field of view, in JET colours over
+    its image. ``low`` becomes blue and ``high`` red; default: the lowest and highest value.
+    ``alpha`` is the share of the colours, 0 … 1. ValueError: values are not one finite map."""
     image, values = _image(image), np.asarray(values, np.float32)
     if values.ndim != 2 or not np.isfinite(values).all():
         raise ValueError(f"expected one finite map (h, w), found shape {values.shape}")
@@ -56,25 +43,12 @@ def overlay(
     ids: Iterable[int] | None = None,
     texts: Iterable[str | None] | None = None,
 ) -> np.ndarray:
-    """An image with masks in the colours of their entities, drawn by Detectron2's Visualizer.
-
-    Args:
-        image: uint8 (H, W, 3).
-        masks: bool (N, H, W).
-        ids: N, which choose the colours; default 1 … N.
-        texts: N labels.
-
-    Returns:
-        uint8 (H, W, 3).
-
-    Raises:
-        ValueError: masks are of another size than the image, or other than N ids or texts.
-    """
+    """An image with masks, bool (N, H, W), in the colours of their ids (default 1 … N), with N
+    texts. ValueError: masks are of another size than the image, or other than N ids or texts."""
     image, masks = _image(image), np.asarray(masks).astype(bool)
-    if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
-        raise ValueError(
-            f"masks are {masks.shape}, expected (N, {image.shape[0]}, {image.shape[1]})"
-        )
+    height, width = image.shape[:2]
+    if masks.ndim != 3 or masks.shape[1:] != (height, width):
+        raise ValueError(f"masks are {masks.shape}, expected (N, {height}, {width})")
     ids = range(1, len(masks) + 1) if ids is None else ids
     texts = [None] * len(masks) if texts is None else texts
     canvas, colours = Visualizer(image), entity_colours() / 255
@@ -85,18 +59,8 @@ def overlay(
 
 
 def panel(pictures: Sequence[tuple[str, np.ndarray]], height: int = 240) -> np.ndarray:
-    """Pictures of one height side by side, a title above each.
-
-    Args:
-        pictures: (title, image) each, e.g. reference, propagated mask, prediction, truth.
-        height: px that every picture is scaled to.
-
-    Returns:
-        uint8 (height + title, sum of widths, 3), on white.
-
-    Raises:
-        ValueError: there is no picture.
-    """
+    """Pictures, (title, image) each, scaled to one ``height`` in px, side by side on white: uint8
+    (height + title, sum of widths, 3). ValueError: there is no picture."""
     if not pictures:
         raise ValueError("a panel needs at least one picture")
     scaled = []

@@ -105,7 +105,7 @@ def test_instructions_are_on_alone_or_together(name):
     assert set(changed(f"instructions_{name}")) == {
         k for k, v in zip(keys, on, strict=True) if not v
     }
-    assert (model.text_encoder is None) == (not on[3])
+    assert (model.contexts.texts.encoder is None) == (not on[3])
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
 """Every config is parsed, builds its model, and trains one step with a stand-in backbone."""
 
-import ast
 import re
 from functools import reduce
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 
+from segic_d2.config.keys import KEYS, check_config
 from segic_d2.config.load import get_config_file, load_config
+from segic_d2.data.augmentation.transforms import RandomResizedCrop
 from segic_d2.modeling.backbone import diffusion_backbone
+from segic_d2.modeling.layers import correspondence, upsampled
 from segic_d2.modeling.segic import released
+from segic_d2.modeling.segic.losses import IMPORTANCE, OVERSAMPLE
 from segic_d2.modeling.segic.meta_arch import SegIC
 from tests import tiny_diffusion
 from tests.tiny import TinyBackbone, tiny_episode
@@ -33,7 +37,7 @@ def on_meta(config, *opts):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_builds_and_takes_a_step(config, monkeypatch):
     cfg, model = on_meta(config)
-    name = model.in_feature
+    name = model.encoder.feature
     shape = model.backbone.output_shape()[name]
     assert all(not p.requires_grad for p in model.backbone.parameters())
     stand_in = TinyBackbone(shape.channels, shape.stride, name)
@@ -42,10 +46,10 @@ def test_builds_and_takes_a_step(config, monkeypatch):
     opts += ["INPUT.CANVAS", shape.stride * 8, "MODEL.SEGIC.LOSS.NUM_POINTS", 64]
     torch.manual_seed(0)
     model = build_model(load_config(str(ROOT / config), opts))
-    if model.text_encoder is not None:
+    if model.contexts.texts.encoder is not None:
         width = cfg.MODEL.SEGIC.TEXT.DIM
         monkeypatch.setattr(
-            model.text_encoder, "encode", lambda texts: torch.ones(len(texts), width)
+            model.contexts.texts.encoder, "encode", lambda texts: torch.ones(len(texts), width)
         )
     assert isinstance(model, SegIC)
     losses = model.train()([tiny_episode(i, 1 + i, size=(98, 84), training=True) for i in (0, 1)])
@@ -66,23 +70,6 @@ def value_of(cfg, key):
     return reduce(getattr, key.split("."), cfg)
 
 
-def literal(text):
-    """What a word of the table means in Python: True, 0.5, 1e-8, or the word itself."""
-    try:
-        return ast.literal_eval(text)
-    except ValueError:
-        return text
-
-
-def released_table():
-    """(key, default, released) of each row of the table in the docstring of ``released``."""
-    lines = released.__doc__.splitlines()
-    rulers = [i for i, line in enumerate(lines) if line.startswith("====")]
-    assert len(rulers) == 3 and lines[rulers[0] + 1].split()[:1] == ["key"]
-    rows = [line.split() for line in lines[rulers[1] + 1 : rulers[2]]]
-    return [(f"MODEL.SEGIC.{row[0]}", *map(literal, row[1:3])) for row in rows]
-
-
 OFFICIAL = sorted(c for c in CONFIGS if c.startswith("official/"))
 
 
@@ -92,17 +79,11 @@ def test_there_is_an_official_config_per_released_size():
     assert all(len((ROOT / c).read_text().splitlines()) < 40 for c in OFFICIAL)
 
 
-@pytest.mark.parametrize("config", OFFICIAL)
-def test_official_configs_set_every_released_rule(config):
-    """The documented table, the defaults and the official configs cannot drift apart."""
-    rows = released_table()
-    assert len(rows) >= 11 and len({key for key, *_ in rows}) == len(rows)
-    default, official = load_config(), load_config(config)
-    assert {key: value_of(default, key) for key, _, _ in rows} == {k: v for k, v, _ in rows}
-    assert {key: value_of(official, key) for key, _, _ in rows} == {k: v for k, _, v in rows}
-
-
-BEFORE_THE_MODEL = {  # released rules of other keys, which the docstring names below its table
+RELEASED = {  # every key that the docstring of ``released`` names, and its released value
+    "MODEL.SEGIC.RELEASED": True,
+    "MODEL.SEGIC.BINARIZE_MASKS": True,
+    "MODEL.SEGIC.BOX_PROMPT_PROB": 0.5,
+    "MODEL.SEGIC.LOSS.QUALITY_WEIGHT": 0.0,
     "MODEL.TIMM.POS_EMBED": "dinov2",
     "INPUT.RESIZE": "float",
     "INPUT.SEMANTIC.SQUARE_REFERENCE": True,
@@ -112,13 +93,28 @@ BEFORE_THE_MODEL = {  # released rules of other keys, which the docstring names 
 }
 
 
+def test_the_released_docstring_names_every_key_and_what_it_sets():
+    """The documented table and keys, and the code, cannot drift apart."""
+    above, table, below = re.split(r"=[= ]+=\nwhat.*\n=[= ]+=\n|=[= ]+=\n", released.__doc__)
+    names = re.findall(r"``([A-Z][A-Z_.]+[A-Z])``", above + below)
+    keys = {n if n.startswith(("MODEL.", "INPUT.")) else f"MODEL.SEGIC.{n}" for n in names}
+    assert keys == set(RELEASED)
+    for numbers in ("``BOX_PROMPT_PROB`` (0.5)", "``LOSS.QUALITY_WEIGHT`` (0)"):
+        assert numbers in below
+    functions = re.findall(r"``(\w+)``", table)
+    assert len(functions) == 5
+    places = released, correspondence, upsampled
+    assert all(any(hasattr(place, name) for place in places) for name in functions)
+
+
 @pytest.mark.parametrize("config", OFFICIAL)
-def test_official_configs_set_the_released_rules_before_the_model(config):
-    below = released.__doc__.rpartition("====")[2]
-    assert set(re.findall(r"``((?:MODEL|INPUT)\.[A-Z_.]+)``", below)) == set(BEFORE_THE_MODEL)
+def test_official_configs_set_every_released_rule(config):
     default, official = load_config(), load_config(config)
-    for key, value in BEFORE_THE_MODEL.items():
+    for key, value in RELEASED.items():
         assert value_of(official, key) == value != value_of(default, key)
+    rules = [vars(released.find_rules(cfg)) for cfg in (default, official)]
+    assert rules[0].keys() == rules[1].keys() and len(rules[0]) >= 7
+    assert not any(rules[0].values()) and all(rules[1].values())
 
 
 def flat(cfg, prefix=""):
@@ -136,13 +132,11 @@ def test_official_configs_change_nothing_that_is_not_listed(config):
     """Whatever differs from our own configs is a documented rule, a data set or the schedule."""
     ours, official = flat(load_config("Base-SegIC.yaml")), flat(load_config(config))
     changed = {key for key in ours if ours[key] != official[key]}
-    rules = {key for key, *_ in released_table()} | set(BEFORE_THE_MODEL)
     others = {f"DATASETS.{x}" for x in ("TRAIN", "TEST", "EPISODE_MAPPERS", "DRAW")}
     others |= {"MODEL.TIMM.NAME", "MODEL.BACKBONE.WEIGHTS"}
     others |= {"MODEL.SEGIC.DECODER.CHECKPOINT"}  # of memory and time, not of results
     others |= {f"SOLVER.{x}_SAMPLES" for x in ("MAX", "STEPS", "CHECKPOINT")}
-    same = {"MODEL.SEGIC.SIMILARITY.EPS", "MODEL.SEGIC.REVERSION.PROB"}  # as in ours
-    assert changed <= rules | others and rules - same <= changed
+    assert changed <= set(RELEASED) | others and set(RELEASED) <= changed
 
 
 RELEASED_NUMBERS = {  # of the published training command and its code, as far as there are keys
@@ -151,7 +145,6 @@ RELEASED_NUMBERS = {  # of the published training command and its code, as far a
     "MODEL.TIMM.BLOCKS": (-1,),
     "MODEL.TIMM.NORM": True,
     "MODEL.SEGIC.POINTS.NUM": 1,
-    "MODEL.SEGIC.SIMILARITY.TAU": 1.0,
     "MODEL.SEGIC.CROSS_ENTITY.ENABLED": True,
     "MODEL.SEGIC.CROSS_ENTITY.TRAIN_PROB": 0.5,
     "MODEL.SEGIC.TEXT.NAME": "open_clip",
@@ -160,8 +153,6 @@ RELEASED_NUMBERS = {  # of the published training command and its code, as far a
     "MODEL.SEGIC.TEXT.SEMANTIC_TEMPLATE": "a photo of a {}",
     "MODEL.SEGIC.TEXT.INSTANCE_TEXT": "please segment the instances",
     "MODEL.SEGIC.LOSS.NUM_POINTS": 12544,
-    "MODEL.SEGIC.LOSS.OVERSAMPLE_RATIO": 3.0,
-    "MODEL.SEGIC.LOSS.IMPORTANCE_RATIO": 0.75,
     "MODEL.SEGIC.LOSS.BCE_WEIGHT": 1.0,
     "MODEL.SEGIC.LOSS.DICE_WEIGHT": 1.0,
     "MODEL.SEGIC.TEST.THRESHOLD": 0.0,
@@ -177,7 +168,6 @@ RELEASED_NUMBERS = {  # of the published training command and its code, as far a
     "INPUT.INSTANCE.MAX_MASKS": 19,
     "INPUT.INSTANCE.CAP": "random",
     "INPUT.INSTANCE.AREA": (0.3, 1.0),
-    "INPUT.INSTANCE.ASPECT": (0.75, 4 / 3),
     "INPUT.INSTANCE.FLIP_PROB": 0.1,
     "INPUT.INSTANCE.JITTER_PROB": 0.2,
     "INPUT.INSTANCE.JITTER": (0.4, 0.4, 0.2, 0.1),
@@ -207,6 +197,17 @@ def test_official_configs_train_with_the_released_numbers(config):
     got = {key: value_of(cfg, key) for key in RELEASED_NUMBERS}
     as_tuple = {k: tuple(v) if isinstance(v, list) else v for k, v in got.items()}
     assert as_tuple == RELEASED_NUMBERS
+    # without a key
+    assert (OVERSAMPLE, IMPORTANCE) == (3.0, 0.75)  # of the points
+    assert signature(RandomResizedCrop).parameters["aspect"].default == (0.75, 4 / 3)
+
+
+def test_every_key_has_a_line_and_its_default_in_its_range():
+    cfg = load_config()
+    for name, key in KEYS.items():
+        assert len(key.line) > 5 and not key.line.endswith("."), name
+        assert value_of(cfg, name) == key.default
+    check_config(cfg, *{name.split(".")[0] for name in KEYS})
 
 
 def test_a_missing_config_is_named():

@@ -11,11 +11,11 @@ from segic_d2.data import (
     build_one_shot_loader,
     build_target_loader,
     build_train_loader,
-    load_references,
     set_start,
 )
 from segic_d2.data.episodes import derive_seed
 from tests.data import toy
+from tests.data.every_reference import load_references
 
 
 @pytest.fixture(scope="module")

@@ -147,12 +147,3 @@ def test_a_class_with_one_image_is_an_error_or_left_out(caplog):
     )
     with pytest.raises(ValueError, match="'pets' has no class"):
         ClassIndex([[0], [1]], **options, single_image="skip")
-
-
-def test_bad_options_name_their_key(index):
-    with pytest.raises(ValueError, match="SINGLE_IMAGE_CLASSES.*'drop'"):
-        ClassIndex(PRESENCE, single_image="drop")
-    with pytest.raises(ValueError, match="INPUT.SEMANTIC.DRAW.*'pixel'"):
-        draw_semantic(generator(0), index, draw="pixel")
-    with pytest.raises(ValueError, match="INPUT.INSTANCE.CAP.*'none'"):
-        draw_instance(generator(0), np.array([1]), cap="none")

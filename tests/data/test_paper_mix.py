@@ -103,8 +103,8 @@ def test_one_draw_serves_all_data_sets(paper_root):
             "('class', 'image')",
             r"DRAW has 2 entries \('class', 'image'\), .*has 4",
         ),
-        ("DATASETS.DRAW", str(("class",) * 3 + ("pixel",)), "DATASETS.DRAW must be .* not 'pixel'"),
-        ("INPUT.SEMANTIC.DRAW", "pixel", "INPUT.SEMANTIC.DRAW must be .* not 'pixel'"),
+        ("DATASETS.DRAW", str(("class",) * 3 + ("pixel",)), "DATASETS.DRAW is .*'pixel'.* must be"),
+        ("INPUT.SEMANTIC.DRAW", "pixel", "INPUT.SEMANTIC.DRAW is 'pixel'; it must be 'class' or"),
     ],
 )
 def test_errors_of_the_draw_name_their_key(paper_root, key, value, message):

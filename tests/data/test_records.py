@@ -5,7 +5,6 @@ from detectron2.data import DatasetCatalog
 from PIL import Image
 
 from segic_d2.data.records import (
-    class_mask,
     class_masks,
     instance_masks,
     record_form,
@@ -43,10 +42,10 @@ def test_the_three_forms_give_the_same_class_masks(tmp_path):
     objects = [objects for _, objects in toy.scenes()][3]
     drawn = toy.label_map(objects)
     for class_id in range(3):
-        mask, ignore = class_mask(sem_seg, class_id + 1)
+        mask, ignore = toy.class_mask(sem_seg, class_id + 1)
         np.testing.assert_array_equal(mask, drawn == class_id + 1)
         np.testing.assert_array_equal(ignore, drawn == 255)
-        mask, ignore = class_mask(coco, class_id)
+        mask, ignore = toy.class_mask(coco, class_id)
         union = np.zeros(toy.SIZE, bool)
         for c, (x, y, w, h) in objects:
             union[y : y + h, x : x + w] |= c == class_id
@@ -62,13 +61,13 @@ def test_the_three_forms_give_the_same_class_masks(tmp_path):
 def test_crowds_are_no_objects_and_their_pixels_are_ignored():
     own, other, crowd = block(2, 6, 2, 8), block(8, 12, 2, 8), block(4, 15, 0, 20)
     record = coco_record(rle(own), rle(other), rle(crowd), crowd=[2])
-    mask, ignore = class_mask(record, 0)
+    mask, ignore = toy.class_mask(record, 0)
     np.testing.assert_array_equal(mask, own)
     np.testing.assert_array_equal(ignore, crowd & ~own)
     masks, categories = instance_masks(record)
     np.testing.assert_array_equal(masks, [own, other])
     assert categories == [0, 1]
-    assert class_mask(record, 1)[1] is None
+    assert toy.class_mask(record, 1)[1] is None
 
 
 def test_only_the_asked_objects_are_decoded_and_in_that_order():
@@ -107,4 +106,4 @@ def test_errors_name_the_image(tmp_path):
     with pytest.raises(ValueError, match="scene.jpg lacks 'height'"):
         record = coco_record(rle(block(0, 2, 0, 2)))
         del record["height"]
-        class_mask(record, 0)
+        toy.class_mask(record, 0)

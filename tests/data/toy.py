@@ -10,6 +10,8 @@ from PIL import Image
 
 from segic_d2.config.load import load_config
 from segic_d2.data import register_folder_dataset
+from segic_d2.data.records import class_masks
+from tests.tiny import SEGIC
 
 NAMES = ["red thing", "green thing", "blue thing"]
 SIZE = (48, 64)  # height, width
@@ -19,7 +21,7 @@ def config(train=(), **opts):
     """A small config; keyword a__b sets A.B."""
     flat = [x for k, v in opts.items() for x in (k.upper().replace("__", "."), v)]
     base = ["INPUT.CANVAS", 56, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 4]
-    cfg = load_config(opts=[*base, *flat])
+    cfg = load_config(opts=[*SEGIC, *base, *flat])
     cfg.DATASETS.TRAIN = tuple(train)
     return cfg
 
@@ -34,6 +36,12 @@ def scenes(number=8, seed=0):
         for class_id, (x, y, w, h) in objects:
             image[y : y + h, x : x + w] = np.eye(3, dtype=np.uint8)[class_id] * 255
         yield image, objects
+
+
+def class_mask(record, class_id):
+    """``class_masks`` of one class: bool mask (H, W), and bool ignore (H, W) or None."""
+    masks, ignore = class_masks(record, [class_id])
+    return masks[0], ignore
 
 
 def label_map(objects):

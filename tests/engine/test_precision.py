@@ -44,7 +44,7 @@ def test_only_the_forward_of_a_step_runs_under_autocast(tmp_path):
     "dtype, message",
     [
         ("fp16", "SOLVER.AMP.DTYPE 'fp16' needs a GPU; MODEL.DEVICE is 'cpu': use 'bf16'"),
-        ("float16", "SOLVER.AMP.DTYPE is 'float16'; it must be one of .'bf16', 'fp16'."),
+        ("float16", "SOLVER.AMP.DTYPE is 'float16'; it must be 'bf16' or 'fp16'"),
     ],
 )
 def test_what_cannot_run_is_refused(tmp_path, dtype, message):

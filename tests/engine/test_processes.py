@@ -83,7 +83,7 @@ def test_two_processes_equal_one_with_all_episodes(two, case):
 def test_a_process_without_reversed_episodes_keeps_in_step(two):
     """The same names of losses in both, and none waited for the other."""
     counts, (reversed_one,), (other,) = CASES["one_sided"]
-    drawn = build().reversion.drawn(batch(counts))
+    drawn = build().criterion.reversion.drawn(batch(counts))
     assert drawn[reversed_one] and not drawn[other]
     first, second = (found["one_sided"][0] for found in two)
     assert first.keys() == second.keys()

@@ -120,9 +120,9 @@ def test_a_config_file_may_count_either_way_but_not_both(tmp_path):
 @pytest.mark.parametrize(
     "solver, message",
     [
-        ({"MAX_SAMPLES": -1}, "SOLVER.MAX_SAMPLES is -1; it must be a whole number"),
+        ({"MAX_SAMPLES": -1}, "SOLVER.MAX_SAMPLES is -1; it must be at least 0"),
         ({"STEPS_SAMPLES": "(20,10)"}, "SOLVER.STEPS_SAMPLES is .20, 10.; .* ascending"),
-        ({"STEPS_SAMPLES": "(0,)"}, "SOLVER.STEPS_SAMPLES is .0,.; .* > 0"),
+        ({"STEPS_SAMPLES": "(0,)"}, "SOLVER.STEPS_SAMPLES is .0,.; .* above 0"),
         ({"STEPS_SAMPLES": "(0.5,)"}, "SOLVER.STEPS_SAMPLES is .0.5,."),
         ({"STEPS_SAMPLES": "(33,34)"}, "fall into the same iteration .* 32 samples: .2, 2."),
         ({"MAX_SAMPLES": 64, "MAX_ITER": 3}, "MAX_SAMPLES is 64 and SOLVER.MAX_ITER is 3"),

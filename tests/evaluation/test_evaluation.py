@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -49,9 +47,9 @@ def slow_miou(inputs, masks_of):
     return miou, 100 * (foreground + back[0] / back[1]) / 2
 
 
-def test_pooled_iou_against_a_plain_loop(tmp_path):
+def test_pooled_iou_against_a_plain_loop():
     inputs, outputs = episodes()
-    evaluator = OneShotEvaluator(NAME, str(tmp_path))
+    evaluator = OneShotEvaluator(NAME)
     for i in range(0, 12, 5):
         evaluator.process(inputs[i : i + 5], outputs[i : i + 5])
     result = evaluator.evaluate()["one_shot"]
@@ -60,7 +58,6 @@ def test_pooled_iou_against_a_plain_loop(tmp_path):
     assert result["FB_IoU"] == pytest.approx(fb, abs=1e-9)
     assert result["episodes"] == 12
     assert {k for k in result if k.startswith("IoU-")} == {"IoU-cat", "IoU-dog", "IoU-cow"}
-    assert json.loads((tmp_path / "one_shot.json").read_text())["mIoU"] == result["mIoU"]
 
 
 def test_best_threshold_against_every_threshold():

@@ -1,4 +1,4 @@
-"""The protocol of ordered pairs against slow, obvious loops."""
+"""Metrics of ordered pairs against slow, obvious loops."""
 
 import itertools
 
@@ -6,57 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from segic_d2.evaluation.pairs import (
-    PooledIoU,
-    absent_episodes,
-    auroc,
-    boundary,
-    overlap,
-    pair_episodes,
-)
+from segic_d2.evaluation.pairs import PooledIoU, auroc, boundary, overlap
 from segic_d2.evaluation.threshold import best_threshold, histograms
-
-
-def test_one_shot_episodes_are_all_ordered_pairs():
-    expected = {(c, (r,), t) for c, n in enumerate((3, 2)) for r, t in permutations(n)}
-    found = pair_episodes([3, 2])
-    assert len(found) == 8 and set(found) == expected
-    assert found == pair_episodes([3, 2], seed=5)  # nothing is drawn
-
-
-def permutations(n):
-    return itertools.permutations(range(n), 2)
-
-
-def test_shots_are_drawn_by_the_seed_and_never_show_the_target():
-    found = pair_episodes([10, 3], shots=5, seed=0)
-    assert found == pair_episodes([10, 3], shots=5, seed=0)
-    assert found != pair_episodes([10, 3], shots=5, seed=1)
-    assert found[-3:] == [(1, (1, 2), 0), (1, (0, 2), 1), (1, (0, 1), 2)]  # K = n - 1
-    assert len(set(found)) == len(found) and 80 < len(found) - 3 <= 90
-    for label, references, target in found:
-        assert target not in references and len(set(references)) == (5 if label == 0 else 2)
-        assert all(0 <= r < (10, 3)[label] for r in references)
-    # a class's draws do not hang on the classes behind it
-    assert pair_episodes([10], shots=5, seed=0) == [e for e in found if e[0] == 0]
-
-
-def test_a_class_of_one_and_no_shot_are_errors():
-    with pytest.raises(ValueError, match="class 1 has 1 example"):
-        pair_episodes([2, 1])
-    with pytest.raises(ValueError, match="shots is 0"):
-        pair_episodes([2], shots=0)
-
-
-def test_absent_targets_show_nothing_of_the_class():
-    pictures = [["a", "b"], ["b", "c"], ["d", "a", "e"]]
-    episodes = pair_episodes([2, 2, 3])
-    found = absent_episodes(episodes, pictures)
-    assert [e[:2] for e in found] == [e[:2] for e in episodes]
-    for label, _, other, i in found:
-        assert pictures[other][i] not in pictures[label]
-    assert found == absent_episodes(episodes, pictures)
-    assert absent_episodes(pair_episodes([2, 2]), [["a", "b"], ["b", "a"]]) == []
 
 
 def slow_boundary(mask, ratio):
@@ -81,10 +32,10 @@ def test_boundary_against_a_loop(ratio):
 
 def test_overlap_and_pooling_against_a_loop():
     rng = np.random.default_rng(1)
-    pooled, sums = PooledIoU(["a", "b"]), np.zeros((2, 4), dtype=int)
+    pooled, sums = PooledIoU(), np.zeros((2, 4), dtype=int)
     for label in (0, 1, 1):
         mask, truth = (np.kron(rng.random((5, 6)) > 0.4, np.ones((4, 4))) > 0 for _ in range(2))
-        pooled.add(label, overlap(torch.from_numpy(mask), torch.from_numpy(truth)))
+        pooled.add((label, "ab"[label]), overlap(torch.from_numpy(mask), torch.from_numpy(truth)))
         edges = slow_boundary(mask, 0.02), slow_boundary(truth, 0.02)
         for i, (one, other) in enumerate(((mask, truth), edges)):
             sums[label, 2 * i] += sum(p and t for p, t in zip(one.flat, other.flat, strict=True))

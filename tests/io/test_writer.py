@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
 from segic_d2.io.masks import read_label_map
 from segic_d2.io.writer import OVERLAY_SIDE, draw_overlay, label_image
-from segic_d2.predictor.prediction import Prediction
+from segic_d2.structures.frame import Frame
+from segic_d2.structures.segmentation import Segmentation
 from segic_d2.utils.visualizer import entity_colours
 from tests.predictor.test_image import H, W
 
@@ -21,7 +23,9 @@ def test_overlay(side):
     masks = np.zeros((2, side, side), dtype=bool)
     masks[0, side // 2 : side * 3 // 4, side // 2 :] = True  # the second entity is not found
     grey = np.full((side, side, 3), 100, dtype=np.uint8)
-    result = Prediction(masks, [0.9, 0], ["cat", None], [1, 2], grey, "", None, None, None)
+    frame, scores = Frame(side, (side, side), (side, side)), np.array([0.9, 0])
+    logits = torch.from_numpy(masks).float() - 0.5
+    result = Segmentation(logits, scores, [1, 2], ["cat", None], frame, image=grey, arrays=True)
     overlay = draw_overlay(result)
     shown = min(side, OVERLAY_SIDE)
     assert overlay.shape == (shown, shown, 3)

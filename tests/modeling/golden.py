@@ -105,8 +105,8 @@ class Golden:
         height, width = self.size(case, "ref")
         shares = masks.split(len(masks) // len(rows))  # one reference shows n, or n show one each
         ids = torch.arange(len(masks)).split(len(masks) // len(rows))
-        template, _ = model.semantic_template.split("{}")
-        instance = prompts[0] == model.instance_text
+        template, _ = model.contexts.texts.semantic.split("{}")
+        instance = prompts[0] == model.contexts.texts.instance
         names = [None if instance else p.removeprefix(template) or None for p in prompts]
         target = self.size(case, "target")
         return {

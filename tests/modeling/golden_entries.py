@@ -15,14 +15,11 @@ class Losses:
     """Case F: losses of given logits and labels, at points drawn from seed 0."""
 
     def __init__(self, golden):
-        self.criterion = golden.model("A").criterion
+        self.criterion = golden.model("A").criterion.criterion
         self.logits = golden.tensors["F/in/logits"][:, 0].requires_grad_()  # (n, r, r)
         self.labels = golden.tensors["F/in/labels"][:, 0]  # (n, S, S)
-        options = self.criterion
         with draws_of(0, self.logits.device):
-            self.points = sample_points(
-                self.logits, options.num_points, options.oversample_ratio, options.importance_ratio
-            )
+            self.points = sample_points(self.logits, self.criterion.num_points)
 
     def entry(self, name):
         if name == "point_coords":
@@ -41,7 +38,8 @@ class Losses:
 
     def of_a_batch(self):
         """The losses as in training: num_masks is the number of masks."""
-        return self.criterion([self.logits], [self.labels > 0.5], [None], [0])
+        terms = self.criterion.per_mask([self.logits], [self.labels > 0.5], [None], [0])
+        return self.criterion.total(terms)
 
     def averaged(self, num_masks):
         terms = mask_losses(self.logits, self.labels, self.points)

@@ -15,7 +15,7 @@ import torch
 from segic_d2.modeling.layers.correspondence import center_samples, pool_mask
 from segic_d2.modeling.layers.upsampled import similarity_of_upsampled, upsampled_norm
 from segic_d2.modeling.segic import released
-from segic_d2.structures.frame import resize_to_image
+from segic_d2.structures.frame import Frame
 
 
 class Unknown(Exception):
@@ -47,7 +47,8 @@ class Inference:
                 names = {e["id"]: e["name"] for e in episode["entities"]}
                 self.features = model.encode_images([episode["image"]])
                 self.context = model.encode_context(episode["references"], names, episode["task"])
-                (self.logits,) = model.segment(self.features, self.context)
+                (found,) = model.segment(self.features, self.context)
+                self.logits = found.logits
                 if autograd:
                     self.points, self.labels = points.call_args.args
                     self._other_mask_tokens()
@@ -131,7 +132,7 @@ class Inference:
 
     def on_canvas(self, size):
         """Logits on the canvas, cut to (h, w)."""
-        return resize_to_image(self.logits, self.model.canvas, size, *size)
+        return Frame(self.model.canvas, size, size).upsample(self.logits)
 
     def encoder_input(self):
         """What the backbone receives for target and reference; their padding is not ours."""
@@ -147,13 +148,13 @@ class Inference:
 INFERENCE = {
     "pool_mask_soft": lambda r: center_samples(r.reference_masks(), r.head.grid),
     "pool_mask_bin": lambda r: pool_mask(
-        r.reference_masks(), r.model.canvas, r.head.grid, r.model.input.mask_pooling
+        r.reference_masks(), r.model.canvas, r.head.grid, center=r.model.input.released
     ),
-    "inst_feat": lambda r: r.context.prototypes,
-    "inst_feats": lambda r: r.context.prototypes,
+    "inst_feat": lambda r: r.context.tensors["prototypes"],
+    "inst_feats": lambda r: r.context.tensors["prototypes"],
     "prompt_feats": lambda r: r.head.prompt_proj(r.context.meta),
     "text_proj": lambda r: r.head.prompt_proj(
-        r.model.text_encoder.encode(r.golden.about["stats"][r.case]["encoder_prompts"][0])
+        r.model.contexts.texts.encoder.encode(r.golden.about["stats"][r.case]["encoder_prompts"][0])
     ),
     "sim_low": lambda r: r.model.propagated_mask(r.features, r.context)[0],
     "sim_full": lambda r: r.call("prompt_encoder.mask_downscaling").args[0],

@@ -13,10 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from segic_d2.modeling.segic import context_encoder as reference
 from segic_d2.modeling.segic.mask_head import InContextMaskHead
-from segic_d2.modeling.segic.meta_arch import SegIC
-from segic_d2.structures import frame as frames
-from segic_d2.structures import segmentation
-from segic_d2.structures.features import Features
+from segic_d2.modeling.segic.queries import Queries
+from segic_d2.modeling.segic.readout import Readout
 from tests.devices import KIND
 from tests.tiny import tiny_config
 
@@ -36,12 +34,7 @@ CONFIGS = {
         ),
         *(f"{KEY}SIMILARITY.CENTER", "fixed"),
     ),
-    "released": (
-        *(f"{KEY}MASK_POOLING", "center", f"{KEY}EMPTY_MASK", "zero", f"{KEY}BINARIZE_MASKS", True),
-        *(f"{KEY}SIMILARITY.PROTOTYPE", "pooled", f"{KEY}SIMILARITY.INTERPOLATE", "features"),
-        *(f"{KEY}POINTS.ARGMAX", "canvas", f"{KEY}POINTS.IN_PADDING", True),
-        *(f"{KEY}CROSS_ENTITY.TYPE_ALWAYS", False),
-    ),
+    "released": (*(f"{KEY}RELEASED", True, f"{KEY}BINARIZE_MASKS", True),),
     "refined": (f"{KEY}TEST.REFINE.RADIUS", 2, f"{KEY}TEST.REFINE.WALK", 0.5),
     "scores": (f"{KEY}TEST.SCORE", "quality_similarity", f"{KEY}TEST.MIN_SCORE", 0.1),
     "geometry": (f"{KEY}VISUAL", False, f"{KEY}DENSE", False),
@@ -106,19 +99,14 @@ def everything(model):
         # a fingerprint is of values; a context that is not checked has none
         shown = references(model)
         maps = model.encode_images(shown).map
-        context = model._pool_context(maps, shown, {0: None, 1: None, 2: None}, "semantic")
-    targets = pictures(model)
+        context = model.contexts.from_references(maps, shown, {0: None, 1: None, 2: None})
+    targets = [{"image": x, "height": 60, "width": 80} for x in pictures(model)]
     features = model.encode_images(targets)
-    logits, quality = model.segment_scored(features, context)
-    made = [maps, features.map, context.prototypes, *logits, *quality]
+    made = [maps, features.map, context.shots, *context.tensors.values()]
     made += model.propagated_mask(features, context)
-    for low, estimate, size in zip(logits, quality, features.image_sizes, strict=True):
-        frame = model.canvas, size, 60, 80
-        scores, low = model.scored(low, size, estimate)
-        made += [scores, frames.masks_in_image(low, *frame, model.threshold)]
-        made += [frames.resize_to_image(low, *frame), frames.merged_labels(low, range(3), *frame)]
-        made += [frames.to_label_map(made[-2], [0, 1, 2])]
-        made += [segmentation.to_sem_seg(made[-3], [2, 0, 1], 4)]
+    for found in model.segment(features, context):
+        made += [found.logits, found.scores, found.similarity, found.masks, found.propagated]
+        made += [found.label_map(7), found.labels(None, 255), found.sem_seg(4, 3)]
     return made
 
 
@@ -142,8 +130,8 @@ def test_the_decoder_of_training_stays_on_the_device(name):
     with mode, mock.patch.object(reference, "known_on_host", lambda shown: [True] * len(shown)):
         shown = references(fake)
         maps = fake.encode_images(shown).map
-        context = fake._pool_context(maps, shown, {0: None, 1: None, 2: None}, "semantic")
-        queries = fake._queries(Features(maps, fitting(fake)), context)
+        context = fake.contexts.from_references(maps, shown, {0: None, 1: None, 2: None})
+        queries = Queries.from_contexts([context] * 2)
         boxes = torch.zeros(len(queries), 4, device=KIND)
         out = fake.sem_seg_head(
             maps, fitting(fake), queries, crossing=True, boxes=boxes, appearance=maps * 2
@@ -171,12 +159,12 @@ def test_a_tensor_made_on_the_cpu_in_the_head_is_caught():
 
 @torch.no_grad()
 def test_a_branch_on_a_value_is_caught(monkeypatch):
-    scored = SegIC.scored
+    scored = Readout.scored
 
-    def asking(model, logits, *arguments):
-        return scored(model, logits if logits.any() else -logits, *arguments)
+    def asking(readout, logits, *arguments):
+        return scored(readout, logits if logits.any() else -logits, *arguments)
 
-    monkeypatch.setattr(SegIC, "scored", asking)
+    monkeypatch.setattr(Readout, "scored", asking)
     model, mode = build(), FakeTensorMode()
     everything(model)
     fake = on_fake_device(model, mode)

@@ -10,7 +10,6 @@ from functools import cache
 import pytest
 import torch
 
-from segic_d2.structures.frame import resize_to_image
 from tests.modeling import golden as files
 from tests.modeling.golden_entries import run_case
 from tests.modeling.golden_inference import OUTPUTS, Unknown
@@ -78,20 +77,18 @@ def test_entry(case, name, autograd):
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
 def test_public_path(case):
-    """encode_context → segment → postprocess, and a whole batch, as anyone would call them."""
+    """encode_context → segment → masks, and a whole batch, as anyone would call them."""
     model, episode = GOLDEN.model(case), GOLDEN.episode(case)
     names = {e["id"]: e["name"] for e in episode["entities"]}
     context = model.encode_context(episode["references"], names, episode["task"])
-    features = model.encode_images([episode["image"]])
-    (low,) = model.segment(features, context)
-    frame = features.image_sizes[0], episode["height"], episode["width"]
-    out, full = model.postprocess(low, *frame), resize_to_image(low, model.canvas, *frame)
-    for name, got in (("low_res_masks", low), ("masks", full)):
+    (out,) = model.segment(model.encode_images([episode]), context)
+    full = out.frame.upsample(out.logits)
+    for name, got in (("low_res_masks", out.logits), ("masks", full)):
         expected = GOLDEN.tensors[f"{case}/{name}"]
         assert difference(got, expected) <= tolerance(name, expected)
-    expected = GOLDEN.tensors[f"{case}/masks"].reshape(out["masks"].shape)
+    expected = GOLDEN.tensors[f"{case}/masks"].reshape(out.masks.shape)
     clear = expected.abs() > tolerance("masks", expected)
-    for masks in (out["masks"], model([episode])[0]["masks"]):
+    for masks in (out.masks, model([episode])[0]["masks"]):
         assert torch.equal(masks[clear], expected[clear] > 0)
 
 

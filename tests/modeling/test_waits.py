@@ -8,6 +8,7 @@ import torch
 from detectron2.modeling import build_model
 
 from segic_d2.predictor import InContextPredictor
+from segic_d2.structures.frame import Frame
 from tests.devices import KIND, PretendedDevice
 from tests.modeling.test_pretended_device import (
     REFINED,
@@ -43,6 +44,23 @@ def test_a_picture_waits_where_the_docs_say(opts, precision):
         result = there(picture(8), with_propagated_mask=True)
         result.label_map(0)
     assert first == set(device.waits) == documented("One picture")
+
+
+def test_masks_are_made_on_the_device_and_then_wait_for_nothing(monkeypatch):
+    """As large as the picture they are the most work after the decoder."""
+    masks, there = Frame.masks, []
+    with PretendedDevice() as device:
+
+        def noted(frame, logits, *args):
+            there.append(device.holds(logits))
+            return masks(frame, logits, *args)
+
+        monkeypatch.setattr(Frame, "masks", noted)
+        result = predictor(KIND)(picture(7), with_propagated_mask=True)
+        device.waits.clear()
+        assert result.masks.any() and result.scores.any() and result.propagated.any()
+        assert len(result.instances()) and result.boxes
+    assert there == [True] and not device.waits
 
 
 def test_references_wait_where_the_docs_say():

@@ -10,7 +10,7 @@ from PIL import Image
 from segic_d2.predictor import InContextPredictor
 from segic_d2.predictor.references import read_references
 from tests.bilinear import to_canvas
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_episode
 
 H, W = 60, 90
 
@@ -79,7 +79,7 @@ def test_batches_equal_single_pictures_and_are_lazy(model, references):
     assert asked == [0, 1]
     together = [first, *results]
     for result, single in zip(together, map(predictor, pictures), strict=True):
-        torch.testing.assert_close(result._logits, single._logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(result.logits, single.logits, atol=1e-5, rtol=1e-4)
         assert (result.masks != single.masks).mean() < 1e-3
         assert result.masks.shape == single.masks.shape
 
@@ -151,7 +151,7 @@ def test_weights_opts_and_config_file(model, references, tmp_path, caplog):
             tmp_path / "tiny.yaml", tmp_path / "all.pth", "cpu", batch_size=1, opts=opts
         )
     assert "decoder is random" not in caplog.text
-    assert loaded.model.threshold == 0.25 and not loaded.model.training
+    assert loaded.model.readout.threshold == 0.25 and not loaded.model.training
     for key, value in loaded.model.sem_seg_head.state_dict().items():
         assert torch.equal(value, model.sem_seg_head.state_dict()[key]), key
     with caplog.at_level(logging.WARNING):
@@ -190,7 +190,7 @@ def test_pictures_are_not_kept_in_memory(tmp_path):
     predictor = InContextPredictor(tiny_config("MODEL.SEGIC.FEATURE_MEMORY", 10), device="cpu")
     predictor.set_references([(picture(0), square())])
     predictor(picture(1))
-    assert not predictor.model.memory._maps
+    assert not predictor.model.encoder.memory._maps
 
 
 def test_precision(model, references):
@@ -199,10 +199,10 @@ def test_precision(model, references):
     for predictor in (exact, half):
         predictor.set_references(references)
     # the references are encoded in fp32 whatever the precision
-    assert torch.equal(exact.context.prototypes, half.context.prototypes)
+    assert torch.equal(exact.context.tensors["prototypes"], half.context.tensors["prototypes"])
     a, b = exact(picture(5)), half(picture(5))
-    assert not torch.equal(a._logits, b._logits)
-    torch.testing.assert_close(a._logits, b._logits, atol=0.1, rtol=0.1)
+    assert not torch.equal(a.logits, b.logits)
+    torch.testing.assert_close(a.logits, b.logits, atol=0.1, rtol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -242,3 +242,31 @@ def test_pictures_resized_as_released(files, references):
     np.testing.assert_allclose(received, canvas[[0, 1, 0] * 2], atol=1e-4)
     read, _ = read_references(references, predictor.model.input)
     np.testing.assert_allclose(read[1]["masks"][0], to_canvas(square(x=21), 112), atol=1e-5)
+
+
+def test_prediction_is_the_models_own(predictor, references):
+    predictor.set_references(references)
+    target = picture(5, (50, 37))
+    result = predictor(target, with_propagated_mask=True)
+    read, names = read_references(references, predictor.model.input)
+    (view,), _ = read_references([(target, square(size=(50, 37)))], predictor.model.input)
+    episode = {**tiny_episode(0), "image": view["image"], "references": read}
+    episode |= {"height": 50, "width": 37}
+    episode["entities"] = [{"id": i, "name": n} for i, n in names.items()]
+    (expected,) = predictor.model.inference([episode], outputs=("masks", "propagated_mask"))
+    assert result.masks.shape == (2, 50, 37) and result.masks.any() and not result.masks.all()
+    np.testing.assert_array_equal(result.masks, expected["masks"].numpy())
+    np.testing.assert_allclose(result.scores, expected["scores"].numpy(), rtol=1e-5)
+    np.testing.assert_allclose(result.propagated, expected["propagated_mask"].numpy(), atol=1e-6)
+    assert (result.names, result.ids, result.file_name) == (["cat", "dog"], [1, 2], "")
+    np.testing.assert_array_equal(result.image, target)
+    assert len(result) == 2 and predictor(target).propagated is None
+
+
+def test_a_few_full_size_masks_at_a_time_change_nothing(predictor, references, monkeypatch):
+    predictor.set_references(references)
+    whole = predictor(picture(5))
+    monkeypatch.setattr("segic_d2.structures.frame.FULL_SIZE_PIXELS", 1)
+    one_by_one = predictor(picture(5))
+    np.testing.assert_array_equal(whole.masks, one_by_one.masks)
+    np.testing.assert_array_equal(whole.scores, one_by_one.scores)

@@ -153,7 +153,7 @@ def test_masks_are_in_the_displayed_orientation(predictor, tmp_path):
     predictor.set_references([(tmp_path / "turned.png", tmp_path / "displayed.png")])
     turned = predictor.context
     predictor.set_references([(np.rot90(stored, -1), displayed)])
-    assert torch.equal(turned.prototypes, predictor.context.prototypes)
+    assert torch.equal(turned.tensors["prototypes"], predictor.context.tensors["prototypes"])
     assert predictor(tmp_path / "turned.png").masks.shape == (1, W, H)
 
 
@@ -174,7 +174,7 @@ def test_ten_pixels_of_three_million_reach_the_prototype(predictor, tmp_path):
     features = predictor.model.encode_images([read["image"]])
     row, column = (int(0.5 * (a + b) * 112 / 2000 // 14) for a, b in ((733, 743), (1201, 1211)))
     assert context.shots.tolist() == [[True]]
-    torch.testing.assert_close(context.prototypes[0, 0], features.map[0, :, row, column])
+    torch.testing.assert_close(context.tensors["prototypes"][0, 0], features.map[0, :, row, column])
 
 
 def test_a_zoomed_reference_is_the_cut_picture():
@@ -188,6 +188,8 @@ def test_a_zoomed_reference_is_the_cut_picture():
     whole = picture(0)
     zooming.set_references([(whole, masks, names)])
     plain.set_references([(whole[:, 10:70], masks[:, 10:70], names)])  # they reach from 10 to 70
-    assert torch.equal(zooming.context.prototypes, plain.context.prototypes)
+    assert torch.equal(zooming.context.tensors["prototypes"], plain.context.tensors["prototypes"])
     plain.set_references([(whole, masks, names)])
-    assert not torch.equal(zooming.context.prototypes, plain.context.prototypes)
+    assert not torch.equal(
+        zooming.context.tensors["prototypes"], plain.context.tensors["prototypes"]
+    )

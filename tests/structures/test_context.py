@@ -1,17 +1,22 @@
+import json
 import os
 
 import pytest
 import torch
+from safetensors.torch import save
 
-from segic_d2.structures.context import Context
+from segic_d2.structures.context import PROTOTYPES, Context
 
 
 def context(entities=2, shots=3, seed=0, **changes):
     g = torch.Generator().manual_seed(seed)
     exists = torch.arange(shots) < torch.randint(1, shots + 1, (entities, 1), generator=g)
     values = {
-        "prototypes": torch.randn(entities, shots, 384, generator=g) * exists[..., None],
-        "unit_prototypes": torch.rand(entities, shots, 384, generator=g) * exists[..., None],
+        "tensors": {
+            "prototypes": torch.randn(entities, shots, 384, generator=g) * exists[..., None],
+            "unit_prototypes": torch.rand(entities, shots, 384, generator=g) * exists[..., None],
+        },
+        "kind": PROTOTYPES,
         "shots": exists,
         "meta": torch.randn(entities, 768, generator=g),
         "ids": list(range(7, 7 + entities)),
@@ -27,10 +32,10 @@ def test_a_saved_context_comes_back(tmp_path, meta):
     c = context(**({} if meta else {"meta": None}))
     c.save(tmp_path / "c.safetensors")
     back = Context.load(tmp_path / "c.safetensors")
-    for name in ("prototypes", "unit_prototypes", "shots"):
-        assert torch.equal(getattr(back, name), getattr(c, name))
+    assert torch.equal(back.shots, c.shots) and back.tensors.keys() == c.tensors.keys()
+    assert all(torch.equal(back.tensors[name], c.tensors[name]) for name in c.tensors)
     assert (back.meta is None) == (not meta) and (not meta or torch.equal(back.meta, c.meta))
-    for name in ("ids", "names", "task", "fingerprint"):
+    for name in ("kind", "ids", "names", "task", "fingerprint"):
         assert getattr(back, name) == getattr(c, name)
 
 
@@ -56,8 +61,8 @@ def test_some_entities_and_some_shots():
     part = c.take([2, 0], kept)
     assert part.ids == [9, 7] and part.names == ["c", "a"] and len(part) == 2
     assert part.shots.tolist() == [[False, True], [True, False]]
-    torch.testing.assert_close(part.mean_unit()[0], c.unit_prototypes[2, 1])
-    torch.testing.assert_close(part.mean_unit()[1], c.unit_prototypes[0, 0])
+    mean, units = part.mean_over_shots("unit_prototypes"), c.tensors["unit_prototypes"]
+    torch.testing.assert_close(mean, torch.stack([units[2, 1], units[0, 0]]))
     assert torch.equal(part.meta, c.meta[[2, 0]]) and c.shots.all()
     assert len(c.take([])) == 0
 
@@ -84,11 +89,49 @@ def test_another_models_context_is_refused_with_every_difference():
     assert "canvas: context 112, model 896" in str(e.value)
 
 
-def test_shots_fuse_by_the_mean_of_unit_prototypes():
+def test_shots_fuse_by_the_mean_over_those_that_exist():
     c = context(3, 3, seed=3)
-    got, released = c.mean_unit(), c.mean_unit(released=True)
+    got, units = c.mean_over_shots("unit_prototypes"), c.tensors["unit_prototypes"]
     for n in range(3):
         shots = [k for k in range(3) if c.shots[n, k]]
-        torch.testing.assert_close(got[n], sum(c.unit_prototypes[n, k] for k in shots) / len(shots))
-        direction = sum(c.prototypes[n, k] / c.prototypes[n, k].norm() for k in shots) / len(shots)
-        torch.testing.assert_close(released[n], direction)
+        torch.testing.assert_close(got[n], sum(units[n, k] for k in shots) / len(shots))
+
+
+def test_entities_of_several_contexts_are_joined():
+    one, two = context(2, 1), context(1, 3, seed=1, ids=[3])
+    both = Context.join_entities([one, two])
+    assert both.ids == [7, 8, 3] and both.shots.shape == (3, 3) and not both.shots[:2, 1:].any()
+    assert torch.equal(both.meta, torch.cat([one.meta, two.meta]))
+    for name, values in both.tensors.items():
+        assert torch.equal(values[:2, :1], one.tensors[name]) and not values[:2, 1:].any()
+        assert torch.equal(values[2:], two.tensors[name])
+    without = both.drop([8])
+    assert without.ids == [7, 3] and torch.equal(without.meta, both.meta[[0, 2]])
+
+
+def test_shots_of_several_contexts_are_joined():
+    one, two = context(2, 2), context(2, 1, seed=1)
+    both = Context.join_shots([one, two])
+    assert both.ids == one.ids and torch.equal(both.shots, torch.cat([one.shots, two.shots], 1))
+    for name, values in both.tensors.items():
+        assert torch.equal(values, torch.cat([one.tensors[name], two.tensors[name]], 1))
+    assert Context.join_shots([one]) is one
+
+
+def test_entities_are_arranged_as_shots_of_others():
+    c = context(3, 1)
+    whole = c.arrange([1, 0, 1], [1, 0, 0], [20, 30], ["a", "b"])
+    assert whole.ids == [20, 30] and whole.names == ["a", "b"]
+    assert whole.shots.tolist() == [[True, False], [True, True]]
+    values, own = whole.tensors["prototypes"], c.tensors["prototypes"][:, 0]
+    assert torch.equal(values[0, 0], own[1]) and torch.equal(values[1], own[[2, 0]])
+    assert torch.equal(whole.meta[0], c.meta[1]) and not values[0, 1].any()
+
+
+def test_a_file_of_an_earlier_version_is_one_of_prototypes(tmp_path):
+    c = context()
+    about = {k: getattr(c, k) for k in ("ids", "names", "task", "fingerprint", "about")}
+    data = save({"shots": c.shots, **c.tensors}, {"segic_d2.context": json.dumps(about)})
+    (tmp_path / "old.safetensors").write_bytes(data)
+    back = Context.load(tmp_path / "old.safetensors")
+    assert back.kind == PROTOTYPES and torch.equal(back.shots, c.shots) and back.meta is None

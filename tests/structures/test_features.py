@@ -74,7 +74,7 @@ def test_hit_and_miss_give_the_same_to_the_bit_in_any_mixture(model, calls, trai
     plain = run(model, batch(training), training)
     count = len(images_of(batch()))
     calls.clear()
-    model.feature_store = store = Store(dtype)
+    model.encoder.store = store = Store(dtype)
     missed = run(model, keyed(batch(training)), training)
     assert calls == [1] * count and len(store) == count  # one by one, whatever the batch
     assert all(f.dtype == dtype and f.device.type == "cpu" for f in store.values())
@@ -98,7 +98,7 @@ def test_hit_and_miss_give_the_same_to_the_bit_in_any_mixture(model, calls, trai
 def test_rounding_is_all_that_a_store_changes(model):
     images = images_of(batch())
     plain = model.encode_images([x["image"] for x in images])
-    model.feature_store = Store()
+    model.encoder.store = Store()
     stored = model.encode_images(images_of(keyed(batch())))
     assert stored.image_sizes == plain.image_sizes
     assert torch.allclose(stored.map, plain.map, rtol=2**-10, atol=1e-6)
@@ -106,7 +106,7 @@ def test_rounding_is_all_that_a_store_changes(model):
 
 
 def test_a_view_that_comes_twice_is_encoded_once(model, calls):
-    model.feature_store = Store()
+    model.encoder.store = Store()
     image = {"image": tiny_episode(0)["image"], "feature_key": "a"}
     first = model.encode_images([image, dict(image)])
     assert calls == [1] and torch.equal(first.map[0], first.map[1])
@@ -119,19 +119,19 @@ def test_without_a_store_keys_mean_nothing(model, calls):
 
 
 def test_a_context_may_come_from_features(model):
-    model.feature_store = store = Store()
+    model.encoder.store = store = Store()
     model.encode_images(images_of(keyed(batch())))
     missed = model.encode_context(keyed(batch())[0]["references"])
     hit = model.encode_context(brought(keyed(batch()), store)[0]["references"])
-    assert torch.equal(missed.prototypes, hit.prototypes)
+    assert torch.equal(missed.tensors["prototypes"], hit.tensors["prototypes"])
 
 
 def test_features_under_autocast_are_those_of_full_precision(model):
-    model.feature_store = store = Store()
+    model.encoder.store = store = Store()
     with torch.autocast("cpu", torch.bfloat16):
         model.encode_images(images_of(keyed(batch())))
     other = Store()
-    model.feature_store = other
+    model.encoder.store = other
     model.encode_images(images_of(keyed(batch())))
     assert all(torch.equal(store[k], other[k]) for k in store)
 
@@ -140,7 +140,7 @@ def test_features_that_do_not_fit_are_named(model):
     wrong = {"features": torch.zeros(24, 7, 8), "image_size": (98, 112), "file_name": "x.jpg"}
     with pytest.raises(ValueError, match=r"features of x.jpg are \(24, 7, 8\).*\(24, 8, 8\)"):
         model.encode_images([wrong])
-    model.feature_store = Store()
+    model.encoder.store = Store()
     with torch.no_grad():
         model.backbone.patch.bias.fill_(float("nan"))
     image = {"image": tiny_episode(0)["image"], "feature_key": "a", "file_name": "x.jpg"}

@@ -1,25 +1,44 @@
 import pytest
 import torch
 
-from segic_d2.structures import frame as outputs
-from segic_d2.structures.frame import merged_labels, resize_to_image, to_label_map
+from segic_d2.structures import frame as module
+from segic_d2.structures.frame import Frame
 
 
-def test_label_map_takes_the_highest_logit_above_the_threshold():
-    logits = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(1))
-    got = to_label_map(logits, [4, 7, 9], background=0)
-    for y in range(5):
-        for x in range(6):
-            best = max(range(3), key=lambda n, y=y, x=x: logits[n, y, x])
-            assert got[y, x] == ([4, 7, 9][best] if logits[best, y, x] > 0 else 0)
+def slow_labels(full, ids, nothing, threshold=0.0):
+    """A label per pixel of full-size logits (N, H, W), one after the other."""
+    labels = torch.full(full.shape[1:], nothing)
+    for y in range(full.shape[1]):
+        for x in range(full.shape[2]):
+            best = max(range(len(ids)), key=lambda n, y=y, x=x: full[n, y, x])
+            if full[best, y, x] > threshold:
+                labels[y, x] = ids[best]
+    return labels
 
 
 def test_the_content_of_the_canvas_fills_the_image():
     low = torch.full((1, 8, 8), -5.0)
     low[:, :4] = 5.0  # the content of a 16×32 image on a canvas of 32
-    full = resize_to_image(low, 32, (16, 32), 100, 200)
+    frame = Frame(32, (16, 32), (100, 200))
+    full = frame.upsample(low)
     assert full.shape == (1, 100, 200)
     assert (full[:, :90] > 0).all()
+    assert torch.equal(frame.masks(low), full > 0)
+    assert torch.equal(frame.masks(low, 5.0), full > 5.0)
+
+
+def test_cells_and_rows_are_those_of_the_content():
+    frame = Frame(112, (40, 84), (400, 840))
+    assert frame.cells(8).nonzero().amax(0).tolist() == [2, 5]  # centres at 35 and 77 px
+    assert frame.rows_columns(32) == (11, 24) and Frame(112, (1, 112), (1, 112)).rows_columns(8)[0]
+    assert torch.equal(frame.cells(8), module.valid_cells([(9, 9), (40, 84)], 8, 112)[1])
+
+
+def test_masks_are_padded_right_and_below():
+    masks = torch.rand(2, 40, 84)
+    padded = Frame(112, (40, 84), (400, 840)).pad(masks)
+    assert padded.shape == (2, 112, 112) and torch.equal(padded[:, :40, :84], masks)
+    assert not padded[:, 40:].any() and not padded[:, :, 84:].any()
 
 
 def three_classes():
@@ -35,34 +54,34 @@ def three_classes():
     "nothing, threshold, corner", [(0, 0.0, 0), (255, 0.0, 255), (65535, 0.0, 65535), (0, None, 9)]
 )
 def test_three_classes_merge_as_expected(nothing, threshold, corner):
-    got = merged_labels(
-        three_classes(), [4, 7, 9], 8, (8, 8), 8, 8, threshold=threshold, nothing=nothing
-    )
+    frame = Frame(8, (8, 8), (8, 8))
+    got = frame.labels(three_classes(), [4, 7, 9], threshold=threshold, nothing=nothing)
     expected = torch.full((8, 8), 7)
     expected[4:, :4], expected[4:, 4:] = 4, corner
     assert got.dtype == torch.int32 and torch.equal(got.long(), expected)
 
 
-def test_merging_class_by_class_is_merging_at_once(monkeypatch):
+def test_merging_a_few_at_a_time_is_merging_at_once(monkeypatch):
     low = torch.randn(37, 16, 16, generator=torch.Generator().manual_seed(0))
-    ids, frame = [5 * i for i in range(37)], (32, (32, 20), 75, 47)
-    full = outputs.resize_to_image(low, *frame)
-    expected = to_label_map(full, ids, background=255)
+    ids, frame = [5 * i for i in range(37)], Frame(32, (32, 20), (75, 47))
+    expected = slow_labels(frame.upsample(low), ids, 255)
     largest = []
-    resize = outputs.resize_to_image
+    resize = Frame.upsample
 
-    def counted(logits, *args):
+    def counted(self, logits):
         largest.append(len(logits))
-        return resize(logits, *args)
+        return resize(self, logits)
 
-    monkeypatch.setattr(outputs, "resize_to_image", counted)
+    monkeypatch.setattr(Frame, "upsample", counted)
     for at_once in (1, 3, 100):
-        monkeypatch.setattr(outputs, "FULL_SIZE_PIXELS", at_once * 75 * 47)
+        monkeypatch.setattr(module, "FULL_SIZE_PIXELS", at_once * 75 * 47)
         largest.clear()
-        assert torch.equal(merged_labels(low, ids, *frame).long(), expected)
+        assert torch.equal(frame.labels(low, ids, nothing=255).long(), expected)
         assert max(largest) == min(at_once, 37) and sum(largest) == 37
 
 
 def test_nothing_asked_for_is_nothing_found():
-    got = merged_labels(torch.zeros(0, 8, 8), [], 8, (8, 8), 4, 6, nothing=255)
+    frame = Frame(8, (8, 8), (4, 6))
+    got = frame.labels(torch.zeros(0, 8, 8), [], nothing=255)
     assert torch.equal(got, torch.full((4, 6), 255, dtype=torch.int32))
+    assert frame.masks(torch.zeros(0, 8, 8)).shape == (0, 4, 6)

@@ -15,8 +15,7 @@ from segic_d2.data.episodes import generator
 from segic_d2.data.index import Source
 from segic_d2.data.mappers.base import EPISODE_MAPPER_REGISTRY
 from segic_d2.io.pictures import image_size, read_image
-from segic_d2.structures.picture import Blank, Picture
-from segic_d2.structures.view import to_tensor
+from segic_d2.structures.picture import Blank, Picture, to_tensor
 from tests.data import toy
 from tests.views import draw_view
 
@@ -116,8 +115,6 @@ def test_the_order_of_a_pool_tries_each_view_once_and_pairs_differ():
 
 def test_pools_that_cannot_be_are_named(tmp_path):
     dataset = toy.coco(tmp_path)
-    with pytest.raises(ValueError, match="VIEWS_POOL is -1"):
-        training(dataset, "semantic", input__views_pool=-1)
     with pytest.raises(ValueError, match="VIEWS_POOL is 1.*at least 2"):
         training(dataset, "instance", input__views_pool=1)
 
@@ -175,7 +172,7 @@ def test_views_that_never_recur_are_not_looked_up(tmp_path, caplog):
 
 def test_test_episodes_come_from_the_cache(tmp_path):
     mapping = EPISODE_MAPPER_REGISTRY.get("one_shot")(toy.config(), Source(toy.coco(tmp_path)))
-    mapping.cache = FeatureCache(tmp_path / "cache", 1, {})
+    mapping.with_cache(FeatureCache(tmp_path / "cache", 1, {}))
     plan = {"episode": 0, "class": 0, "target": 0, "references": [2]}
     first = mapping(plan)
     fill(mapping.cache, [first])
@@ -185,7 +182,7 @@ def test_test_episodes_come_from_the_cache(tmp_path):
     assert second["image_size"] == (42, 56) and "image" not in second
     config = toy.config(model__segic__test__refine__radius=4)
     mapping = EPISODE_MAPPER_REGISTRY.get("one_shot")(config, Source(toy.coco(tmp_path / "again")))
-    mapping.cache = FeatureCache(tmp_path / "cache", 1, {})
+    mapping.with_cache(FeatureCache(tmp_path / "cache", 1, {}))
     fill(mapping.cache, [mapping(plan)])
     third = mapping(plan)
     assert torch.equal(third["features"], second["features"])

@@ -12,11 +12,10 @@ from segic_d2.data.augmentation.transforms import (
     RandomResizedCrop,
     ResizeToSquare,
     apply_labels,
-    instance_augmentations,
     semantic_augmentations,
 )
+from segic_d2.structures.picture import seeded
 from segic_d2.structures.resize import FloatResize, ResizeLongestSide, apply_soft
-from segic_d2.structures.view import seeded
 from tests.bilinear import bilinear, gather, to_canvas
 from tests.data import toy
 from tests.views import draw_view, plain_augmentations
@@ -157,11 +156,3 @@ def test_an_object_between_the_samples_leaves_a_trace_below_one_half():
     assert resize.apply_mask(mask).sum() > 0 and resize.apply_mask(mask).max() < 0.5
     assert resize.apply_mask(mask[:, ::-1]).sum() > 0
     assert not resize.apply_mask(np.zeros_like(mask)).any()
-
-
-@pytest.mark.parametrize(
-    "make", [plain_augmentations, semantic_augmentations, instance_augmentations]
-)
-def test_an_unknown_value_is_named(make):
-    with pytest.raises(ValueError, match=r"INPUT.RESIZE is 'cv2'; .* \('pil', 'float'\)"):
-        make(toy.config(input__resize="cv2"))

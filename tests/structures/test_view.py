@@ -67,10 +67,8 @@ CHANGES = {  # every key that can change a prototype
     "INPUT.CANVAS": 126,
     "INPUT.RESIZE": "float",
     "INPUT.REFERENCE_ZOOM": 0.5,
-    "MODEL.SEGIC.MASK_POOLING": "center",
+    "MODEL.SEGIC.RELEASED": True,
     "MODEL.SEGIC.BINARIZE_MASKS": True,
-    "MODEL.SEGIC.EMPTY_MASK": "zero",
-    "MODEL.SEGIC.SIMILARITY.EPS": 1e-6,
     "MODEL.SEGIC.SIMILARITY.CENTER": "fixed",
     "MODEL.SEGIC.SIMILARITY.GROUPS": 2,
     "MODEL.SEGIC.BACKGROUND": True,
@@ -115,5 +113,4 @@ def test_the_spec_is_that_of_the_config():
     cfg = tiny_config(*(x for pair in CHANGES.items() for x in pair), canvas=126)
     spec = InputSpec.from_config(cfg, TinyBackbone())
     assert (spec.canvas, spec.resize, spec.zoom) == (126, "float", 0.5)
-    assert (spec.mask_pooling, spec.binarize, spec.empty_mask) == ("center", True, "zero")
-    assert spec.eps == 1e-6 and spec.format == "RGB"
+    assert spec.binarize and spec.released and spec.format == "RGB"

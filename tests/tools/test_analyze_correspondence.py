@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tests.tiny  # noqa: F401  registers its backbone
+from segic_d2 import get_config_file
 from tests.miniatures import fss1000, spair71k
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "analyze_correspondence.py"
@@ -99,7 +100,8 @@ def test_running_two_backbones(tool, tmp_path, monkeypatch):
     configs = []
     for canvas in (56, 112):
         config = tmp_path / f"{canvas}.yaml"
-        config.write_text(f"INPUT: {{CANVAS: {canvas}}}\n")
+        base = get_config_file("Base-SegIC.yaml")
+        config.write_text(f"_BASE_: {base}\nINPUT: {{CANVAS: {canvas}}}\n")
         configs.append(f"canvas{canvas}={config}")
     tiny = {
         "MODEL.BACKBONE.NAME": "build_tiny_backbone",

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.layers import ShapeSpec
 
+from segic_d2.modeling.layers.similarity import Similarity
 from segic_d2.modeling.segic.mask_head import InContextMaskHead
+from segic_d2.modeling.segic.released import RELEASED
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
 
@@ -25,8 +28,8 @@ def benchmark():
 @pytest.fixture(scope="module")
 def head():
     torch.manual_seed(0)
-    released = {"points_on": "canvas", "points_in_padding": True, "interpolate": "features"}
-    return InContextMaskHead(channels=24, stride=14, canvas=112, type_always=False, **released)
+    similarity = Similarity(112, ShapeSpec(channels=24, stride=14), upsampled=True)
+    return InContextMaskHead(similarity=similarity, channels=24, rules=RELEASED)
 
 
 @torch.no_grad()
@@ -47,10 +50,11 @@ def test_the_plain_route_gives_the_same_masks(benchmark, head, count):
 def test_stages_are_timed_around_the_head_and_leave_it_as_it_was(benchmark, head):
     features = torch.randn(1, 24, 8, 8)
     queries = benchmark.random_queries(3, 24, 768, "cpu")
-    before = [dict(vars(x)) for x in (head, head.neck, head.prompt_encoder)]
+    parts = head, head.neck, head.prompt_encoder, head.similarity
+    before = [dict(vars(x)) for x in parts]
     stages = benchmark.Stages("cpu")
     with_stages = benchmark.our_route(head, features, queries, stages)[0]
-    assert [dict(vars(x)) for x in (head, head.neck, head.prompt_encoder)] == before
+    assert [dict(vars(x)) for x in parts] == before
     assert torch.equal(with_stages, benchmark.our_route(head, features, queries, stages)[0])
     shares = stages.medians(2, 1.0)
     assert set(shares) == set(benchmark.STAGES) and all(x > 0 for x in shares.values())

@@ -42,12 +42,16 @@ def run(folder, *names):
 def test_figures_are_those_of_the_evaluators(weights, capsys):
     found = run(weights, NOVEL, "--shots", "1", "2", "--tune", SEEN)
     opts = ("MODEL.BACKBONE.WEIGHTS", str(weights / "backbone.pth"))
-    outputs = ("MODEL.SEGIC.TEST.OUTPUTS", ("masks", "propagated_mask"))
+    outputs = "masks", "propagated_mask"
     for row in found["rows"]:
-        cfg = tiny_config(*OPTS, *opts, *outputs, "TEST.SHOTS", row["shots"])
+        cfg = tiny_config(*OPTS, *opts, "TEST.SHOTS", row["shots"])
         model = InContextPredictor(cfg, weights=weights / "w.pth", device="cpu").model
         evaluators = DatasetEvaluators([OneShotEvaluator(NOVEL), BestThresholdEvaluator(NOVEL)])
-        expected = inference_on_dataset(model, build_one_shot_loader(cfg, NOVEL), evaluators)
+        expected = inference_on_dataset(
+            lambda batch, model=model: model.inference(batch, outputs=outputs),
+            build_one_shot_loader(cfg, NOVEL),
+            evaluators,
+        )
         assert row["episodes"] == 12
         assert row["IoU"] == pytest.approx(expected["one_shot"]["mIoU"])
         assert row["best"] == pytest.approx(expected["propagated_mask"]["mIoU"])

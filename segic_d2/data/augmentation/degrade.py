@@ -1,8 +1,5 @@
-"""Worse masks and worse pictures, to measure how much a result depends on good ones.
-
-Everything is deterministic. Distances are shares of the picture's diagonal, so that they mean the
-same at any resolution.
-"""
+"""Worse masks and pictures, to measure how much a result depends on good ones. Distances are shares
+of the picture's diagonal, so that they mean the same at any resolution."""
 
 import io
 
@@ -15,7 +12,7 @@ DARK = 0.35  # factor of the brightness
 JPEG_QUALITY = 20
 
 
-def eroded(mask):
+def eroded(mask: np.ndarray) -> np.ndarray:
     """A bool mask (H, W) whose outline moved inwards, as far as a pixel is left."""
     for _ in range(_pixels(mask.shape, MASK_SHIFT)):
         smaller = ~_grown(~mask, 1)
@@ -25,12 +22,12 @@ def eroded(mask):
     return mask
 
 
-def dilated(mask):
+def dilated(mask: np.ndarray) -> np.ndarray:
     """A bool mask (H, W) whose outline moved outwards."""
     return _grown(mask, _pixels(mask.shape, MASK_SHIFT))
 
 
-def boxed(mask):
+def boxed(mask: np.ndarray) -> np.ndarray:
     """The box around a bool mask (H, W), filled."""
     box = np.zeros_like(mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -39,25 +36,25 @@ def boxed(mask):
     return box
 
 
-def blurred(picture):
+def blurred(picture: np.ndarray) -> np.ndarray:
     """A picture, uint8 (H, W, 3), out of focus."""
     radius = BLUR * float(np.hypot(*picture.shape[:2]))
     return np.array(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))
 
 
-def darkened(picture):
+def darkened(picture: np.ndarray) -> np.ndarray:
     """A picture, uint8 (H, W, 3), with little light."""
     return np.rint(picture * DARK).astype(np.uint8)
 
 
-def compressed(picture):
+def compressed(picture: np.ndarray) -> np.ndarray:
     """A picture, uint8 (H, W, 3), after JPEG of low quality."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=JPEG_QUALITY)
     return np.array(Image.open(file).convert("RGB"))
 
 
-def halved(picture):
+def halved(picture: np.ndarray) -> np.ndarray:
     """A picture, uint8 (H, W, 3), of half the size, at least 1 px."""
     image = Image.fromarray(picture)
     return np.array(image.resize([max(1, side // 2) for side in image.size], Image.BILINEAR))

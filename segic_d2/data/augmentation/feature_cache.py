@@ -1,10 +1,8 @@
 """Feature maps of a frozen backbone on disk (``INPUT.FEATURE_CACHE``).
 
-A map is found by what determines it, not by the pixels, so a hit saves the decoding of the picture
-too. The model's identity names a folder. The file name is a hash of the picture's path, size and
-modification time, and of what every transform did to it. So a changed file, or another backbone,
-tap, canvas or crop, is another map. (``MODEL.SEGIC.FEATURE_MEMORY`` keeps maps in the memory of one
-process and finds them by the pixels: it needs no files, but saves no decoding.)
+A map is found by what determines it, not by the pixels (as in ``MODEL.SEGIC.FEATURE_MEMORY``), so a
+hit saves the decoding of the picture too. The model's identity names a folder; the file name is a
+hash of the picture's path, size and modification time, and of what every transform did to it.
 
 Each map is one safetensors file with its key and a checksum. A file appears by renaming, so no
 process reads half of one, and it is never written again. A file that is torn or not ours is removed
@@ -18,20 +16,22 @@ import json
 import logging
 import numbers
 import os
-import tempfile
 import time
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import PIL
 import torch
 from detectron2.data import transforms as T
 from detectron2.utils.file_io import PathManager
-from iopath.common.file_io import file_lock
+from fvcore.transforms.transform import TransformList
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ...structures.picture import SAME_SIZE
+from ...utils.files import AnyPath, locked, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -44,46 +44,32 @@ _ABANDONED = 3600  # s, after which an unfinished file belongs to nobody
 class FeatureCache:
     """Feature maps (C, g, g) of one model in a folder that any number of processes may share.
 
-    Args:
-        folder: ``INPUT.FEATURE_CACHE.DIR``; made if it does not exist.
-        max_gb: bound on all files in it, of any model, 10⁹ bytes; the least recently used leave.
-        identity: dict of what the maps depend on besides the picture; see ``open_feature_cache``.
-        dtype: "float16" or "float32".
-
-    Raises:
-        ValueError: naming the key of the config, if the folder cannot be written, the bound is not
-            positive or the type is another.
+    The folder (``INPUT.FEATURE_CACHE.DIR``) is made if it does not exist. ``max_gb``, 10⁹ bytes,
+    bounds all files in it, of any model; the least recently used leave. ``identity`` is what the
+    maps depend on besides the picture (``open_feature_cache``). ValueError: the folder cannot be
+    written.
     """
 
-    def __init__(self, folder, max_gb, identity, dtype="float16"):
-        if dtype not in DTYPES:
-            raise ValueError(
-                f"INPUT.FEATURE_CACHE.DTYPE is {dtype!r}; it must be one of {tuple(DTYPES)}"
-            )
-        if not max_gb > 0:
-            raise ValueError(f"INPUT.FEATURE_CACHE.MAX_GB is {max_gb}; it must be positive")
+    def __init__(
+        self, folder: AnyPath, max_gb: float, identity: Mapping[str, Any], dtype: str = "float16"
+    ) -> None:
         self.dtype, self.limit = DTYPES[dtype], int(max_gb * 1e9)
         self.root = Path(folder).expanduser().absolute()
         # another Pillow may decode or resize to other pixels
         identity = json.dumps({**identity, "dtype": dtype, "pillow": PIL.__version__}, indent=1)
         self.folder = self.root / _digest(identity)[:16]
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write(self.folder / "identity.json", identity.encode())
-            with file_lock(str(self.root / "size")):
+            write_whole(self.folder / "identity.json", identity, shared=True)
+            with locked(self.root / "size"):
                 self._make_room(0, recount=True)
         except OSError as error:
             raise ValueError(
                 f"INPUT.FEATURE_CACHE.DIR {str(folder)!r} cannot be written: {error}"
             ) from error
 
-    def key(self, file_name, transforms):
-        """The key of a view: what determines it, as text.
-
-        Raises:
-            FileNotFoundError: naming the picture.
-            TypeError: naming a transform that does not tell what it does.
-        """
+    def key(self, file_name: AnyPath, transforms: TransformList) -> str:
+        """What determines a view, as text. FileNotFoundError: naming the picture; TypeError: naming
+        a transform that does not tell what it does."""
         local = PathManager.get_local_path(str(file_name))
         try:
             stat = os.stat(local)
@@ -92,7 +78,7 @@ class FeatureCache:
         steps = [_describe(t) for t in _that_change(transforms.transforms)]
         return json.dumps([os.path.abspath(local), stat.st_size, stat.st_mtime_ns, steps])
 
-    def get(self, key):
+    def get(self, key: str) -> torch.Tensor | None:
         """The map (C, g, g) under a key, or None; what is unreadable is removed."""
         path = self._path(key)
         try:
@@ -107,7 +93,7 @@ class FeatureCache:
             os.utime(path)  # recently used
         return features
 
-    def put(self, key, features):
+    def put(self, key: str, features: torch.Tensor) -> None:
         """Keep a map (C, g, g) on the CPU, of the cache's dtype, if there is room for it."""
         path = self._path(key)
         if path.exists():
@@ -118,10 +104,9 @@ class FeatureCache:
         if len(data) > self.limit:
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with file_lock(str(self.root / "size")):
+            with locked(self.root / "size"):
                 self._make_room(len(data))
-            self._write(path, data)
+            write_whole(path, data, shared=True)
         except OSError as error:  # a full disk must not end a training
             logger.warning("%s is not kept: %s", path, error)
 
@@ -129,19 +114,8 @@ class FeatureCache:
         name = _digest(key)
         return self.folder / name[:2] / (name + SUFFIX)
 
-    def _write(self, path, data):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
     def _make_room(self, size, recount=False):
-        """Add ``size`` bytes to the total in the file "size", under its lock; remove old maps first
-        if that is too much. A process that dies in between leaves the total too high, never low."""
+        """Count ``size`` more bytes; a process that dies leaves the total too high, never low."""
         counter = self.root / "size"
         try:
             total = int(counter.read_text())
@@ -149,26 +123,22 @@ class FeatureCache:
             recount = True
         if recount or total + size > self.limit:
             total = self._remove_oldest(size)
-        self._write(counter, str(total + size).encode())
+        write_whole(counter, str(total + size))
 
     def _remove_oldest(self, size):
         """Remove the least recently used maps if ``size`` more bytes do not fit; the bytes left."""
         files, total = [], 0
         for path in self.root.glob(f"*/*/*{SUFFIX}"):
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-            except FileNotFoundError:
-                continue
-            files.append((stat.st_mtime_ns, stat.st_size, path))
-            total += stat.st_size
-        for path in self.root.glob("*/*/*.tmp"):
-            try:
+                files.append((stat.st_mtime_ns, stat.st_size, path))
+                total += stat.st_size
+        for path in self.root.glob("*/*/*.part"):
+            with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _ABANDONED:
                     path.unlink()
                 else:
                     total += path.stat().st_size
-            except FileNotFoundError:
-                continue
         if total + size <= self.limit:
             return total
         for _, freed, path in sorted(files):
@@ -196,17 +166,14 @@ def _read(path, key):
 
 
 def _that_change(steps):
-    """Yield the transforms that change a picture.
-
-    So training, which may crop, and evaluation, which does not, share the map of a whole picture.
-    """
+    """The transforms that change a picture; so cropping or not, a whole picture has one map."""
     size = None  # (h, w), where it is known
     for step in steps:
         if isinstance(step, T.NoOpTransform):
             continue
-        if isinstance(step, T.CropTransform) and (step.h, step.w) == size:
-            continue
         if isinstance(step, T.CropTransform):
+            if (step.h, step.w) == size:
+                continue
             size = step.h, step.w
         elif hasattr(step, "new_h"):
             size = step.new_h, step.new_w

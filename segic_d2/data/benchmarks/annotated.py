@@ -1,59 +1,60 @@
-"""Annotations by class and image, from which LVIS-92i, PASCAL-Part and PACO-Part draw.
-
-Of a class an image shows either all instances together, without a box; or, in the benchmarks of
-parts, one or more objects, each with its box and the masks of that part.
-"""
+"""Annotations by class and image, from which LVIS-92i, PASCAL-Part and PACO-Part draw. Of a class
+an image shows all instances together, without a box; or, in the benchmarks of parts, one or more
+objects, each with its box and the masks of that part."""
 
 import json
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...io.pictures import image_size
-from ...io.rle import decode
-from ..health.verify import File
+from ...utils.files import AnyPath
+from ..records import File, union
 from .base import EpisodeList, FewShotEpisode, Sample, choose, draw_references
 
 SEED = 0  # of numpy's legacy generator, set once before the first episode of a fold
+# notes of ``Annotated``: of the published file, and of another one in place of it
+PUBLISHED_NOTE = (
+    "classes and images are the published ones, but it is not verified that {} are drawn in the "
+    "published order"
+)
+OWN_NOTE = (
+    "{} was not found: episodes are drawn by the protocol's rule from {}, in the order of its "
+    "annotations"
+)
 
 
 class Shown(NamedTuple):
-    """What an image shows of a class.
+    """What an image shows of a class: the COCO ``segmentations``, whose union is the mask, and the
+    ``box`` (x0, y0, x1, y1) px of the object that the part belongs to, or None: the whole image."""
 
-    Attributes:
-        box: (x0, y0, x1, y1) px of the object that the part belongs to, or None: the whole image.
-        segmentations: tuple of COCO segmentations, whose union is the mask.
-    """
-
-    box: tuple | None
-    segmentations: tuple
+    box: tuple[float, ...] | None
+    segmentations: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Annotated:
     """Annotations of a benchmark, in the order of the file that they come from.
 
-    Attributes:
-        names: dict class id → class name, of every class, also of those without an image.
-        shown: dict class id → dict image file name → list of ``Shown``.
-        note: one sentence that says why the episodes are not the published ones.
-        masks_note: one sentence that says why the masks are not the published ones; "": they are.
+    ``names`` is {class id: name} of every class, also of those without an image, and ``shown``
+    {class id: {image file name: list of ``Shown``}}. ``note`` is one sentence that says why the
+    episodes are not the published ones, ``masks_note`` why the masks are not; "": they are.
     """
 
-    names: dict
-    shown: dict
+    names: dict[int, str]
+    shown: dict[int, dict[str, list[Shown]]]
     note: str
     masks_note: str = ""
 
-    def enough_images(self, class_ids, least):
-        """The classes that have at least a number of images, in the given order.
-
-        Returns:
-            (list of class ids, tuple of messages: one per class left out, and a last one that
-            names all that have no image).
-        """
+    def enough_images(
+        self, class_ids: Iterable[int], least: int
+    ) -> tuple[list[int], tuple[str, ...]]:
+        """The classes that have at least a number of images, in the given order, and messages: one
+        per class left out, and a last one that names all that have no image."""
         usable, skipped, without = [], [], []
         for class_id in class_ids:
             images = list(self.shown.get(class_id, ()))
@@ -71,21 +72,14 @@ class Annotated:
         return usable, tuple(skipped)
 
 
-def draw_episodes(annotated, class_ids, number, shots):
-    """Draw episodes. Episode i asks for class i mod n.
+def draw_episodes(
+    annotated: Annotated, class_ids: Sequence[int], number: int, shots: int
+) -> list[FewShotEpisode]:
+    """Draw episodes. Episode i asks for class i mod n of the fold, each with at least two images.
 
-    The generator is seeded once. For each episode it draws the target and the target's object. Then
-    it draws each reference, until that is not the target, and the reference's object. Every draw is
-    HSNet's call (``choose``). Where the whole image is taken, no object is drawn.
-
-    Args:
-        annotated: ``Annotated``.
-        class_ids: the n classes of the fold, each with at least two images.
-        number: episodes.
-        shots: references per episode; they may repeat, but are never the target.
-
-    Returns:
-        list of ``number`` ``FewShotEpisode``.
+    For each episode the target and the target's object are drawn, then each reference, until that
+    is not the target, and its object; references may repeat. Every draw is HSNet's call
+    (``choose``). Where the whole image is taken, no object is drawn.
     """
     rng = np.random.RandomState(SEED)
     images = {c: list(annotated.shown[c]) for c in class_ids}
@@ -107,34 +101,33 @@ def draw_episodes(annotated, class_ids, number, shots):
     return episodes
 
 
-def episode_list(benchmark, fold, shots, annotated, class_ids, number, skipped):
-    """The episodes of a fold, drawn by ``draw_episodes``.
-
-    They are never called standard, because it is not documented how the published ones were drawn.
-    """
-    return EpisodeList(
-        benchmark=benchmark,
-        fold=fold,
-        shots=shots,
-        classes={c: annotated.names[c] for c in class_ids},
-        episodes=draw_episodes(annotated, class_ids, number, shots),
-        standard=False,
-        note=annotated.note,
-        skipped=skipped,
-    )
+def episode_list(
+    benchmark: str,
+    fold: int,
+    shots: int,
+    annotated: Annotated,
+    class_ids: Sequence[int],
+    number: int,
+    skipped: tuple[str, ...],
+) -> EpisodeList:
+    """The episodes of a fold by ``draw_episodes``. They are never called standard, because it is
+    not documented how the published ones were drawn."""
+    classes = {c: annotated.names[c] for c in class_ids}
+    episodes = draw_episodes(annotated, class_ids, number, shots)
+    return EpisodeList(benchmark, fold, shots, classes, episodes, False, annotated.note, skipped)
 
 
 class AnnotatedReader:
-    """Reads masks from annotations. It keeps those of the images that the episodes name.
+    """Reads masks from annotations. It keeps those of the images that the episodes name. ``locate``
+    is a function (``root``, file name as in the list) → path of the image."""
 
-    Args:
-        annotated: ``Annotated``.
-        episodes: ``EpisodeList`` of the same annotations.
-        root: folder of the images.
-        locate: function (root, file name as in the list) → path of the image.
-    """
-
-    def __init__(self, annotated, episodes, root, locate=os.path.join):
+    def __init__(
+        self,
+        annotated: Annotated,
+        episodes: EpisodeList,
+        root: AnyPath,
+        locate: Callable[[str, str], str] = os.path.join,
+    ) -> None:
         self.root, self.locate = str(root), locate
         self.note = annotated.masks_note
         self.shown = {
@@ -143,56 +136,57 @@ class AnnotatedReader:
             for name in (e.target, *e.references)
         }
 
-    def read(self, file_name, class_id, object=None):
+    def read(self, file_name: str, class_id: int, object: int | None = None) -> Sample:
         """The class's mask in an image, or that of one object's part with the object's box.
-
-        Returns:
-            ``Sample``.
-
-        Raises:
-            FileNotFoundError: naming the missing image.
-            ValueError: naming the image, if a mask has another size.
-        """
+        FileNotFoundError: naming the missing image; ValueError: naming the image, if a mask has
+        another size."""
         path = self.locate(self.root, file_name)
-        height, width = image_size(path)
+        size = image_size(path)
         box, segmentations = self.shown[class_id, file_name][object or 0]
-        mask = np.zeros((height, width), dtype=bool)
-        for segmentation in segmentations:
-            mask |= decode(segmentation, height, width, path)
-        return Sample(path, mask, box=box)
+        return Sample(path, union(segmentations, size, path), box=box)
 
-    def files(self, file_name):
-        """See ``READER_REGISTRY``."""
+    def files(self, file_name: str) -> list[File]:
         return [File(self.locate(self.root, file_name), "image")]
 
 
-def objects_shown(parts):
-    """(object id, box, segmentation) of one class and image → list of ``Shown``, one per
-    object."""
+def objects_shown(parts: Iterable[tuple[Any, Sequence[float] | None, Any]]) -> list[Shown]:
+    """(object id, its box xywh or None, segmentation) of one class and image, one per object."""
     objects = {}
-    for key, box, segmentation in parts:
+    for key, xywh, segmentation in parts:
+        box = xywh
+        if xywh is not None:
+            x, y, width, height = xywh
+            box = x, y, x + width, y + height
         objects.setdefault(key, (box, []))[1].append(segmentation)
     return [Shown(box, tuple(masks)) for box, masks in objects.values()]
 
 
-def corners(xywh):
-    """COCO's (x, y, width, height) as (x0, y0, x1, y1)."""
-    x, y, width, height = xywh
-    return x, y, x + width, y + height
+def by_class_and_image(
+    classes: Iterable[int], parts: Iterable[tuple[int, str, Any]]
+) -> dict[int, dict[str, list[Shown]]]:
+    """``Annotated.shown`` of (class id, image, what ``objects_shown`` takes), in their order."""
+    found = {c: {} for c in classes}
+    for class_id, image, part in parts:
+        found[class_id].setdefault(image, []).append(part)
+    return {c: {i: objects_shown(v) for i, v in images.items()} for c, images in found.items()}
 
 
-def stamp(path):
-    """A stamp that changes when a file is written again."""
-    status = os.stat(path)
-    return status.st_mtime_ns, status.st_size
+def kept(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of a function of files: its last result is kept until one is written again."""
+
+    @lru_cache(maxsize=1)
+    def cached(files, stamps):
+        return read(*files)
+
+    def reader(*files):
+        stats = map(os.stat, files)
+        return cached(files, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+
+    return reader
 
 
-def read_json(path):
-    """The content of a JSON file.
-
-    Raises:
-        ValueError: naming the file, if it is no JSON.
-    """
+def read_json(path: AnyPath) -> Any:
+    """The content of a JSON file. ValueError: naming the file, if it is no JSON."""
     with open(path, encoding="utf-8") as file:
         try:
             return json.load(file)
@@ -201,18 +195,11 @@ def read_json(path):
 
 
 class CocoFile:
-    """A JSON file in COCO's form, with its ids looked up.
+    """A JSON file in COCO's form: ``categories`` and ``images`` by id, in the order of the file,
+    and ``annotations``. ValueError: naming the file, and the key that it lacks or the annotation of
+    an image or a category that is not there."""
 
-    Attributes:
-        categories, images: dicts id → entry, in the order of the file.
-        annotations: list of entries, of which every ``image_id`` and ``category_id`` exists.
-
-    Raises:
-        ValueError: naming the file, and the key that is missing or the annotation that refers to
-            an image or a category that is not there.
-    """
-
-    def __init__(self, path):
+    def __init__(self, path: AnyPath) -> None:
         data = read_json(path)
         for key in ("categories", "images", "annotations"):
             if not isinstance(data, dict) or not isinstance(data.get(key), list):

@@ -1,18 +1,19 @@
-"""A few-shot benchmark is a list of episodes by name, and a reader of their masks.
-
-An episode list is made from lists and annotations alone, so it can be printed and compared without
-an image. The reader alone reads pixels.
-"""
+"""A few-shot benchmark is a list of episodes by name, made from lists and annotations alone, so
+that it can be printed and compared without an image, and a reader of their masks."""
 
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.utils.registry import Registry
+
+from ...compat import register_as
+from ...utils.files import AnyPath
 
 BENCHMARK_REGISTRY = Registry("BENCHMARK")
 BENCHMARK_REGISTRY.__doc__ = """
@@ -34,92 +35,75 @@ Readers of pixels by the benchmark's name: classes (episodes: EpisodeList, lists
 
 @dataclass(frozen=True)
 class FewShotEpisode:
-    """One target with its references, by name.
-
-    Attributes:
-        class_id: the class asked for, as the benchmark numbers it.
-        target: file name as in the list.
-        references: file names as in the list, one per shot; repeats are allowed.
-        objects: benchmarks of parts: index of the chosen object in the target, then in each
-            reference; None: the whole image.
-    """
+    """One target with its references (one per shot, repeats are allowed), by file names as in the
+    list. ``objects``, in benchmarks of parts: index of the chosen object in the target, then in
+    each reference; None: the whole image."""
 
     class_id: int
     target: str
-    references: tuple
-    objects: tuple | None = None
+    references: tuple[str, ...]
+    objects: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class EpisodeList:
-    """The episodes of one fold of a benchmark.
-
-    Attributes:
-        benchmark, fold, shots: which.
-        classes: dict class id → class name, of every class that the fold evaluates.
-        episodes: list of ``FewShotEpisode``, in order.
-        standard: whether the published numbers were measured on exactly these episodes.
-        note: one sentence that says why they are not standard.
-        skipped: one string per class with a single image, which says why it is left out.
-    """
+    """The episodes of one fold of a benchmark, in order, and {class id: name} of every class that
+    it evaluates. ``standard`` tells whether the published numbers were measured on exactly these
+    episodes, and ``note`` why not; ``skipped`` names the classes left out, each with the reason."""
 
     benchmark: str
     fold: int
     shots: int
-    classes: dict
-    episodes: list
+    classes: dict[int, str]
+    episodes: list[FewShotEpisode]
     standard: bool
     note: str = ""
-    skipped: tuple = ()
+    skipped: tuple[str, ...] = ()
 
 
 class Sample(NamedTuple):
-    """One image as a reader returns it.
-
-    Attributes:
-        image: path of the image file.
-        mask: bool (H, W), the class's pixels, of the whole image.
-        ignore: bool (H, W), pixels that are not scored, or None.
-        box: (x0, y0, x1, y1) in px, floats or ints, to which image and masks are cropped, or None.
-    """
+    """One image (a path) as a reader returns it: ``mask``, bool (H, W), has the class's pixels of
+    the whole image, ``ignore`` those that are not scored. Image and masks are cropped to ``box``,
+    (x0, y0, x1, y1) in px."""
 
     image: str
     mask: np.ndarray
     ignore: np.ndarray | None = None
-    box: tuple | None = None
+    box: tuple[float, ...] | None = None
 
 
-def register_benchmark(name, folds, *, classes=None, folders=(), one_of=None):
-    """Decorator: register a function in ``BENCHMARK_REGISTRY``, with facts that need no file.
-
-    Args:
-        name: of the benchmark.
-        folds: how many; 1 where there is a single split.
-        classes: names of the classes by id, where they are known without files: for texts.
-        folders: where the images are, relative to ``$DETECTRON2_DATASETS``.
-        one_of: function fold → relative paths of which at least one must be a file.
-    """
+def register_benchmark(
+    name: str,
+    folds: int,
+    *,
+    classes: Sequence[str] | Mapping[int, str] | None = None,
+    folders: Sequence[str] = (),
+    one_of: Callable[[int], Sequence[str]] | None = None,
+) -> Callable[[Any], Any]:
+    """Decorator: register a function in ``BENCHMARK_REGISTRY``, with facts that need no file: how
+    many folds; names of the classes by id, where they are known; folders of images, relative to
+    ``$DETECTRON2_DATASETS``; and, of a fold, relative paths of which one must be a file."""
 
     def register(function):
         function.folds, function.classes = folds, classes
-        function.folders, function.one_of = tuple(folders), one_of
-        BENCHMARK_REGISTRY._do_register(name, function)
+        function.folders, function.one_of = folders, one_of
+        register_as(BENCHMARK_REGISTRY, name, function)
         return function
 
     return register
 
 
-def register_reader(name):
+def register_reader(name: str) -> Callable[[type], type]:
     """Decorator: register a class in ``READER_REGISTRY`` under its benchmark's name."""
 
     def register(reader):
-        READER_REGISTRY._do_register(name, reader)
+        register_as(READER_REGISTRY, name, reader)
         return reader
 
     return register
 
 
-def missing_files(benchmark, fold):
+def missing_files(benchmark: str, fold: int) -> str:
     """The first thing that a benchmark lacks under ``$DETECTRON2_DATASETS``; "" if all is there."""
     function, root = BENCHMARK_REGISTRY.get(benchmark), datasets_root()
     for folder in function.folders:
@@ -135,13 +119,12 @@ def missing_files(benchmark, fold):
     return ""
 
 
-def list_episodes(benchmark, fold=0, shots=1, lists=None):
-    """The episodes of a fold.
-
-    Raises:
-        ValueError: a benchmark that is not registered, a fold that it lacks, or shots < 1.
-        FileNotFoundError: neither lists nor annotations are found; the message says what was tried.
-    """
+def list_episodes(
+    benchmark: str, fold: int = 0, shots: int = 1, lists: AnyPath | None = None
+) -> EpisodeList:
+    """The episodes of a fold. ValueError: a benchmark that is not registered, a fold that it lacks,
+    or shots < 1; FileNotFoundError, which says what was tried: neither lists nor annotations are
+    found."""
     if benchmark not in BENCHMARK_REGISTRY:
         known = ", ".join(sorted(name for name, _ in BENCHMARK_REGISTRY))
         raise ValueError(f"no benchmark {benchmark!r}; there are: {known}")
@@ -153,45 +136,34 @@ def list_episodes(benchmark, fold=0, shots=1, lists=None):
     return function(fold, shots, lists)
 
 
-def datasets_root():
+def datasets_root() -> Path:
     """``$DETECTRON2_DATASETS``, by default ./datasets: the folder that holds all datasets."""
     return Path(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
 
 
-def find_list(folder, candidates):
+def find_list(folder: AnyPath, candidates: Iterable[str]) -> Path | None:
     """The first of several relative names that is a file in a folder, as a Path, or None."""
     return next((p for p in (Path(folder) / name for name in candidates) if p.is_file()), None)
 
 
-def is_published(entries, digest):
-    """Whether a list is the published one: its entries, in order, have this digest.
-
-    Args:
-        entries: nested lists of str and int.
-        digest: the first 16 hexadecimal digits of the SHA-256 of their JSON.
-    """
+def is_published(entries: Sequence[Any], digest: str) -> bool:
+    """Whether a list is the published one: the SHA-256 of its nested entries as JSON begins with
+    these 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16] == digest
 
 
-def choose(rng, values):
+def choose(rng: np.random.RandomState, values: Sequence[Any]) -> Any:
     """``rng.choice(values, 1, replace=False)[0]`` of numpy's legacy generator, for any sequence.
-
-    The published sequences were drawn with this exact call; ``choice(values)`` draws another one.
-    Choosing an index takes the same random numbers and spares converting long lists to arrays.
-
-    Args:
-        rng: ``numpy.random.RandomState``.
-    """
+    The published sequences were drawn with this call; ``choice(values)`` draws others. Choosing an
+    index takes the same random numbers and spares converting long lists to arrays."""
     return values[int(rng.choice(len(values), 1, replace=False)[0])]
 
 
-def draw_references(rng, names, target, shots):
-    """References by rejection: drawn until ``shots`` of them are not the target.
-
-    Repeats among the references are part of the convention; a reference is never the target.
-
-    Raises:
-        ValueError: no name differs from the target, so that the drawing would never end.
+def draw_references(
+    rng: np.random.RandomState, names: Sequence[str], target: str, shots: int
+) -> tuple[str, ...]:
+    """References by rejection: drawn until ``shots`` of them are not the target. Repeats are part
+    of the convention. ValueError: no name differs from the target, so the drawing would never end.
     """
     if not any(name != target for name in names):
         raise ValueError(f"{target}: the class has no other image that could be its reference")
@@ -203,16 +175,11 @@ def draw_references(rng, names, target, shots):
     return tuple(references)
 
 
-def without_single(images_of_class, names):
-    """Classes that can be evaluated: those with at least two different images.
-
-    Args:
-        images_of_class: dict class id → list of file names.
-        names: dict class id → class name.
-
-    Returns:
-        (dict of the usable classes in the given order, tuple of one message per class left out).
-    """
+def without_single(
+    images_of_class: Mapping[int, Sequence[str]], names: Sequence[str] | Mapping[int, str]
+) -> tuple[dict[int, Sequence[str]], tuple[str, ...]]:
+    """Classes that can be evaluated, in the given order: those with at least two different images;
+    and a message per class left out."""
     usable, skipped = {}, []
     for class_id, images in images_of_class.items():
         count = len(set(images))

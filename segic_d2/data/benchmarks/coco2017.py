@@ -2,15 +2,13 @@
 
 import os
 
+from ...utils.files import AnyPath
 
-def coco2017_image(root, name):
-    """Path of an image of COCO 2017.
 
-    Args:
-        root: folder that holds ``train2017`` and ``val2017``.
-        name: a URL or a path that ends in ``val2017/000000000139.jpg``, or the bare file name,
-            which is looked for in val2017 and then in train2017.
-    """
+def coco2017_image(root: AnyPath, name: str) -> str:
+    """Path of an image of COCO 2017 below ``root``. ``name`` is a URL or a path that ends in
+    ``val2017/000000000139.jpg``, or the bare file name, looked for in val2017 and then in
+    train2017."""
     parts = name.split("/")[-2:]
     if len(parts) == 2:
         return os.path.join(root, *parts)

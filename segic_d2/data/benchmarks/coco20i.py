@@ -6,22 +6,17 @@ generator with seed 0 over the published lists: class, target, then references b
 
 import gzip
 import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 
+from ...utils.files import AnyPath
 from ..datasets.coco_folds import FOLDS, fold_classes
-from .base import (
-    EpisodeList,
-    FewShotEpisode,
-    choose,
-    datasets_root,
-    draw_references,
-    find_list,
-    is_published,
-    register_benchmark,
-    without_single,
-)
+from . import base
+from .base import EpisodeList, FewShotEpisode, choose, find_list
 from .safe_pickle import read_plain_pickle
 
 EPISODES = 1000
@@ -33,37 +28,31 @@ OWN = (
 )
 
 
-def list_names(fold):
+def list_names(fold: int) -> list[str]:
     """Where the list of a fold may stand in a folder of lists, first choice first."""
     names = [f"{folder}val/fold{fold}.pkl" for folder in ("", "coco/", "splits/coco/", "splits/")]
     return [*names, *(f"coco20i_val_fold{fold}{end}" for end in (".pkl", ".json.gz", ".json"))]
 
 
-def annotation_names(split="val"):
+def annotation_names(split: str = "val") -> list[str]:
     """Where the instance annotations may stand in a folder of lists."""
     file = f"instances_{split}2014.json"
     return [f"annotations/{file}", file]
 
 
-@register_benchmark(
+@base.register_benchmark(
     "coco20i",
     FOLDS,
     classes=NAMES,
     folders=("coco/val2014",),
     one_of=lambda fold: [f"coco/{name}" for name in (*list_names(fold), *annotation_names())],
 )
-def coco20i(fold, shots, lists=None):
-    """The 1,000 episodes of a fold.
-
-    The lists are searched for under ``lists`` or ``$DETECTRON2_DATASETS/coco``, as HSNet has them
-    (``splits/coco/val/fold0.pkl``) or as JSON; failing these, they are made from
-    ``annotations/instances_val2014.json`` and are not standard.
-
-    Raises:
-        FileNotFoundError: neither is there.
-        ValueError: naming the list, if it holds anything but file names of this fold's classes.
-    """
-    folder = lists or datasets_root() / "coco"
+def coco20i(fold: int, shots: int, lists: AnyPath | None = None) -> EpisodeList:
+    """The 1,000 episodes of a fold, from the list under ``lists`` or ``$DETECTRON2_DATASETS/coco``,
+    as HSNet has it (``splits/coco/val/fold0.pkl``) or as JSON; failing it, from
+    ``annotations/instances_val2014.json`` (not standard). FileNotFoundError: neither is there;
+    ValueError: naming the list of anything but file names of this fold's classes."""
+    folder = lists or base.datasets_root() / "coco"
     file = find_list(folder, list_names(fold))
     if file is not None:
         images = read_list(file, fold)
@@ -75,41 +64,31 @@ def coco20i(fold, shots, lists=None):
                 f" nor {' or '.join(annotation_names())}"
             )
         images = images_from_annotations(annotations, fold)
-    published = file is not None and is_published(list(images.items()), PUBLISHED[fold])
-    usable, skipped = without_single(images, NAMES)
+    published = file is not None and base.is_published(list(images.items()), PUBLISHED[fold])
+    usable, skipped = base.without_single(images, NAMES)
     if not usable:
         raise ValueError(f"COCO-20i fold {fold}: no class of {file or annotations} has two images")
-    return EpisodeList(
-        benchmark="coco20i",
-        fold=fold,
-        shots=shots,
-        classes={c: NAMES[c] for c in usable},
-        episodes=draw(usable, shots),
-        standard=published,
-        note=OWN if file is None else "" if published else f"{file} is not the published list",
-        skipped=skipped,
-    )
+    classes, episodes = {c: NAMES[c] for c in usable}, draw(usable, shots)
+    note = OWN if file is None else "" if published else f"{file} is not the published list"
+    return EpisodeList("coco20i", fold, shots, classes, episodes, published, note, skipped)
 
 
-def draw(images, shots, episodes=EPISODES):
+def draw(
+    images: Mapping[int, Sequence[str]], shots: int, episodes: int = EPISODES
+) -> list[FewShotEpisode]:
     """The published sequence over a dict class id → file names: list of ``FewShotEpisode``."""
-    rng = np.random.RandomState(0)
-    classes = list(images)
-    found = []
+    rng, found = np.random.RandomState(0), []
     for _ in range(episodes):
-        class_id = choose(rng, classes)
-        names = images[class_id]
-        target = choose(rng, names)
-        found.append(FewShotEpisode(class_id, target, draw_references(rng, names, target, shots)))
+        class_id = choose(rng, list(images))
+        target = choose(rng, images[class_id])
+        references = base.draw_references(rng, images[class_id], target, shots)
+        found.append(FewShotEpisode(class_id, target, references))
     return found
 
 
-def read_list(file, fold):
-    """A published list as dict class id → file names, in the order of ``fold_classes``.
-
-    Raises:
-        ValueError: naming the file, if a class of the fold is missing or an entry is no text.
-    """
+def read_list(file: Path, fold: int) -> dict[int, list[str]]:
+    """A published list as dict class id → file names, in the order of ``fold_classes``. ValueError:
+    naming the file, if a class of the fold is missing or an entry is no text."""
     if file.suffix == ".pkl":
         content = read_plain_pickle(file)
     else:
@@ -133,12 +112,9 @@ def read_list(file, fold):
     return images
 
 
-def read_annotations(file):
-    """COCO's instance annotations: dict of images, annotations and categories.
-
-    Raises:
-        ValueError: naming the file, if it is no JSON of this form or not of COCO's 80 classes.
-    """
+def read_annotations(file: Path) -> dict[str, Any]:
+    """COCO's instance annotations: dict of images, annotations and categories. ValueError: naming
+    the file that is no JSON of this form or not of COCO's 80 classes."""
     try:
         content = json.loads(file.read_bytes())
         ids = sorted(c["id"] for c in content["categories"])
@@ -151,7 +127,7 @@ def read_annotations(file):
     return content
 
 
-def images_from_annotations(file, fold):
+def images_from_annotations(file: Path, fold: int) -> dict[int, list[str]]:
     """Validation images that show an object of each class, by image id: dict class → file names."""
     content = read_annotations(file)
     shown = {class_id: set() for class_id in fold_classes(fold)}

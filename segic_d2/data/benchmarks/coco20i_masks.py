@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from ...io.masks import read_label_map
-from ...io.rle import decode
-from ..health.verify import File
-from .base import Sample, datasets_root, find_list, register_reader
+from ...utils.files import AnyPath
+from ..records import File, union
+from .base import EpisodeList, Sample, datasets_root, find_list, register_reader
 from .coco20i import NAMES, annotation_names, read_annotations
 
 UNDECIDED = 255
@@ -19,16 +19,11 @@ REBUILT = (
 
 @register_reader("coco20i")
 class Coco20iReader:
-    """Images in ``coco/{train,val}2014``, label maps in ``coco/annotations/{train,val}2014``.
+    """Images in ``coco/{train,val}2014``, label maps in ``coco/annotations/{train,val}2014``: class
+    id + 1, every other value is background, as published. If the folder of the targets has no map
+    at all, instance annotations take their place. FileNotFoundError: neither is there."""
 
-    In a label map the value is class id + 1; every other value is background, as published. If the
-    folder of the targets has no map at all, instance annotations take their place.
-
-    Raises:
-        FileNotFoundError: neither label maps nor instance annotations are there.
-    """
-
-    def __init__(self, episodes, lists=None):
+    def __init__(self, episodes: EpisodeList, lists: AnyPath | None = None) -> None:
         home = datasets_root() / "coco"
         self.root = str(home)
         wanted = {
@@ -41,20 +36,22 @@ class Coco20iReader:
         for split in missing:
             self._read_instances(split, wanted, [lists, home] if lists else [home])
 
-    def read(self, file_name, class_id, object=None):
-        """See ``READER_REGISTRY``."""
+    def read(self, file_name: str, class_id: int, object: int | None = None) -> Sample:
         image, file = f"{self.root}/{file_name}", self._label_map(file_name)
         if self.note:
-            return Sample(image, self._union(file_name, class_id))
+            if (file_name, class_id) not in self._instances:
+                raise ValueError(
+                    f"{file_name}: the instance annotations have no {NAMES[class_id]} in it"
+                )
+            size, segmentations = self._instances[file_name, class_id]
+            return Sample(image, union(segmentations, size, file_name))
         labels = read_label_map(file)
-        if labels.max() > len(NAMES) and (set(np.unique(labels)) - {UNDECIDED}) - set(
-            range(len(NAMES) + 1)
-        ):
+        known = {*range(len(NAMES) + 1), UNDECIDED}
+        if labels.max() > len(NAMES) and set(np.unique(labels)) - known:
             raise ValueError(f"{file} has the value {labels.max()}; expected 0 to {len(NAMES)}")
         return Sample(image, labels == class_id + 1)
 
-    def files(self, file_name):
-        """See ``READER_REGISTRY``."""
+    def files(self, file_name: str) -> list[File]:
         maps = [] if self.note else [File(self._label_map(file_name), "labels")]
         return [File(f"{self.root}/{file_name}", "image"), *maps]
 
@@ -78,14 +75,3 @@ class Coco20iReader:
             if key in wanted:
                 size = image["height"], image["width"]
                 self._instances.setdefault(key, (size, []))[1].append(annotation["segmentation"])
-
-    def _union(self, file_name, class_id):
-        if (file_name, class_id) not in self._instances:
-            raise ValueError(
-                f"{file_name}: the instance annotations have no {NAMES[class_id]} in it"
-            )
-        size, segmentations = self._instances[file_name, class_id]
-        mask = np.zeros(size, dtype=bool)
-        for segmentation in segmentations:
-            mask |= decode(segmentation, *size, file_name)
-        return mask

@@ -6,18 +6,18 @@ i mod (n // 10). The mask is the union of the class's instances. With more shots
 qualify, so the folds hold other classes.
 
 Class ids are LVIS's category ids. Read from ``$DETECTRON2_DATASETS/lvis``: ``lvis_val.pkl`` as
-published with Matcher, or LVIS's own ``lvis_v1_val.json``; images from
-``$DETECTRON2_DATASETS/coco/{train,val}2017``.
+published with Matcher, or LVIS's own ``lvis_v1_val.json``; images from ``coco/{train,val}2017``.
 """
 
-from functools import lru_cache
 from pathlib import Path
 
 from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 
 from ...io.rle import has_mask
-from .annotated import Annotated, AnnotatedReader, CocoFile, Shown, episode_list, stamp
-from .base import datasets_root, find_list, register_benchmark, register_reader
+from ...utils.files import AnyPath
+from . import annotated as common
+from .annotated import Annotated, Shown
+from .base import EpisodeList, datasets_root, find_list, register_benchmark, register_reader
 from .coco2017 import coco2017_image
 from .safe_pickle import read_plain_pickle
 
@@ -31,13 +31,9 @@ FOLDER, PUBLISHED, OFFICIAL = "lvis", "lvis_val.pkl", "lvis_v1_val.json"
     folders=("coco/val2017", "coco/train2017"),
     one_of=lambda fold: [f"{FOLDER}/{name}" for name in (PUBLISHED, OFFICIAL)],
 )
-def lvis92i(fold, shots, lists=None):
-    """The 2,300 episodes of a fold; see the module.
-
-    Raises:
-        FileNotFoundError: naming both files, where neither is there.
-        ValueError: naming the file, if it is of another form or has too few classes.
-    """
+def lvis92i(fold: int, shots: int, lists: AnyPath | None = None) -> EpisodeList:
+    """The 2,300 episodes of a fold; see the module. FileNotFoundError: naming both files, where
+    neither is there; ValueError: naming the file of another form or with too few classes."""
     file = _file(lists)
     annotated = _annotations(file)
     usable, skipped = annotated.enough_images(annotated.names, shots + 1)
@@ -48,17 +44,16 @@ def lvis92i(fold, shots, lists=None):
             f"the {FOLDS} folds of LVIS-92i need at least {FOLDS}"
         )
     classes = [usable[fold + FOLDS * v] for v in range(size)]
-    return episode_list("lvis92i", fold, shots, annotated, classes, EPISODES, skipped)
+    return common.episode_list("lvis92i", fold, shots, annotated, classes, EPISODES, skipped)
 
 
 @register_reader("lvis92i")
-class Lvis92iReader(AnnotatedReader):
+class Lvis92iReader(common.AnnotatedReader):
     """The union of a class's instances, from the file that the episodes come from."""
 
-    def __init__(self, episodes, lists=None):
-        super().__init__(
-            _annotations(_file(lists)), episodes, datasets_root() / "coco", coco2017_image
-        )
+    def __init__(self, episodes: EpisodeList, lists: AnyPath | None = None) -> None:
+        annotated = _annotations(_file(lists))
+        super().__init__(annotated, episodes, datasets_root() / "coco", coco2017_image)
 
 
 def _file(lists):
@@ -73,11 +68,11 @@ def _file(lists):
 
 
 def _annotations(file):
-    return (_published if file.name == PUBLISHED else _official)(file, stamp(file))
+    return (_published if file.name == PUBLISHED else _official)(file)
 
 
-@lru_cache(maxsize=1)
-def _published(file, written):
+@common.kept
+def _published(file):
     """Matcher's dict category id → {image: {"annotations": [{"segmentation": …}]}}."""
     content, shown = read_plain_pickle(file), {}
     try:
@@ -91,33 +86,20 @@ def _published(file, written):
             f"{file} is no dict of category id → image → annotations: {error!r}"
         ) from error
     names = {c["id"]: c["synonyms"][0] for c in LVIS_CATEGORIES}
-    return Annotated(
-        names={c: names.get(c, str(c)) for c in shown},
-        shown=shown,
-        note="classes and images are the published ones, but it is not verified that targets and "
-        "references are drawn in the published order",
-    )
+    names = {c: names.get(c, str(c)) for c in shown}
+    return Annotated(names, shown, common.PUBLISHED_NOTE.format("targets and references"))
 
 
-@lru_cache(maxsize=1)
-def _official(file, written):
+@common.kept
+def _official(file):
     """LVIS's JSON: classes by id, images in the order of their first annotation."""
-    data = CocoFile(file)
-    shown = {c: {} for c in sorted(data.categories)}
+    data, parts = common.CocoFile(file), []
     for a in data.annotations:
         if has_mask(a):
             image = data.images[a["image_id"]]
             name = image.get("file_name") or "/".join(image["coco_url"].split("/")[-2:])
-            shown[a["category_id"]].setdefault(name, []).append(a["segmentation"])
-    return Annotated(
-        names={
-            c: (data.categories[c].get("synonyms") or [data.categories[c]["name"]])[0]
-            for c in shown
-        },
-        shown={
-            c: {name: [Shown(None, tuple(found))] for name, found in images.items()}
-            for c, images in shown.items()
-        },
-        note=f"{PUBLISHED} was not found: episodes are drawn by the protocol's rule from "
-        f"{OFFICIAL}, in the order of its annotations",
-    )
+            parts.append((a["category_id"], name, (None, None, a["segmentation"])))
+    categories = dict(sorted(data.categories.items()))
+    names = {i: (c.get("synonyms") or [c["name"]])[0] for i, c in categories.items()}
+    shown = common.by_class_and_image(categories, parts)
+    return Annotated(names, shown, common.OWN_NOTE.format(PUBLISHED, OFFICIAL))

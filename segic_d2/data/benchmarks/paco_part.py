@@ -1,29 +1,21 @@
 """PACO-Part: parts of objects on COCO 2017's images, four folds (Matcher's protocol).
 
-Fold f takes the classes f + 4v of the parts that PACO's training annotations show (448: 112 each)
-and keeps those with more than ``shots`` validation images; 2,500 episodes, of which number i asks
-for class i mod n. An image shows the part on one or more objects; one is drawn, all its masks of
-the part are joined, and image and mask are cropped to the object's box.
+Fold f takes the classes f + 4v (PACO's category ids) of the parts that the training annotations
+show (448: 112 each) and keeps those with more than ``shots`` validation images; 2,500 episodes, of
+which number i asks for class i mod n. An image shows the part on one or more objects; one is drawn,
+all its masks of the part are joined, and image and mask are cropped to the object's box.
 
-Class ids are PACO's category ids. Read from ``$DETECTRON2_DATASETS/paco``:
-``paco_part_{train,val}.pkl`` as published with Matcher, or PACO-LVIS's own
-``paco_lvis_v1_{train,val}.json``; images from ``$DETECTRON2_DATASETS/coco/{train,val}2017``.
+Read from ``$DETECTRON2_DATASETS/paco``: ``paco_part_{train,val}.pkl`` as published with Matcher, or
+PACO-LVIS's own ``paco_lvis_v1_{train,val}.json``; images from ``coco/{train,val}2017``.
 """
 
-from functools import lru_cache
 from pathlib import Path
 
 from ...io.rle import has_mask
-from .annotated import (
-    Annotated,
-    AnnotatedReader,
-    CocoFile,
-    corners,
-    episode_list,
-    objects_shown,
-    stamp,
-)
-from .base import datasets_root, register_benchmark, register_reader
+from ...utils.files import AnyPath
+from . import annotated as common
+from .annotated import Annotated, CocoFile, objects_shown
+from .base import EpisodeList, datasets_root, register_benchmark, register_reader
 from .coco2017 import coco2017_image
 from .safe_pickle import read_plain_pickle
 
@@ -38,12 +30,9 @@ SPLITS = "train", "val"
     folders=("coco/val2017", "coco/train2017"),
     one_of=lambda fold: [f"{FOLDER}/{name.format('val')}" for name in (PUBLISHED, OFFICIAL)],
 )
-def paco_part(fold, shots, lists=None):
-    """The 2,500 episodes of a fold; see the module.
-
-    Raises:
-        FileNotFoundError: naming both pairs of files, where neither is complete.
-        ValueError: naming the file, if it is of another form, or no class has enough images.
+def paco_part(fold: int, shots: int, lists: AnyPath | None = None) -> EpisodeList:
+    """The 2,500 episodes of a fold; see the module. FileNotFoundError: naming both pairs of files,
+    where neither is complete; ValueError: naming the file of another form or with too few images.
     """
     classes, annotated = _annotations(_files(lists))
     classes = [classes[fold + FOLDS * v] for v in range(len(classes) // FOLDS)]
@@ -53,14 +42,14 @@ def paco_part(fold, shots, lists=None):
             f"PACO-Part fold {fold}: none of its {len(classes)} classes has more than {shots} "
             f"images in {_files(lists)[1]}"
         )
-    return episode_list("paco_part", fold, shots, annotated, usable, EPISODES, skipped)
+    return common.episode_list("paco_part", fold, shots, annotated, usable, EPISODES, skipped)
 
 
 @register_reader("paco_part")
-class PacoPartReader(AnnotatedReader):
+class PacoPartReader(common.AnnotatedReader):
     """All masks of a part of one object and the object's box."""
 
-    def __init__(self, episodes, lists=None):
+    def __init__(self, episodes: EpisodeList, lists: AnyPath | None = None) -> None:
         annotated = _annotations(_files(lists))[1]
         super().__init__(annotated, episodes, datasets_root() / "coco", coco2017_image)
 
@@ -79,19 +68,15 @@ def _files(lists):
 
 
 def _annotations(files):
-    read = _published if files[1].suffix == ".pkl" else _official
-    return read(*files, *map(stamp, files))
+    return (_published if files[1].suffix == ".pkl" else _official)(*files)
 
 
-@lru_cache(maxsize=1)
-def _published(train, val, *written):
-    """(part classes of training, ``Annotated`` of validation) from Matcher's pickles.
-
-    The form that is expected: ``cid2img``, class id → list of {image id: image file}, and
-    ``img2anno``, image id → annotations with ``category_id``, ``segmentation``, ``obj_bbox``
-    (x, y, w, h) and ``obj_ann_id``; class names from ``cat_annos`` (``id``, ``name``), if it is
-    there. An image that a class lists twice counts once.
-    """
+# (part classes of training, Annotated of validation) from Matcher's pickles: cid2img, class id →
+# list of {image id: image file}, where an image that is listed twice counts once; img2anno, image
+# id → annotations with category_id, segmentation, obj_bbox (x, y, w, h) and obj_ann_id; class names
+# from cat_annos (id, name), if it is there
+@common.kept
+def _published(train, val):
     contents = [read_plain_pickle(file) for file in (train, val)]
     file = train
     try:
@@ -101,7 +86,7 @@ def _published(train, val, *written):
             entries = {i: name for image in images for i, name in image.items()}
             found = {
                 name: objects_shown(
-                    (a["obj_ann_id"], corners(a["obj_bbox"]), a["segmentation"])
+                    (a["obj_ann_id"], a["obj_bbox"], a["segmentation"])
                     for a in contents[1]["img2anno"][image]
                     if a["category_id"] == class_id
                 )
@@ -116,26 +101,22 @@ def _published(train, val, *written):
             "img2anno: image id → [{category_id, segmentation, obj_bbox, obj_ann_id}]: "
             f"{error!r}"
         ) from error
-    return classes, Annotated(
-        names=names,
-        shown=shown,
-        note="classes and images are the published ones, but it is not verified that targets, "
-        "objects and references are drawn in the published order",
-    )
+    note = common.PUBLISHED_NOTE.format("targets, objects and references")
+    return classes, Annotated(names, shown, note)
 
 
-@lru_cache(maxsize=1)
-def _official(train, val, *written):
-    """The same from PACO-LVIS's annotations: classes in the order of the file's categories, those
-    of parts being called "object:part"; images in the order of their first annotation."""
+# the same from PACO-LVIS's annotations: classes in the order of the file's categories, those of
+# parts being called "object:part"; images in the order of their first annotation
+@common.kept
+def _official(train, val):
     data = CocoFile(train)
     trained = {a["category_id"] for a in data.annotations}
     names = {c: v["name"] for c, v in data.categories.items() if ":" in v["name"]}
     data = CocoFile(val)
     objects = {a["id"]: a for a in data.annotations}
-    found = {c: {} for c in names}
+    parts = []
     for a in data.annotations:
-        if a["category_id"] not in found or not has_mask(a):
+        if a["category_id"] not in names or not has_mask(a):
             continue
         owner = objects.get(a.get("obj_ann_id"))
         if owner is None:
@@ -143,12 +124,8 @@ def _official(train, val, *written):
                 f"{val}: annotation {a.get('id')}, a part, has the obj_ann_id "
                 f"{a.get('obj_ann_id')}, which is no annotation of the file"
             )
-        name = data.images[a["image_id"]]["file_name"]
-        entry = owner["id"], corners(owner["bbox"]), a["segmentation"]
-        found[a["category_id"]].setdefault(name, []).append(entry)
-    return [c for c in names if c in trained], Annotated(
-        names=names,
-        shown={c: {n: objects_shown(v) for n, v in images.items()} for c, images in found.items()},
-        note=f"{PUBLISHED.format('val')} was not found: episodes are drawn by the protocol's rule "
-        f"from {OFFICIAL.format('val')}, in the order of its annotations",
-    )
+        part = owner["id"], owner["bbox"], a["segmentation"]
+        parts.append((a["category_id"], data.images[a["image_id"]]["file_name"], part))
+    shown = common.by_class_and_image(names, parts)
+    note = common.OWN_NOTE.format(PUBLISHED.format("val"), OFFICIAL.format("val"))
+    return [c for c in names if c in trained], Annotated(names, shown, note)

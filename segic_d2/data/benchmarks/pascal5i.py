@@ -1,29 +1,21 @@
 """PASCAL-5i as HSNet defined it: four folds of five classes, 1,000 episodes each.
 
-Fold f tests the classes 5f … 5f+4 of VOC's twenty. Episode n has entry n (modulo the list's
-length) as its target, so that only the references are drawn: numpy's legacy generator, seed 0.
-Masks are SegmentationClassAug, whose boundaries (255) are not scored.
+Fold f tests the classes 5f … 5f+4. Episode n has entry n (modulo the list's length) as its target;
+the references are drawn: numpy's legacy generator, seed 0. Masks are SegmentationClassAug, whose
+boundaries (255) are not scored.
 """
 
 import re
 from itertools import cycle, islice
+from pathlib import Path
 
 import numpy as np
 
 from ...io.masks import read_label_map
-from ..health.verify import File
-from .base import (
-    EpisodeList,
-    FewShotEpisode,
-    Sample,
-    datasets_root,
-    draw_references,
-    find_list,
-    is_published,
-    register_benchmark,
-    register_reader,
-    without_single,
-)
+from ...utils.files import AnyPath
+from ..records import File
+from . import base
+from .base import EpisodeList, FewShotEpisode, Sample, datasets_root
 
 FOLDS, CLASSES_PER_FOLD, EPISODES, BOUNDARY = 4, 5, 1000, 255
 FOLDER = "VOC2012"
@@ -35,60 +27,49 @@ NAMES = [
 ]
 
 
-def list_names(fold):
+def list_names(fold: int) -> list[str]:
     """Where the list of a fold may stand in a folder of lists, first choice first."""
     names = [f"{folder}val/fold{fold}.txt" for folder in ("", "pascal/", "splits/pascal/")]
     return [*names, f"splits/val/fold{fold}.txt", f"pascal5i_val_fold{fold}.txt"]
 
 
-@register_benchmark(
+@base.register_benchmark(
     "pascal5i",
     FOLDS,
     classes=NAMES,
     folders=(f"{FOLDER}/JPEGImages", f"{FOLDER}/SegmentationClassAug"),
     one_of=lambda fold: [f"{FOLDER}/{name}" for name in list_names(fold)],
 )
-def pascal5i(fold, shots, lists=None):
+def pascal5i(fold: int, shots: int, lists: AnyPath | None = None) -> EpisodeList:
     """The 1,000 episodes of a fold, from the list under ``lists`` or
     ``$DETECTRON2_DATASETS/VOC2012`` (``splits/pascal/val/fold0.txt``, as HSNet has it).
-
-    Raises:
-        FileNotFoundError: the list is not there.
-        ValueError: naming the line that does not fit.
-    """
+    FileNotFoundError: it is not there; ValueError: naming the line that does not fit."""
     folder = lists or datasets_root() / FOLDER
-    file = find_list(folder, list_names(fold))
+    file = base.find_list(folder, list_names(fold))
     if file is None:
         raise FileNotFoundError(
             f"PASCAL-5i fold {fold}: none of {', '.join(list_names(fold))} in {folder}"
         )
     entries = read_list(file, fold)
-    published = is_published(entries, PUBLISHED[fold])
+    published = base.is_published(entries, PUBLISHED[fold])
     images = {c: [] for c in range(CLASSES_PER_FOLD * fold, CLASSES_PER_FOLD * (fold + 1))}
     for name, class_id in entries:
         images[class_id].append(name)
-    usable, skipped = without_single(images, NAMES)
+    usable, skipped = base.without_single(images, NAMES)
     entries = [(name, class_id) for name, class_id in entries if class_id in usable]
     if not entries:
         raise ValueError(f"{file}: no class has two images")
     rng = np.random.RandomState(0)
     episodes = [
-        FewShotEpisode(class_id, name, draw_references(rng, usable[class_id], name, shots))
+        FewShotEpisode(class_id, name, base.draw_references(rng, usable[class_id], name, shots))
         for name, class_id in islice(cycle(entries), EPISODES)
     ]
-    return EpisodeList(
-        benchmark="pascal5i",
-        fold=fold,
-        shots=shots,
-        classes={c: NAMES[c] for c in usable},
-        episodes=episodes,
-        standard=published,
-        note="" if published else f"{file} is not the published list",
-        skipped=skipped,
-    )
+    classes = {c: NAMES[c] for c in usable}
+    note = "" if published else f"{file} is not the published list"
+    return EpisodeList("pascal5i", fold, shots, classes, episodes, published, note, skipped)
 
 
-def read_list(file, fold):
+def read_list(file: Path, fold: int) -> list[tuple[str, int]]:
     """The lines ``2007_000033__01`` (image, class from 01) as (name, class id from 0)."""
     entries = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
@@ -106,17 +87,16 @@ def read_list(file, fold):
     return entries
 
 
-@register_reader("pascal5i")
+@base.register_reader("pascal5i")
 class Pascal5iReader:
     """Masks of SegmentationClassAug: value = class id + 1, 0 background, 255 not scored."""
 
     note = ""
 
-    def __init__(self, episodes, lists=None):
+    def __init__(self, episodes: EpisodeList, lists: AnyPath | None = None) -> None:
         self.root = str(datasets_root() / FOLDER)
 
-    def read(self, file_name, class_id, object=None):
-        """See ``READER_REGISTRY``."""
+    def read(self, file_name: str, class_id: int, object: int | None = None) -> Sample:
         image, file = self._paths(file_name)
         labels = read_label_map(file)
         unknown = np.setdiff1d(labels, [*range(len(NAMES) + 1), BOUNDARY])
@@ -127,8 +107,7 @@ class Pascal5iReader:
         boundary = labels == BOUNDARY
         return Sample(image, labels == class_id + 1, boundary if boundary.any() else None)
 
-    def files(self, file_name):
-        """See ``READER_REGISTRY``."""
+    def files(self, file_name: str) -> list[File]:
         image, labels = self._paths(file_name)
         return [File(image, "image"), File(labels, "labels")]
 

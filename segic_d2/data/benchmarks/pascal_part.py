@@ -11,20 +11,12 @@ which datasets/prepare_pascal_part.py makes from the annotations as downloaded; 
 from ``all_obj_part_to_image.json`` as published with Matcher, or else from the annotations.
 """
 
-from functools import lru_cache
 from pathlib import Path
 
-from .annotated import (
-    Annotated,
-    AnnotatedReader,
-    CocoFile,
-    corners,
-    episode_list,
-    objects_shown,
-    read_json,
-    stamp,
-)
-from .base import datasets_root, find_list, register_benchmark, register_reader
+from ...utils.files import AnyPath
+from . import annotated as common
+from .annotated import Annotated, AnnotatedReader, CocoFile, episode_list, read_json
+from .base import EpisodeList, datasets_root, find_list, register_benchmark, register_reader
 
 FOLDER, EPISODES = "VOCdevkit/VOC2010", 2500
 PUBLISHED, MASKS = "all_obj_part_to_image.json", "pascal_part_val.json"
@@ -47,15 +39,11 @@ MASKS_NOTE = (
     folders=(f"{FOLDER}/JPEGImages",),
     one_of=lambda fold: [f"{FOLDER}/{MASKS}"],
 )
-def pascal_part(fold, shots, lists=None):
-    """The episodes of a fold, 2,500 at most; see the module.
-
-    Raises:
-        FileNotFoundError: naming the file of masks.
-        ValueError: naming the file, if it is of another form, or no class has two images.
-    """
+def pascal_part(fold: int, shots: int, lists: AnyPath | None = None) -> EpisodeList:
+    """The episodes of a fold, 2,500 at most; see the module. FileNotFoundError: naming the file of
+    masks; ValueError: naming the file of another form, or no class has two images."""
     files = _files(lists)
-    folds, annotated = _annotations(files)
+    folds, annotated = _annotations(*files)
     usable, skipped = annotated.enough_images(folds[fold], 2)
     if not usable:
         raise ValueError(
@@ -70,8 +58,8 @@ def pascal_part(fold, shots, lists=None):
 class PascalPartReader(AnnotatedReader):
     """All masks of a part of one object and the object's box."""
 
-    def __init__(self, episodes, lists=None):
-        annotated = _annotations(_files(lists))[1]
+    def __init__(self, episodes: EpisodeList, lists: AnyPath | None = None) -> None:
+        annotated = _annotations(*_files(lists))[1]
         super().__init__(annotated, episodes, datasets_root() / FOLDER / "JPEGImages")
 
 
@@ -86,32 +74,26 @@ def _files(lists):
     return files
 
 
-def _annotations(files):
-    return _read(*files, written=tuple(map(stamp, files)))
-
-
-@lru_cache(maxsize=1)
-def _read(masks, published=None, written=()):
+@common.kept
+def _annotations(masks, published=None):
     """(class ids of each fold, ``Annotated`` of all folds)."""
-    found = _parts(masks)
+    data, parts = CocoFile(masks), []
+    for a in data.annotations:
+        part = a["obj_ann_id"], a["obj_bbox"], a["segmentation"]
+        parts.append((a["category_id"], data.images[a["image_id"]]["file_name"], part))
+    found = common.by_class_and_image(data.categories, parts)
+    found = {data.categories[c]["name"]: images for c, images in found.items()}
     if published is None:
         wanted = [
             {n: None for n in found if n.partition("+")[0] in objects and n != LEFT_OUT}
             for objects in SUPER_CLASSES.values()
         ]
-        note = (
-            f"{PUBLISHED} was not found: episodes are drawn by the protocol's rule from {MASKS}, "
-            "in the order of its annotations"
-        )
+        note = common.OWN_NOTE.format(PUBLISHED, MASKS)
     else:
         wanted = _published(published)
-        note = (
-            "classes and images are the published ones, but it is not verified that targets, "
-            "objects and references are drawn in the published order"
-        )
+        note = common.PUBLISHED_NOTE.format("targets, objects and references")
     names = dict(enumerate(name for fold in wanted for name in fold))
-    ids = {name: c for c, name in names.items()}
-    shown = {}
+    ids, shown = {name: c for c, name in names.items()}, {}
     for fold in wanted:
         for name, images in fold.items():
             there = found.get(name, {})
@@ -127,26 +109,8 @@ def _read(masks, published=None, written=()):
     return folds, Annotated(names, shown, note, MASKS_NOTE)
 
 
-def _parts(file):
-    """dict ``object+PART`` → image → objects, from the file of masks, in its order."""
-    data = CocoFile(file)
-    found = {c: {} for c in data.categories}
-    for a in data.annotations:
-        image = data.images[a["image_id"]]["file_name"]
-        entry = a["obj_ann_id"], corners(a["obj_bbox"]), a["segmentation"]
-        found[a["category_id"]].setdefault(image, []).append(entry)
-    return {
-        data.categories[c]["name"]: {n: objects_shown(v) for n, v in images.items()}
-        for c, images in found.items()
-    }
-
-
 def _published(file):
-    """Per fold dict ``object+PART`` → validation images, in the order of the published file.
-
-    The form that is expected: super-class → "object" → object class → "part" → part → "val" →
-    image names without suffix.
-    """
+    """Per fold dict ``object+PART`` → validation images, in the order of the published file."""
     content = read_json(file)
     try:
         return [

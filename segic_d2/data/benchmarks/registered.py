@@ -7,13 +7,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from .base import BENCHMARK_REGISTRY, list_episodes
 
 
-def dataset_name(benchmark, fold=0):
+def dataset_name(benchmark: str, fold: int = 0) -> str:
     """``coco20i_fold3``; of a benchmark with a single split ``fss1000_test``."""
     folds = BENCHMARK_REGISTRY.get(benchmark).folds
     return f"{benchmark}_fold{fold}" if folds > 1 else f"{benchmark}_test"
 
 
-def find_fold(name):
+def find_fold(name: str) -> tuple[str, int] | None:
     """(benchmark, fold) of a name of ``dataset_name``, or None."""
     found = re.fullmatch(r"(?P<benchmark>\w+?)_(fold(?P<fold>\d+)|test)", name)
     if not found or found["benchmark"] not in BENCHMARK_REGISTRY:
@@ -22,12 +22,10 @@ def find_fold(name):
     return key if dataset_name(*key) == name else None
 
 
-def register_folds():
-    """Register every fold of every benchmark that is not registered yet.
-
-    Loading such a dataset gives its 1-shot episodes as dicts ``episode``, ``class_id``, ``target``
-    and ``references``; the evaluation "few_shot" reads its pixels.
-    """
+def register_folds() -> None:
+    """Register every fold of every benchmark that is not registered yet. Such a dataset is its
+    1-shot episodes as dicts ``episode``, ``class_id``, ``target``, ``references``; "few_shot" reads
+    the pixels."""
     for benchmark, function in BENCHMARK_REGISTRY:
         for fold in range(function.folds):
             name = dataset_name(benchmark, fold)
@@ -46,11 +44,6 @@ def _records(benchmark, fold):
     if metadata.get("thing_classes") is None:  # in the order of the ids, for their texts
         metadata.set(thing_classes=list(episodes.classes.values()))
     return [
-        {
-            "episode": number,
-            "class_id": episode.class_id,
-            "target": episode.target,
-            "references": list(episode.references),
-        }
-        for number, episode in enumerate(episodes.episodes)
+        {"episode": n, "class_id": e.class_id, "target": e.target, "references": list(e.references)}
+        for n, e in enumerate(episodes.episodes)
     ]

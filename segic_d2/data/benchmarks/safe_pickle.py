@@ -1,6 +1,9 @@
 """Reads pickled lists without running code: plain containers, text and numbers only."""
 
 import pickle
+from typing import Any
+
+from ...utils.files import AnyPath
 
 
 class _Plain(pickle.Unpickler):
@@ -13,15 +16,10 @@ class _Plain(pickle.Unpickler):
         raise pickle.UnpicklingError("it refers to objects outside of the file")
 
 
-def read_plain_pickle(path):
-    """The content of a pickle that holds dicts, lists, tuples, text, bytes and numbers.
-
-    Everything else in a pickle needs an import, and importing is refused: a pickle from the web
-    could otherwise run any program. Sets need no import from protocol 4 on.
-
-    Raises:
-        ValueError: naming the file, if it holds anything else or is no readable pickle.
-    """
+def read_plain_pickle(path: AnyPath) -> Any:
+    """The content of a pickle of dicts, lists, tuples, text, bytes and numbers. All else needs an
+    import, which is refused: a pickle from the web could otherwise run any program. (Sets need none
+    from protocol 4 on.) ValueError: naming the file of anything else, or that is unreadable."""
     with open(path, "rb") as file:
         try:
             return _Plain(file).load()

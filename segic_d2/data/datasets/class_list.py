@@ -1,30 +1,23 @@
 """Class names from a text file, in the order of the labels."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 
+from ...utils.files import AnyPath
+
 NUMBERED = re.compile(r"(\d+)\s*[:\t ]\s*(\S.*)")
 
 
-def read_class_list(path, count, first=""):
-    """Read class names, one per line: all plain, or all numbered as "12: name" or "12 name".
+def read_class_list(path: AnyPath, count: int, first: str = "") -> list[str]:
+    """Read class names, one per line: all plain, or all numbered from 0 or 1 as "12: name" or "12
+    name".
 
-    Numbers may count from 0 or from 1. Either way the lowest number belongs to label 0.
-
-    Args:
-        path: the file.
-        count: number of classes.
-        first: what the name of label 0 begins with, where that is known. It guards against a list
-            that is one off, which would give every class the pixels of another.
-
-    Returns:
-        list of ``count`` names.
-
-    Raises:
-        FileNotFoundError: naming the file.
-        ValueError: naming the file and the line, or what does not fit.
+    ``first`` is what the name of label 0 begins with, where that is known: it guards against a list
+    that is one off, which would give every class the pixels of another. FileNotFoundError: naming
+    the file; ValueError: naming the file and the line, or what does not fit.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,7 +44,7 @@ def read_class_list(path, count, first=""):
     return names
 
 
-def background_ids(name, names):
+def background_ids(name: str, names: Sequence[str]) -> set[int]:
     """Ids that are never an entity: classes called "background", and ``background_label``."""
     ids = {i for i, n in enumerate(names) if str(n).lower() == "background"}
     return ids | {MetadataCatalog.get(name).get("background_label", None)} - {None}

@@ -1,13 +1,8 @@
 """Composites: cut-out photographs and rendered models in front of photographs, with exact masks.
 
-``datasets/prepare_composites.py`` writes them to ``$DETECTRON2_DATASETS/composites`` (default
-``./datasets/composites``)::
-
-    composites/{train,seen,novel}/images/00001.jpg
-    composites/{train,seen,novel}/instances.json    COCO, a category per kind of thing
-    composites/{train,seen,novel}/objects.json      the same masks, a category per object
-
-registered for semantic episodes as
+``datasets/prepare_composites.py`` writes them to ``$DETECTRON2_DATASETS/composites`` as
+``{train,seen,novel}/`` with ``images/00001.jpg``, ``instances.json`` (COCO, a category per kind of
+thing) and ``objects.json`` (the same masks, a category per object), registered as
 
 - ``composites_{train,seen,novel}``: the reference shows something of the category, also the same
   object again;
@@ -21,11 +16,17 @@ registered for semantic episodes as
 
 import json
 import os
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import load_coco_json
+
+from ...utils.files import AnyPath
+from .coco_folds import with_classes
 
 SPLITS = ("train", "seen", "novel")
 FORMS = {"": "instances.json", "_others": "instances.json", "_objects": "objects.json"}
@@ -33,13 +34,10 @@ FORMS |= {f"{form}_large": file for form, file in FORMS.items()}
 LARGE = 0.04  # share of the scene
 
 
-def load_composites(name, folder, file):
+def load_composites(name: str, folder: AnyPath, file: AnyPath) -> list[dict[str, Any]]:
     """The dataset dicts of a split; annotations also have ``object``, the number of the object.
-
-    Raises:
-        FileNotFoundError: naming the file, and the script that makes it.
-        ValueError: naming the file that is damaged.
-    """
+    FileNotFoundError: naming the file, and the script that makes it; ValueError: naming the file
+    that is damaged."""
     path = Path(folder) / file
     if not path.is_file():
         raise FileNotFoundError(
@@ -65,43 +63,34 @@ def load_composites(name, folder, file):
 
 def _of_several(records):
     """The records without annotations of categories that have a single object."""
-    objects = {}
-    for record in records:
-        for a in record["annotations"]:
-            objects.setdefault(a["category_id"], set()).add(a["object"])
-    kept = (
-        {
-            **record,
-            "annotations": [a for a in record["annotations"] if len(objects[a["category_id"]]) > 1],
-        }
-        for record in records
-    )
-    return [record for record in kept if record["annotations"]]
+    objects = defaultdict(set)
+    for a in (a for record in records for a in record["annotations"]):
+        objects[a["category_id"]].add(a["object"])
+    several = {category for category, found in objects.items() if len(found) > 1}
+    return with_classes(records, several)
 
 
 def _with_large(records):
     """The records that show a class on ``LARGE`` of the scene, with ``only`` these classes."""
     kept = []
     for record in records:
-        areas = {}
+        areas = defaultdict(float)
         for a in record["annotations"]:
             share = mask_util.area(a["segmentation"]) / (record["height"] * record["width"])
-            areas[a["category_id"]] = areas.get(a["category_id"], 0.0) + share
+            areas[a["category_id"]] += share
         large = sorted(c for c, area in areas.items() if area >= LARGE)
         if large:
             kept.append({**record, "only": large})
     return kept
 
 
-def register_composites(root, prefix="composites"):
+def register_composites(root: AnyPath, prefix: str = "composites") -> None:
     """Register the splits below a folder of datasets. They are read when they are first loaded."""
     for split in SPLITS:
         folder = os.path.join(root, "composites", split)
         for end, file in FORMS.items():
             name = f"{prefix}_{split}{end}"
-            DatasetCatalog.register(
-                name, lambda n=name, folder=folder, file=file: load_composites(n, folder, file)
-            )
+            DatasetCatalog.register(name, partial(load_composites, name, folder, file))
             MetadataCatalog.get(name).set(
                 json_file=os.path.join(folder, file),
                 image_root=os.path.join(folder, "images"),

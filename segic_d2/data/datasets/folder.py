@@ -10,14 +10,17 @@ Layout B, label maps, with optional class names::
     root/classes.txt          one "id name" per line
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
 from ...io.pictures import IMAGE_SUFFIXES
-from ..health.damaged import Damaged, one_line, report
+from ...utils.files import AnyPath
+from ..health.damaged import report_errors
 from ..health.label_cache import label_values
 from .coco_folds import NAME as FOLD_NAME
 from .coco_folds import register_fold
@@ -26,40 +29,25 @@ from .synthetic import register_synthetic
 BACKGROUND, IGNORED = 0, 255
 
 
-def register_folder_dataset(name, root, **metadata):
-    """Register a folder of images and masks. It is read when the dataset is first loaded.
+def register_folder_dataset(name: str, root: AnyPath, **metadata: Any) -> None:
+    """Register a folder of images and masks, which is read when the dataset is first loaded. In
+    layout A a class is named like its folder, with underscores read as spaces; in layout B a
+    pixel's value is its class id, called "class ID" without ``classes.txt``. ``root`` is a path, or
+    a URL for Detectron2's ``PathManager``; ``metadata`` are more entries for ``MetadataCatalog``.
 
-    In layout A a class is named like its folder, with underscores read as spaces. In layout B a
-    pixel's value is its class id. Without ``classes.txt`` a class is called "class ID"; with it an
-    id that it does not name is an error.
-
-    Args:
-        name: name for ``DatasetCatalog``.
-        root: the folder; a path, or a URL that Detectron2's ``PathManager`` understands.
-        metadata: more entries for ``MetadataCatalog``, e.g. ``thing_classes`` to rename the
-            classes.
-
-    Loading raises:
-        FileNotFoundError: naming the folder that is missing, the image without a mask or the mask
-            without an image.
-        ValueError: naming the folder without images, the class without a name, or the bad line of
-            ``classes.txt``.
+    Loading raises FileNotFoundError naming the folder, image or mask that is missing, and
+    ValueError naming the folder without images, the class without a name, or the bad line of
+    ``classes.txt``.
     """
     DatasetCatalog.register(name, lambda: load_folder(name, root))
     MetadataCatalog.get(name).set(root=str(root), **metadata)
 
 
-def register_by_name(name):
-    """Register a dataset whose name says where it is. Other names are left alone.
-
-    ``folder:ROOT`` is ``register_folder_dataset``, ``coco:JSON:IMAGES`` Detectron2's
-    ``register_coco_instances``: for example
-    ``DATASETS.TRAIN "('folder:/data/mushrooms', 'coco:/data/cells.json:/data/cells')"``.
-    ``synthetic:DATASET:ROOT`` holds generated pictures of a dataset's classes (``synthetic.py``).
-    ``NAME@foldF`` and ``NAME@novelF`` are sides of COCO-20i's fold F (``coco_folds.py``).
-
-    Raises:
-        ValueError: naming the dataset, if its name lacks a part, or there is no such fold.
+def register_by_name(name: str) -> None:
+    """Register a dataset whose name says where it is; other names are left alone: ``folder:ROOT``
+    (``register_folder_dataset``), ``coco:JSON:IMAGES`` (Detectron2's ``register_coco_instances``),
+    ``synthetic:DATASET:ROOT`` (``synthetic.py``), ``NAME@foldF`` and ``NAME@novelF``
+    (``coco_folds.py``). ValueError: naming the dataset whose name lacks a part or has no such fold.
     """
     if name in DatasetCatalog:
         return
@@ -83,14 +71,15 @@ def register_by_name(name):
         register_synthetic(name, dataset, root)
 
 
-def load_folder(name, root):
+def load_folder(name: str, root: AnyPath) -> list[dict[str, Any]]:
     """Load a folder: its dataset dicts, sorted. This sets the metadata that they need."""
     root = Path(PathManager.get_local_path(str(root)))
     if not root.is_dir():
         raise FileNotFoundError(f"dataset {name!r}: no such folder: {root}")
     if (root / "images").is_dir() and (root / "masks").is_dir():
         return _load_label_maps(name, root)
-    records = load_classes(name, sorted(d for d in root.iterdir() if _is_class(d)))
+    folders = (d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+    records = load_classes(name, sorted(folders))
     if not records:
         raise ValueError(
             f"dataset {name!r}: {root} has neither class folders nor images/ and masks/"
@@ -98,11 +87,7 @@ def load_folder(name, root):
     return records
 
 
-def _is_class(folder):
-    return folder.is_dir() and not folder.name.startswith(".")
-
-
-def class_title(folder_name):
+def class_title(folder_name: str) -> str:
     """The class name that a folder's name stands for."""
     return folder_name.replace("_", " ")
 
@@ -118,7 +103,7 @@ def _set_default(metadata, **values):
             metadata.set(**{key: value})
 
 
-def pair_files(folder):
+def pair_files(folder: Path) -> list[tuple[Path, Path]]:
     """(image, mask) pairs of a class folder of layout A, sorted."""
     files = _images(folder)
     by_name = {f.stem + f.suffix.lower(): f for f in files}  # cameras write ".JPG", people ".PNG"
@@ -127,9 +112,8 @@ def pair_files(folder):
         stems.setdefault(file.stem, []).append(file)
     masks, pairs = set(), []
     for stem, group in stems.items():
-        marked = by_name.get(f"{stem}_mask.png")
         beside = by_name.get(f"{stem}.png") if len(group) > 1 else None
-        mask = marked or beside
+        mask = by_name.get(f"{stem}_mask.png") or beside
         if mask is None:
             continue
         images = [f for f in group if f != mask]
@@ -145,33 +129,21 @@ def pair_files(folder):
             f"{what}: {file}; expected an image {stem}.jpg (or another format) and its mask "
             f"{stem}.png or {stem}_mask.png in one folder"
         )
-    _report(errors)
+    report_errors(errors)
     return sorted(pairs)
 
 
-def _report(errors):
-    """Report what is wrong with files (``health.damaged``), given as dict file → error."""
-    damaged = [Damaged(str(file), one_line(error)) for file, error in errors.items()]
-    report(damaged, list(errors.values()))
-
-
-def load_classes(name, folders):
+def load_classes(name: str, folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Load class folders (layout A): their dataset dicts, with class ids in the folders' order."""
     records = []
     for class_id, folder in enumerate(folders):
         pairs = pair_files(folder)
         if not pairs:
             error = ValueError(f"dataset {name!r}: no images in class folder {folder}")
-            _report({folder: error})
+            report_errors({folder: error})
         for image, mask in pairs:
-            records.append(
-                {
-                    "file_name": str(image),
-                    "mask_file_name": str(mask),
-                    "category_id": class_id,
-                    "image_id": len(records),
-                }
-            )
+            record = {"file_name": str(image), "mask_file_name": str(mask)}
+            records.append({**record, "category_id": class_id, "image_id": len(records)})
     classes = [class_title(d.name) for d in folders]
     _set_default(MetadataCatalog.get(name), thing_classes=classes, evaluator_type="one_shot")
     return records
@@ -192,7 +164,7 @@ def _load_label_maps(name, root):
         else:
             file = masks.pop(stem)
             errors[file] = FileNotFoundError(f"mask without an image: {file}")
-    _report(errors)
+    report_errors(errors)
     named = _read_classes(root / "classes.txt")
     if named is None:
         values = {v for vs in label_values([masks[s] for s in sorted(masks)]) for v in vs or ()}
@@ -216,8 +188,7 @@ def _load_label_maps(name, root):
 
 def _check_named(masks, named, root):
     """Stems of the maps whose ids ``classes.txt`` names. The other maps are reported."""
-    stems, errors = sorted(masks), {}
-    good = []
+    stems, errors, good = sorted(masks), {}, []
     for stem, values in zip(stems, label_values([masks[s] for s in stems]), strict=True):
         unknown = set(values or ()) - set(named) - {BACKGROUND, IGNORED}
         if unknown:
@@ -227,7 +198,7 @@ def _check_named(masks, named, root):
             )
         elif values is not None:
             good.append(stem)
-    _report(errors)
+    report_errors(errors)
     return good
 
 

@@ -1,8 +1,7 @@
 """FSS-1000: a folder per class with ten images and their masks, in three fixed splits.
 
-``fss_1000_{train,val,test}`` are registered with ``$DETECTRON2_DATASETS/FSS-1000`` (default
-``./datasets/FSS-1000``). The splits of 520, 240 and 240 classes are the usual ones of few-shot
-segmentation, as published with HSNet (data/splits/fss), one class folder per line::
+``fss_1000_{train,val,test}`` are registered with ``$DETECTRON2_DATASETS/FSS-1000``. The splits of
+520, 240 and 240 classes are those of HSNet (data/splits/fss), one class folder per line::
 
     FSS-1000/<class>/{1..10}.jpg   FSS-1000/<class>/{1..10}.png
     FSS-1000/splits/{trn,val,test}.txt
@@ -13,17 +12,15 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...utils.files import AnyPath
 from .folder import class_title, load_classes
 
 SPLITS = {"train": "trn", "val": "val", "test": "test"}
 
 
-def fss_classes(root, split):
-    """Folder names of the classes of a split, sorted; a class id is the position in this list.
-
-    Raises:
-        FileNotFoundError: naming the list of the split.
-    """
+def fss_classes(root: AnyPath, split: str) -> list[str]:
+    """Folder names of the classes of a split, sorted, so by class id. FileNotFoundError: naming its
+    list."""
     file = Path(root) / "splits" / f"{SPLITS[split]}.txt"
     if not file.is_file():
         raise FileNotFoundError(
@@ -32,17 +29,14 @@ def fss_classes(root, split):
     return sorted(file.read_text(encoding="utf-8").split())
 
 
-def register_fss(name, root, split):
-    """Register a split of FSS-1000. Its list and images are read when it is first loaded.
-
-    Loading raises:
-        FileNotFoundError: naming the list of the split, or a class folder that is missing.
-    """
+def register_fss(name: str, root: AnyPath, split: str) -> None:
+    """Register a split of FSS-1000. Its list and images are read when it is first loaded, where
+    FileNotFoundError names the list or class folder that is missing."""
     DatasetCatalog.register(name, lambda: _load(name, Path(root), split))
     MetadataCatalog.get(name).set(root=str(root), evaluator_type="one_shot")
 
 
-def register_all_fss(root):
+def register_all_fss(root: AnyPath) -> None:
     """Register ``fss_1000_{train,val,test}`` below a folder of datasets."""
     for split in SPLITS:
         register_fss(f"fss_1000_{split}", os.path.join(root, "FSS-1000"), split)

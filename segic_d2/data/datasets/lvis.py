@@ -3,27 +3,17 @@
 import json
 import os
 from collections import defaultdict
+from typing import Any
 
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 
-def load_lvis(name):
-    """Load the dataset dicts that Detectron2's own loader would make, sorted by image id.
-
-    Args:
-        name: one of Detectron2's, e.g. ``"lvis_v1_train"``; its metadata says where the files are.
-
-    Returns:
-        list of dict ``file_name`` (by the last two parts of ``coco_url``), ``image_id``,
-        ``height``, ``width``, ``not_exhaustive_category_ids``, ``neg_category_ids``, and
-        ``annotations`` with ``bbox``, ``bbox_mode``, ``category_id`` (contiguous) and
-        ``segmentation`` (polygons).
-
-    Raises:
-        FileNotFoundError: naming the JSON file.
-    """
+def load_lvis(name: str) -> list[dict[str, Any]]:
+    """Load the dataset dicts that Detectron2's own loader of e.g. ``"lvis_v1_train"`` would make
+    from the files that its metadata name, sorted by image id. FileNotFoundError: naming the JSON
+    file."""
     metadata = MetadataCatalog.get(name)
     if not PathManager.isfile(metadata.json_file):
         raise FileNotFoundError(f"dataset {name!r}: no such file: {metadata.json_file}")
@@ -32,15 +22,10 @@ def load_lvis(name):
     contiguous = metadata.get("thing_dataset_id_to_contiguous_id")  # of COCO's classes in LVIS
     annotations = defaultdict(list)
     for a in data["annotations"]:
-        category = a["category_id"]
-        annotations[a["image_id"]].append(
-            {
-                "bbox": a["bbox"],
-                "bbox_mode": BoxMode.XYWH_ABS,
-                "category_id": contiguous[category] if contiguous else category - 1,
-                "segmentation": a["segmentation"],
-            }
-        )
+        category = contiguous[a["category_id"]] if contiguous else a["category_id"] - 1
+        box = {"bbox": a["bbox"], "bbox_mode": BoxMode.XYWH_ABS}
+        annotation = {**box, "category_id": category, "segmentation": a["segmentation"]}
+        annotations[a["image_id"]].append(annotation)
     return [
         {
             "file_name": os.path.join(metadata.image_root, *image["coco_url"].split("/")[-2:]),

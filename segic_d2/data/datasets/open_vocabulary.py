@@ -16,45 +16,36 @@ code takes it to count from 1, so that each class gets the next one's pixels.)
 """
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
+from ...utils.files import AnyPath
 from .class_list import read_class_list
 
 IGNORED_16_BIT = 65535
 A847, PC459 = 847, 459  # classes
 
 
-def load_label_maps(images, labels, suffix):
-    """Load the dataset dicts of a folder of label maps, sorted by name.
-
-    A label map whose image is lost stays in the list, and reading that image is an error.
-    Detectron2's ``load_sem_seg`` would leave it out.
-
-    Raises:
-        FileNotFoundError: naming the folder without label maps.
-    """
-    images, labels = Path(images), Path(labels)
-    files = sorted(labels.glob(f"*{suffix}"))
+def load_label_maps(images: str, labels: str, suffix: str) -> list[dict[str, Any]]:
+    """Load the dataset dicts of a folder of label maps, sorted by name, or raise FileNotFoundError.
+    A map whose image is lost stays in the list, so that reading the image is an error; Detectron2's
+    ``load_sem_seg`` would leave it out."""
+    files = sorted(Path(labels).glob(f"*{suffix}"))
     if not files:
-        raise FileNotFoundError(f"no label maps {labels / '*'}{suffix}")
-    return [
-        {"file_name": str(images / f"{f.stem}.jpg"), "sem_seg_file_name": str(f)} for f in files
-    ]
+        raise FileNotFoundError(f"no label maps {Path(labels) / '*'}{suffix}")
+    named = ((str(Path(images) / f"{file.stem}.jpg"), str(file)) for file in files)
+    return [{"file_name": image, "sem_seg_file_name": file} for image, file in named]
 
 
-def register_label_maps(name, images, labels, class_file, count, first=""):
-    """Register 16-bit label maps whose class names stand in a file. Loading reads both.
-
-    Args:
-        name: for ``DatasetCatalog``.
-        images, labels: folders of ``*.jpg`` and ``*.tif``, paired by name.
-        class_file: see ``read_class_list``.
-        count: number of classes.
-        first: name of class 0, where it is known.
-    """
+def register_label_maps(
+    name: str, images: str, labels: str, class_file: AnyPath, count: int, first: str = ""
+) -> None:
+    """Register 16-bit label maps, folders of ``*.jpg`` and ``*.tif`` paired by name, whose class
+    names stand in a file. Loading reads both. ``first``: name of class 0, where it is known."""
 
     def load():
         names = read_class_list(class_file, count, first)
@@ -72,21 +63,7 @@ def register_label_maps(name, images, labels, class_file, count, first=""):
     )
 
 
-def register_coco_semantic(name, images, labels):
-    """Register 8-bit label maps of COCO's 80 things, written by datasets/prepare_coco_semantic.py;
-    class 0 is "background"."""
-    DatasetCatalog.register(name, lambda: load_label_maps(images, labels, ".png"))
-    MetadataCatalog.get(name).set(
-        image_root=images,
-        sem_seg_root=labels,
-        stuff_classes=["background", *(c["name"] for c in COCO_CATEGORIES if c["isthing"])],
-        background_label=0,
-        ignore_label=255,
-        evaluator_type="sem_seg",
-    )
-
-
-def register_all_open_vocabulary(root):
+def register_all_open_vocabulary(root: AnyPath) -> None:
     """Register ``{a847,pc459,coco}_sem_seg_{train,val}`` below a folder of datasets."""
 
     def below(*parts):
@@ -110,8 +87,15 @@ def register_all_open_vocabulary(root):
             os.path.join(voc, "pc459_classes.txt"),
             PC459,
         )
-        register_coco_semantic(
-            f"coco_sem_seg_{split}",
-            os.path.join(root, "coco", f"{split}2017"),
-            os.path.join(root, "coco", f"semantic_{split}2017"),
+        # 8-bit label maps of COCO's 80 things, written by datasets/prepare_coco_semantic.py
+        name, images = f"coco_sem_seg_{split}", os.path.join(root, "coco", f"{split}2017")
+        labels = os.path.join(root, "coco", f"semantic_{split}2017")
+        DatasetCatalog.register(name, partial(load_label_maps, images, labels, ".png"))
+        MetadataCatalog.get(name).set(
+            image_root=images,
+            sem_seg_root=labels,
+            stuff_classes=["background", *(c["name"] for c in COCO_CATEGORIES if c["isthing"])],
+            background_label=0,
+            ignore_label=255,
+            evaluator_type="sem_seg",
         )

@@ -1,51 +1,42 @@
 """SPair-71k: pairs of images of one category with the same key points marked in both.
 
-``spair71k_{trn,val,test}`` are registered with ``$DETECTRON2_DATASETS/SPair-71k`` (default
-``./datasets/SPair-71k``) as published::
+``spair71k_{trn,val,test}`` are registered with ``$DETECTRON2_DATASETS/SPair-71k`` as published::
 
     SPair-71k/JPEGImages/<category>/<image>.jpg
     SPair-71k/Layout/large/{trn,val,test}.txt          names of the pairs, one per line
     SPair-71k/PairAnnotation/{trn,val,test}/<name>.json
 
-Of an annotation these keys are read: ``src_imname``, ``trg_imname``, ``category``, ``src_kps`` and
-``trg_kps`` (the same number of [x, y], px), ``src_bndbox`` and ``trg_bndbox`` ([x0, y0, x1, y1],
-px).
+``NEEDED`` is read of an annotation: key points [x, y] and the box [x0, y0, x1, y1] are in px.
 """
 
 import json
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ...utils.files import AnyPath
 
 SPLITS = ("trn", "val", "test")
 NEEDED = ("src_imname", "trg_imname", "category", "src_kps", "trg_kps", "trg_bndbox")
 
 
-def register_spair(name, root, split):
-    """Register a split of SPair-71k. It is read when it is first loaded."""
-    DatasetCatalog.register(name, lambda: load_spair(name, root, split))
-    MetadataCatalog.get(name).set(root=str(root), evaluator_type="pck")
-
-
-def register_all_spair(root):
+def register_all_spair(root: AnyPath) -> None:
     """Register ``spair71k_{trn,val,test}`` below a folder of datasets."""
+    folder = os.path.join(root, "SPair-71k")
     for split in SPLITS:
-        register_spair(f"spair71k_{split}", os.path.join(root, "SPair-71k"), split)
+        name = f"spair71k_{split}"
+        DatasetCatalog.register(name, partial(load_spair, name, folder, split))
+        MetadataCatalog.get(name).set(root=folder, evaluator_type="pck")
 
 
-def load_spair(name, root, split):
-    """Load the pairs of a split, sorted by category and then in the order of the list.
-
-    Returns:
-        list of dict ``pair`` (its name), ``category``, ``source_file_name``, ``file_name`` (of the
-        target), ``source_keypoints`` and ``keypoints`` (k × [x, y], px), ``box`` of the target.
-
-    Raises:
-        FileNotFoundError: naming the list or the annotation that is missing.
-        ValueError: naming the list without pairs, or the annotation that lacks a key, is no JSON,
-            or whose two images have different numbers of key points.
-    """
+def load_spair(name: str, root: AnyPath, split: str) -> list[dict[str, Any]]:
+    """Load the pairs of a split, sorted by category and then in the order of the list;
+    ``file_name``, ``keypoints`` (k × [x, y], px) and ``box`` are the target's. FileNotFoundError:
+    naming the list or the annotation that is missing. ValueError: naming the list without pairs, or
+    the annotation that lacks a key, is no JSON, or has different numbers of key points."""
     root = Path(root)
     layout = root / "Layout" / "large" / f"{split}.txt"
     if not layout.is_file():

@@ -11,32 +11,28 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...utils.files import AnyPath
 from .class_list import background_ids
 
 IGNORED_8_BIT, IGNORED_16_BIT = 255, 65535
 
 
-def register_synthetic(name, dataset, root):
-    """Register a folder of generated pictures. It is read when the dataset is first loaded.
-
-    Args:
-        name: for ``DatasetCatalog``.
-        dataset: the registered dataset whose classes they show.
-        root: the folder above.
-
-    Loading raises:
-        FileNotFoundError: naming the folder, or the picture without a label map.
-        ValueError: naming a picture whose name is no number of a class.
-    """
+def register_synthetic(name: str, dataset: str, root: AnyPath) -> None:
+    """Register a folder of generated pictures of a registered dataset's classes. Loading it raises
+    FileNotFoundError naming the folder, or the picture without a label map; and ValueError naming a
+    picture whose name is no number of a class."""
     DatasetCatalog.register(name, lambda: _load(name, dataset, Path(root)))
     MetadataCatalog.get(name).set(root=str(root))
 
 
 def _load(name, dataset, root):
-    classes = _classes(dataset)
-    images, labels = (
-        root / f"{kind}_detectron2" / "validation" for kind in ("images", "annotations")
-    )
+    metadata = MetadataCatalog.get(dataset)
+    if not metadata.get("stuff_classes"):  # known when it was loaded
+        DatasetCatalog.get(dataset)
+    hidden = background_ids(dataset, metadata.stuff_classes)
+    classes = [n for i, n in enumerate(metadata.stuff_classes) if i not in hidden]
+    images = root / "images_detectron2" / "validation"
+    labels = root / "annotations_detectron2" / "validation"
     if not images.is_dir():
         raise FileNotFoundError(f"dataset {name!r}: no folder {images}")
     records = {}
@@ -45,10 +41,9 @@ def _load(name, dataset, root):
             raise ValueError(
                 f"{file}: its name is the number of a class of {dataset!r}, 1 to {len(classes)}"
             )
-        label = labels / f"{file.stem}.tif"
+        number, label = int(file.stem), labels / f"{file.stem}.tif"
         if not label.is_file():
             raise FileNotFoundError(f"image without a label map: {file}; expected {label}")
-        number = int(file.stem)
         records[number] = {
             "file_name": str(file),
             "sem_seg_file_name": str(label),
@@ -62,12 +57,3 @@ def _load(name, dataset, root):
         evaluator_type="sem_seg",
     )
     return [records[number] for number in sorted(records)]
-
-
-def _classes(dataset):
-
-    metadata = MetadataCatalog.get(dataset)
-    if not metadata.get("stuff_classes"):  # known when it was loaded
-        DatasetCatalog.get(dataset)
-    hidden = background_ids(dataset, metadata.stuff_classes)
-    return [n for i, n in enumerate(metadata.stuff_classes) if i not in hidden]

@@ -3,31 +3,29 @@
 import difflib
 import os
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..benchmarks import missing_files
 from ..datasets import register_by_name
 
 # evaluations that read DATASETS.REFERENCE
-FIXED_REFERENCES = {"sem_seg", "semantic", "coco", "coco_instances", "lvis_instances"}
+FIXED_REFERENCES = {"semantic", "coco_instances", "lvis_instances"}
+SCRIPTS = {  # in datasets/, by a part of the path of the folder that it makes
+    os.path.join("ADEChallengeData2016", "annotations_detectron2"): "prepare_ade20k.py",
+    os.path.join("coco", "semantic_"): "prepare_coco_semantic.py",
+}
 
 
-def check_data(cfg, training=True):
-    """Look for the folders and files of every dataset that a run will read. It is cheap.
-
-    Args:
-        cfg: config.
-        training: whether ``DATASETS.TRAIN`` is read, beside ``DATASETS.TEST``.
-
-    Raises:
-        FileNotFoundError: files are missing; one line names each such dataset, its key, and the
-            first place where nothing is.
-        ValueError: a name is not registered; the message has its key and similar names.
-    """
-    keys = ["TRAIN"] if training else []
-    keys += ["TEST"]
-    # a context that was made before replaces the references of "semantic"
-    evaluators = set(cfg.TEST.EVALUATORS) - ({"semantic"} if _kept_context(cfg) else set())
+def check_data(cfg: CfgNode, training: bool = True) -> None:
+    """Look for the folders and files of every dataset that a run will read; it is cheap.
+    ``training``: also ``DATASETS.TRAIN``. FileNotFoundError names each dataset that lacks files,
+    its key, and the first place where nothing is; ValueError a name that is not registered, its key
+    and similar names."""
+    keys = ["TRAIN", "TEST"] if training else ["TEST"]
+    evaluators = set(cfg.TEST.EVALUATORS)
+    if os.path.isfile(cfg.TEST.CONTEXT_FILE):
+        evaluators -= {"semantic"}  # this context, made before, replaces the references
     if cfg.DATASETS.TEST and FIXED_REFERENCES & evaluators:
         keys += ["REFERENCE" if cfg.DATASETS.REFERENCE else "TRAIN"]
     missing = {}
@@ -43,10 +41,6 @@ def check_data(cfg, training=True):
             f"$DETECTRON2_DATASETS, now {os.path.abspath(os.path.expanduser(root))}; "
             "datasets/README.md shows what belongs where"
         )
-
-
-def _kept_context(cfg):
-    return bool(cfg.TEST.CONTEXT_FILE) and os.path.isfile(cfg.TEST.CONTEXT_FILE)
 
 
 def _missing(name, key):
@@ -70,7 +64,9 @@ def _missing(name, key):
         if metadata.get("evaluator_type") == "lvis":  # its root holds COCO's folders
             folder = os.path.join(folder, "train2017" if "train" in name else "val2017")
         if not os.path.isdir(folder):
-            return f"no folder {folder}{_advice(folder)}"
+            makers = [script for part, script in SCRIPTS.items() if part in str(folder)]
+            advice = f", which datasets/{makers[0]} makes" if makers else ""
+            return f"no folder {folder}{advice}"
         if not any(os.scandir(folder)):
             return f"nothing in the folder {folder}"
     return ""
@@ -79,11 +75,3 @@ def _missing(name, key):
 def _is_local(path):
     """Whether a place in the metadata is a path; "shapes://…" and the like are made on demand."""
     return bool(path) and "://" not in str(path)
-
-
-def _advice(folder):
-    if os.path.join("ADEChallengeData2016", "annotations_detectron2") in str(folder):
-        return ", which datasets/prepare_ade20k.py makes"
-    if os.path.join("coco", "semantic_") in str(folder):
-        return ", which datasets/prepare_coco_semantic.py makes"
-    return ""

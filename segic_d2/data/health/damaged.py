@@ -1,12 +1,14 @@
-"""Damaged data end a run with an error, or are left out and counted (``TEST.DAMAGED``).
-
-Code that finds something damaged calls ``report``. Inside ``leaving_out`` this notes the item, and
-the caller goes on without it. Elsewhere it raises an error that names the item.
-"""
+"""Damaged data end a run with an error, or are left out and counted (``TEST.DAMAGED``). Code that
+finds something damaged calls ``report``: inside ``leaving_out`` this notes the item, and the caller
+goes on without it; elsewhere it raises an error that names the item."""
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
+
+from ...utils.files import AnyPath
 
 NAMED = 20  # in one message; the others are counted
 ERRORS = (OSError, ValueError)  # what readers and mappers raise for files
@@ -19,13 +21,8 @@ class DamagedDataError(ValueError):
 
 @dataclass(frozen=True)
 class Damaged:
-    """A damaged item. It stands in a batch in place of the item.
-
-    Attributes:
-        item: what is left out: a file, an episode or a class.
-        reason: one line that names the damaged file.
-        image_id: of the target, or None.
-    """
+    """A damaged item, which stands in a batch in place of it: what is left out (a file, an episode
+    or a class), one line that names the damaged file, and the target's image_id or None."""
 
     item: str
     reason: str
@@ -33,12 +30,9 @@ class Damaged:
 
 
 @contextlib.contextmanager
-def leaving_out():
-    """A context in which ``report`` notes damaged data and raises nothing.
-
-    Yields:
-        dict {item: ``Damaged``}, which is filled as items are found.
-    """
+def leaving_out() -> Iterator[dict[str, Damaged]]:
+    """A context in which ``report`` notes damaged data and raises nothing. It yields a dict {item:
+    ``Damaged``}, which is filled as items are found."""
     found = {}
     token = _found.set(found)
     try:
@@ -47,33 +41,27 @@ def leaving_out():
         _found.reset(token)
 
 
-def is_left_out():
+def is_left_out() -> bool:
     """Whether a ``leaving_out`` is open, so that damaged data are noted."""
     return _found.get() is not None
 
 
-def noted():
+def noted() -> list[Damaged]:
     """What was noted so far, as a list."""
     return list((_found.get() or {}).values())
 
 
-def note(damages):
+def note(damages: Iterable[Damaged]) -> None:
     """Note items that are left out, each once. Outside of ``leaving_out`` this does nothing."""
     found = _found.get()
     for damage in damages if found is not None else ():
         found.setdefault(damage.item, damage)
 
 
-def report(damages, errors=None):
-    """Note damaged items inside of ``leaving_out``; elsewhere raise an error that names them.
-
-    Args:
-        damages: list of ``Damaged``. If it is empty, nothing happens.
-        errors: the exceptions behind them, if any. The error of a single item is raised as it is.
-
-    Raises:
-        DamagedDataError: naming up to ``NAMED`` of several items; a single item's own error.
-    """
+def report(damages: Sequence[Damaged], errors: Sequence[Exception] | None = None) -> None:
+    """Note damaged items inside of ``leaving_out``; elsewhere raise DamagedDataError, which names
+    up to ``NAMED`` of them. ``errors`` are the exceptions behind them; that of a single item is
+    raised as it is. No items: nothing happens."""
     if not damages:
         return
     if is_left_out():
@@ -84,7 +72,12 @@ def report(damages, errors=None):
         raise DamagedDataError(message(damages))
 
 
-def message(damages):
+def report_errors(errors: Mapping[AnyPath, Exception]) -> None:
+    """``report`` of what is wrong with files, given as dict file → error."""
+    report([Damaged(str(f), one_line(e)) for f, e in errors.items()], list(errors.values()))
+
+
+def message(damages: Sequence[Damaged]) -> str:
     """One line that names up to ``NAMED`` damaged items, each item and each reason once."""
     items = {d.item: d.reason for d in reversed(damages)}  # the first reason of an item stays
     reasons = list(dict.fromkeys(d.reason for d in damages if items[d.item] == d.reason))
@@ -93,26 +86,19 @@ def message(damages):
     return number + "; ".join(reasons[:NAMED]) + more
 
 
-def check_policy(cfg):
-    """Raise ValueError for a value of ``TEST.DAMAGED`` or ``TEST.VERIFY`` that does not exist."""
-    for key, values in (("DAMAGED", ("error", "skip")), ("VERIFY", ("none", "exists", "full"))):
-        if cfg.TEST[key] not in values:
-            raise ValueError(f"TEST.{key} is {cfg.TEST[key]!r}; it must be one of {values}")
-
-
 class SkipDamaged:
     """Wraps a mapper: a damaged item becomes ``Damaged``, which the evaluation loop takes out.
+    ``check`` gives the reasons why what the evaluator reads of an item is damaged; None: not
+    checked."""
 
-    Args:
-        mapper: function of an item; it returns what the model reads.
-        check: function of an item; it returns the reasons why what the evaluator reads of the item
-            is damaged. None: nothing is checked.
-    """
-
-    def __init__(self, mapper, check=None):
+    def __init__(
+        self,
+        mapper: Callable[[Any], dict[str, Any]],
+        check: Callable[[Any], list[str]] | None = None,
+    ) -> None:
         self.mapper, self.check = mapper, check
 
-    def __call__(self, item):
+    def __call__(self, item: Any) -> dict[str, Any] | Damaged:
         try:
             mapped = self.mapper(item)
             reasons = self.check(item) if self.check else []
@@ -123,17 +109,17 @@ class SkipDamaged:
         return Damaged(describe(item), reasons[0], field(item, "image_id"))
 
 
-def one_line(error):
+def one_line(error: BaseException) -> str:
     """An exception's message without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def field(item, name):
+def field(item: Any, name: str) -> Any:
     """A field of a dict or of an object; None if it has no such field."""
     return item.get(name) if isinstance(item, dict) else getattr(item, name, None)
 
 
-def describe(item):
+def describe(item: Any) -> str:
     """The name of a test loader's item: its episode or pair, else its image."""
     if isinstance(item, tuple):  # a numbered record
         item = item[-1]

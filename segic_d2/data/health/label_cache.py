@@ -4,45 +4,38 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from iopath.common.file_io import file_lock
 
 from ...io.masks import read_label_map
-from ...utils.files import cache_folder
-from .damaged import ERRORS, Damaged, one_line, report
+from ...utils.files import AnyPath, cache_folder, locked, write_whole
+from .damaged import ERRORS, report_errors
 
 logger = logging.getLogger(__name__)
 
 
-def label_values(files):
-    """The distinct values of each label map, as a list of ascending ints per file.
-
-    A damaged map is reported (``health.damaged``); where it is left out its entry is None.
-
-    Reading tens of thousands of maps takes minutes. So the answer is kept in the cache folder,
-    under a hash of the names, sizes and modification times of the files.
-    """
-    stats = [(str(file), *_state(file)) for file in files]
+def label_values(files: Sequence[AnyPath]) -> list[list[int] | None]:
+    """The distinct values of each label map, ascending; None of a damaged map (``health.damaged``)
+    that is left out. Reading tens of thousands of maps takes minutes, so the answer is kept in the
+    cache folder, under a hash of the names, sizes and modification times of the files."""
+    stats = [(str(file), *file_state(file)) for file in files]
     key = hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
     path = cache_folder() / "label_values" / f"{key}.json"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(str(path)):  # of several processes one reads, the others wait
+        with locked(path):  # of several processes one reads, the others wait
             values = _cached_values(path, files)
     except PermissionError as error:
         logger.warning("no label index is kept, the cache cannot be written: %s", error)
         values = _read_values(files)
     faults = {f: v for f, v in zip(files, values, strict=True) if isinstance(v, Exception)}
-    damaged = [Damaged(str(file), one_line(error)) for file, error in faults.items()]
-    report(damaged, list(faults.values()))
+    report_errors(faults)
     return [None if isinstance(v, Exception) else v for v in values]
 
 
-def _state(file):
+def file_state(file: AnyPath) -> tuple[int, ...]:
     """Size and modification time of a file; () if it does not exist."""
     try:
         stat = os.stat(PathManager.get_local_path(str(file)))
@@ -56,12 +49,8 @@ def _cached_values(path, files):
         return json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         values = _read_values(files)
-    if any(isinstance(v, Exception) for v in values):
-        return values
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w") as file:
-        json.dump(values, file)
-    os.replace(temporary, path)
+    if not any(isinstance(v, Exception) for v in values):
+        write_whole(path, json.dumps(values))
     return values
 
 

@@ -1,11 +1,8 @@
 """Episode mappers turn the plan of an episode (images, classes) into its pixels and masks.
 
-An ``EPISODE_MAPPER`` is built as ``NAME(cfg, source)`` from a ``Source``. A training mapper plans
-with ``draw(rng) -> plan`` and executes with ``mapper(plan) -> episode``; ``plan["seed"]`` decides
-everything random that is left. Training mappers are ``semantic`` and ``instance``; ``one_shot``,
-``few_shot``, ``target``, ``labelled_target`` and ``pairs`` serve evaluations.
-
-An episode is a dict:
+An ``EPISODE_MAPPER`` is built as ``NAME(cfg, source)`` from a ``Source``; one of targets without
+references from the name of a loaded dataset. ``plan["seed"]`` decides everything random that the
+plan leaves open. Training mappers are ``semantic`` and ``instance``. An episode is a dict:
 
 - ``image`` tensor (3, H, W), RGB, no side above ``INPUT.CANVAS``, not padded; uint8, or float32 in
   0–255 where ``INPUT.RESIZE`` is "float". With a feature cache there is also ``feature_key``, the
@@ -24,56 +21,92 @@ An episode is a dict:
   ``gt_ignore`` bool (height, width).
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from detectron2.config import CfgNode
 from detectron2.utils.registry import Registry
 
+from ...structures.episode import Reference, Target
 from ...structures.picture import Picture
 from ...structures.view import InputSpec, check_size
-from ..records import class_masks, mask_file
+from ..augmentation.feature_cache import FeatureCache
+from ..index import Source
+from ..records import File, class_masks, mask_file
+
+AnyMapper = TypeVar("AnyMapper", bound="Mapper")
 
 EPISODE_MAPPER_REGISTRY = Registry("EPISODE_MAPPER")
-EPISODE_MAPPER_REGISTRY.__doc__ = "Functions (cfg, source) → episode mapper, by name."
+EPISODE_MAPPER_REGISTRY.__doc__ = "Classes or functions (cfg, source) → ``Mapper``, by name."
 
 
-class EpisodeMapper:
-    """What all mappers share: the records, the names, the readers and the plain view.
-
-    Args:
-        cfg: config.
-        source: ``Source``; only what workers need is kept.
-
-    Attributes:
-        cache: ``FeatureCache`` where views that recur are looked up, or None.
-        recurs: whether training asks for the same view of an image again.
-        most_entities: the most entities of a training episode, or None if unknown.
+class Mapper:
+    """Maps an item of a loader to what the model reads; views that recur are looked up in
+    ``cache``. ``labels`` are the values that label maps may hold, if the evaluator reads them
+    (None: any); ``tells_more``: an item shows more damage than its files do, see ``health.verify``.
     """
 
-    cache, recurs, most_entities = None, False, None
+    cache: FeatureCache | None = None
+    labels: frozenset[int] | None = None
+    tells_more: bool = False
 
-    def __init__(self, cfg, source):
+    def with_cache(self: AnyMapper, cache: FeatureCache | None) -> AnyMapper:
+        """The mapper itself; it looks views up in a cache from now on."""
+        self.cache = cache
+        return self
+
+    def files(self, item: Any) -> Iterable[File]:
+        """The files that an item of a test loader reads; see ``health.verify``."""
+        raise NotImplementedError(f"{type(self).__name__} maps no items of test loaders")
+
+    def __call__(self, item: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class TrainingMapper(Mapper):
+    """Draws plans from a dataset's ``records`` and maps them to episodes of training. ``recurs``:
+    the same view of an image is asked for again; ``most_entities`` of an episode, or None if
+    unknown."""
+
+    dataset: str
+    records: Sequence[dict[str, Any]]
+    recurs: bool = False
+    most_entities: int | None = None
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        """The plan of an episode: numbers of images and classes, no pixels."""
+        raise NotImplementedError
+
+
+class EpisodeMapper(Mapper):
+    """What mappers of a dataset's records share: readers and the plain view. Of the source only
+    what workers need is kept."""
+
+    def __init__(self, cfg: CfgNode, source: Source) -> None:
         self.cfg = cfg
         self.dataset = source.name
         self.records = source.records
         self.names = source.names
         self.input = InputSpec.from_config(cfg)
 
-    def read(self, image_index):
+    def read(self, image_index: int) -> tuple[dict[str, Any], Picture]:
         """Dataset dict and ``Picture``."""
         record = self.records[image_index]
         return record, Picture(record["file_name"], self.cache)
 
-    def read_classes(self, image_index, class_ids):
-        """Dataset dict, ``Picture``, bool masks (N, H, W), bool ignore (H, W) or None.
-
-        Raises:
-            ValueError: naming both files and sizes, if masks and picture differ in size.
-        """
+    def read_classes(
+        self, image_index: int, class_ids: Sequence[int]
+    ) -> tuple[dict[str, Any], Picture, np.ndarray, np.ndarray | None]:
+        """Dataset dict, ``Picture``, bool masks (N, H, W), bool ignore (H, W) or None. ValueError:
+        naming both files and sizes, if masks and picture differ in size."""
         record, picture = self.read(image_index)
         size = picture.size  # before the masks: an unreadable picture is the first thing to name
         masks, ignore = class_masks(record, class_ids)
         check_size(masks, size, mask_file(record), record["file_name"])
         return record, picture, masks, ignore
 
-    def header(self, image_index, record, picture):
+    def header(self, image_index: int, record: Mapping[str, Any], picture: Picture) -> Target:
         """The fields of an episode that name its target."""
         return {
             "file_name": record["file_name"],
@@ -82,25 +115,20 @@ class EpisodeMapper:
             "width": picture.size[1],
         }
 
-    def reference(self, record, view, entity_ids):
-        """A reference from its view, with its soft ``masks`` (n, h, w).
-
-        Raises:
-            ValueError: naming the file and the entity, if a mask is empty.
-        """
+    def reference(
+        self, record: Mapping[str, Any], view: Mapping[str, Any], entity_ids: Sequence[int]
+    ) -> Reference:
+        """A reference from its view, with its soft ``masks`` (n, h, w). ValueError: naming the file
+        and the entity, if a mask is empty."""
         for entity_id, weight in zip(entity_ids, view["masks"].sum((1, 2)), strict=True):
             if weight <= 0:
                 raise ValueError(
                     f"the reference {record['file_name']} shows nothing of entity {entity_id} of "
                     f"dataset {self.dataset!r}: its mask in {mask_file(record)} is empty"
                 )
-        return {
-            **view,
-            "entity_ids": list(entity_ids),
-            "file_name": record["file_name"],
-        }
+        return {**view, "entity_ids": list(entity_ids), "file_name": record["file_name"]}
 
-    def plain_reference(self, image_index, class_id):
+    def plain_reference(self, image_index: int, class_id: int) -> Reference:
         """A reference of one class in its plain view (``InputSpec.reference``)."""
         record, picture, masks, _ = self.read_classes(image_index, [class_id])
         return self.reference(record, self.input.reference(picture, masks), [class_id])

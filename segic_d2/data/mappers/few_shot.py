@@ -1,51 +1,44 @@
 """The mapper of the benchmarks: an episode given by names becomes pixels and masks."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from torch.nn import functional as F
 
+from ...config.keys import check_config
+from ...structures.episode import Episode, Reference, Target
 from ...structures.features import image_size
 from ...structures.picture import Picture
 from ...structures.view import InputSpec, check_size
+from ..benchmarks.base import Sample
 from ..episodes import derive_seed
+from ..records import File
+from .base import Mapper
 from .target import masks_need_pixels
 
-MASK_SIZES = "original", "network"
 
+class FewShotMapper(Mapper):
+    """Maps a ``FewShotEpisode``, as a dict with its number ``episode``, to an episode of the form
+    of ``OneShotMapper``'s. Each reference also has a ``key``, (file name, class id, object).
 
-class FewShotMapper:
-    """Maps a ``FewShotEpisode``, as a dict with its number ``episode``, to a test episode.
-
-    The episode has the form of ``OneShotMapper``'s: plain views, soft reference masks, and the
-    class name as text. Each reference also has a ``key``, (file name, class id, object); equal keys
-    are equal references. With ``TEST.MASK_SIZE`` "network" the target is scored on the canvas
-    without its padding. Its truth is then resized by nearest neighbour, and ``height`` and
-    ``width`` are that size.
-
-    Args:
-        cfg: config.
-        classes: dict class id → class name.
-        reader: see ``READER_REGISTRY``.
-
-    Raises:
-        ValueError: ``TEST.MASK_SIZE`` has another value. When called, with the file's name: masks
-            and image differ in size, a box lies outside of the image, or a reference shows nothing
-            of the class.
+    With ``TEST.MASK_SIZE`` "network" the target is scored on the canvas without its padding: its
+    truth is resized by nearest neighbour, and ``height`` and ``width`` are that size. A call raises
+    ValueError naming the file: masks and image differ in size, a box lies outside of the image, or
+    a reference shows nothing of the class.
     """
 
-    cache = None  # as in EpisodeMapper
-    tells_more = True  # an episode shows more damage than its files do, see health.verify
+    tells_more = True
 
-    def __init__(self, cfg, classes, reader):
+    def __init__(self, cfg: CfgNode, classes: dict[int, str], reader: Any) -> None:
+        check_config(cfg, "TEST.MASK_SIZE")
         self.mask_size = cfg.TEST.MASK_SIZE
-        if self.mask_size not in MASK_SIZES:
-            raise ValueError(
-                f"TEST.MASK_SIZE is {self.mask_size!r}; it must be one of {MASK_SIZES}"
-            )
         self.classes, self.reader, self.seed = classes, reader, cfg.TEST.SEED
         self.input, self.with_pixels = InputSpec.from_config(cfg), masks_need_pixels(cfg)
 
-    def __call__(self, item):
+    def __call__(self, item: Mapping[str, Any]) -> Episode:
         class_id, number, names = item["class_id"], item["episode"], item["references"]
         target, *shown = item["objects"] or [None] * (1 + len(names))
         pairs = zip(names, shown, strict=True)
@@ -58,12 +51,13 @@ class FewShotMapper:
             "references": [self.reference(name, class_id, index) for name, index in pairs],
         }
 
-    def files(self, item):
-        """The files that an episode reads; see ``health.verify``."""
+    def files(self, item: Mapping[str, Any]) -> Iterable[File]:
         for name in (item["target"], *item["references"]):
             yield from self.reader.files(name)
 
-    def read(self, file_name, class_id, object):
+    def read(
+        self, file_name: str, class_id: int, object: int | None
+    ) -> tuple[Sample, Picture, T.CropTransform | None]:
         """``Sample`` whose masks are cropped to its box, its ``Picture``, and that crop or None."""
         sample = self.reader.read(file_name, class_id, object)
         picture = Picture(sample.image, self.cache)
@@ -77,7 +71,7 @@ class FewShotMapper:
             masks = {key: crop.apply_segmentation(mask) for key, mask in masks.items()}
         return sample._replace(**masks), picture, crop
 
-    def target(self, file_name, class_id, object=None):
+    def target(self, file_name: str, class_id: int, object: int | None = None) -> Target:
         """The fields of an episode that hold its target and the truth."""
         sample, picture, crop = self.read(file_name, class_id, object)
         view = self.input.target(picture, crop, with_pixels=self.with_pixels)
@@ -90,7 +84,7 @@ class FewShotMapper:
         header = {"file_name": sample.image, "image_id": file_name}
         return {**header, "height": height, "width": width, **view, **maps}
 
-    def reference(self, file_name, class_id, object=None):
+    def reference(self, file_name: str, class_id: int, object: int | None = None) -> Reference:
         """A reference with its soft mask (1, h, w)."""
         sample, picture, crop = self.read(file_name, class_id, object)
         view = self.input.reference(picture, sample.mask[None], crop)
@@ -99,21 +93,13 @@ class FewShotMapper:
                 f"the reference {sample.image} shows nothing of class {class_id} "
                 f"({self.classes[class_id]}): its mask is empty"
             )
-        return {
-            **view,
-            "entity_ids": [class_id],
-            "file_name": sample.image,
-            "key": (file_name, class_id, object),
-        }
+        key = file_name, class_id, object
+        return {**view, "entity_ids": [class_id], "file_name": sample.image, "key": key}
 
 
-def crop_to(box, size, file_name):
+def crop_to(box: Sequence[float], size: tuple[int, int], file_name: str) -> T.CropTransform:
     """The crop of an image (H, W) to a box (x0, y0, x1, y1), grown to whole pixels and cut to the
-    image.
-
-    Raises:
-        ValueError: naming the file, if nothing of the image lies in the box.
-    """
+    image. ValueError: naming the file, if nothing of the image lies in the box."""
     height, width = size
     x0, y0 = max(int(box[0] // 1), 0), max(int(box[1] // 1), 0)
     x1, y1 = min(int(-(-box[2] // 1)), width), min(int(-(-box[3] // 1)), height)
@@ -122,6 +108,6 @@ def crop_to(box, size, file_name):
     return T.CropTransform(x0, y0, x1 - x0, y1 - y0, width, height)
 
 
-def nearest(mask, size):
+def nearest(mask: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """A bool mask (H, W) at another size (h, w), as torch's "nearest" has it (HSNet's choice)."""
     return F.interpolate(mask[None, None].float(), tuple(size), mode="nearest")[0, 0].bool()

@@ -1,34 +1,31 @@
 """Training episodes of objects: two views of one image, one as target, one as reference."""
 
-import torch
+from typing import Any
 
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+
+from ...structures.episode import Episode
 from ...structures.view import apply_soft, check_size
 from ..augmentation.transforms import instance_augmentations
 from ..augmentation.view_pool import ViewPool
 from ..episodes import draw_instance
+from ..index import Source
 from ..records import instance_masks, mask_file
-from .base import EPISODE_MAPPER_REGISTRY, EpisodeMapper
+from .base import EpisodeMapper, TrainingMapper
 
 
-@EPISODE_MAPPER_REGISTRY.register()
-def instance(cfg, source):
-    """See ``InstanceMapper``."""
-    return InstanceMapper(cfg, source)
+class InstanceMapper(EpisodeMapper, TrainingMapper):
+    """Makes object-wise episodes from COCO-style annotations, of two independently augmented views.
 
-
-class InstanceMapper(EpisodeMapper):
-    """Makes object-wise episodes from COCO-style annotations.
-
-    Both views are augmented independently. The objects are a random choice among those that both
-    views show, as in the released code. If the views share no object, they are drawn again, up to
-    ``INPUT.MAX_REDRAWS`` times; after that the whole image serves twice.
-
-    Raises:
-        ValueError: the dataset, which is named, has no annotations or no object with a mask; or
-            ``INPUT.VIEWS_POOL`` is 1, which would make both views the same.
+    The objects are a random choice among those that both views show, as in the released code. If
+    the views share no object, they are drawn again, up to ``INPUT.MAX_REDRAWS`` times; after that
+    the whole image serves twice. ValueError: the dataset, which is named, has no object with a
+    mask; or ``INPUT.VIEWS_POOL`` is 1, which would make both views the same.
     """
 
-    def __init__(self, cfg, source):
+    def __init__(self, cfg: CfgNode, source: Source) -> None:
         super().__init__(cfg, source)
         self.pool = ViewPool(cfg)
         self.recurs = self.pool.size > 0
@@ -46,11 +43,11 @@ class InstanceMapper(EpisodeMapper):
         self.most_entities = min(cfg.INPUT.INSTANCE.MAX_MASKS, int(source.counts.max()))
         self.augmentations = instance_augmentations(cfg)
 
-    def draw(self, rng):
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
         options = self.cfg.INPUT.INSTANCE
         return draw_instance(rng, self.counts, max_masks=options.MAX_MASKS, cap=options.CAP)
 
-    def __call__(self, plan):
+    def __call__(self, plan: dict[str, Any]) -> Episode:
         record, picture = self.read(plan["target"])
         objects = _Objects(record, picture.size)
         for seeds in self.pool.pairs(plan["target"], plan["seed"]):
@@ -62,6 +59,7 @@ class InstanceMapper(EpisodeMapper):
             target = reference = picture.draw(self.input.plain, 0)
             shared = objects.shared(plan, target, reference, least=0.0)
         categories, target_masks, reference_masks = zip(*shared, strict=True)
+        shown = {**picture.view(reference, self.recurs), "masks": torch.cat(reference_masks)}
         return {
             **self.header(plan["target"], record, picture),
             **picture.view(target, self.recurs),
@@ -71,43 +69,24 @@ class InstanceMapper(EpisodeMapper):
             "entities": [
                 {"id": i, "name": self.names[c], "category": c} for i, c in enumerate(categories)
             ],
-            "references": [
-                self.reference(
-                    record,
-                    {
-                        **picture.view(reference, self.recurs),
-                        "masks": torch.cat(reference_masks),
-                    },
-                    range(len(shared)),
-                )
-            ],
+            "references": [self.reference(record, shown, range(len(shared)))],
         }
 
 
-class _Objects:
+class _Objects(dict):
     """The objects of one image. Each is decoded when it is first asked for."""
 
     def __init__(self, record, size):
-        self.record, self.size, self.decoded = record, size, {}
+        self.record, self.size = record, size
 
-    def __getitem__(self, index):
-        if index not in self.decoded:
-            mask, (category,) = instance_masks(self.record, [index])
-            check_size(mask, self.size, mask_file(self.record), self.record["file_name"])
-            self.decoded[index] = mask, category
-        return self.decoded[index]
+    def __missing__(self, index):
+        mask, (category,) = instance_masks(self.record, [index])
+        check_size(mask, self.size, mask_file(self.record), self.record["file_name"])
+        self[index] = mask, category
+        return self[index]
 
     def shared(self, plan, target, reference, least):
-        """The first ``plan["cap"]`` objects of ``plan["order"]`` that both views show.
-
-        Args:
-            plan: of ``draw_instance``.
-            target, reference: ``TransformList`` of each view.
-            least: a view shows an object if its soft mask reaches this value and is not empty.
-
-        Returns:
-            list of (category id, bool target mask (1, H, W), soft reference mask (1, h, w)).
-        """
+        """The first objects of a plan that both views show: (category, target mask, soft mask)."""
         found = []
         for index in plan["order"]:
             mask, category = self[index]
@@ -115,7 +94,7 @@ class _Objects:
             for transforms in (target, reference):
                 views.append(apply_soft(transforms, mask))
                 most = views[-1].max()
-                if most < least or most <= 0:
+                if most < least or most <= 0:  # not shown
                     break
             else:
                 found.append((category, views[0] >= 0.5, views[1]))

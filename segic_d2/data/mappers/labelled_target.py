@@ -1,42 +1,32 @@
 """The mapper of targets that come with the classes of their label map."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ...io.masks import IGNORE_LABEL, read_label_map
+from ...structures.episode import Target
 from ...structures.view import check_size
 from ..datasets.class_list import background_ids
-from .base import EPISODE_MAPPER_REGISTRY
 from .target import TargetMapper
 
 
-@EPISODE_MAPPER_REGISTRY.register()
-def labelled_target(cfg, dataset_name):
-    """See ``LabelledTargetMapper``."""
-    return LabelledTargetMapper(cfg, dataset_name)
-
-
 class LabelledTargetMapper(TargetMapper):
-    """A ``TargetMapper`` whose targets have ``present``: the ascending ids of the classes shown.
+    """A ``TargetMapper`` whose targets, from label maps, have ``present``: the ascending ids of the
+    classes shown. ValueError: a label map, which is named, shows an id that is no class of the
+    dataset, or has another size than its picture."""
 
-    Args:
-        cfg: config.
-        dataset_name: a loaded dataset of label maps.
-
-    Raises:
-        ValueError: a label map, which is named, shows an id that is no class of the dataset, or has
-            another size than its picture.
-    """
-
-    def __init__(self, cfg, dataset_name):
-        super().__init__(cfg)
+    def __init__(self, cfg: CfgNode, dataset_name: str) -> None:
+        super().__init__(cfg, dataset_name)
         metadata = MetadataCatalog.get(dataset_name)
-        names = metadata.stuff_classes
-        self.dataset, self.count = dataset_name, len(names)
+        self.dataset, self.count = dataset_name, len(metadata.stuff_classes)
         self.ignored = metadata.get("ignore_label", IGNORE_LABEL)
-        self.background = background_ids(dataset_name, names)
+        self.background = background_ids(dataset_name, metadata.stuff_classes)
 
-    def __call__(self, record):
+    def __call__(self, record: Mapping[str, Any]) -> Target:
         target = super().__call__(record)
         file = record["sem_seg_file_name"]
         labels = read_label_map(file)

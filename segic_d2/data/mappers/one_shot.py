@@ -1,27 +1,22 @@
 """The mapper of one-shot (or K-shot) test episodes of registered datasets."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 
+from ...structures.episode import Episode
 from ..episodes import derive_seed
-from ..health.verify import record_files
-from .base import EPISODE_MAPPER_REGISTRY, EpisodeMapper
+from ..records import File, record_files
+from .base import EpisodeMapper
 from .target import masks_need_pixels
 
 
-@EPISODE_MAPPER_REGISTRY.register()
-def one_shot(cfg, source):
-    """See ``OneShotMapper``."""
-    return OneShotMapper(cfg, source)
-
-
 class OneShotMapper(EpisodeMapper):
-    """Maps an entry of ``one_shot_episodes`` to a test episode.
+    """Maps an entry of ``one_shot_episodes`` to a test episode of plain views. The truth stays at
+    the target's own size, where the metrics are computed. The class name is always given."""
 
-    Target and references have plain views. The truth stays at the target's own size, where the
-    metrics are computed. The class name is always given.
-    """
-
-    def __call__(self, plan):
+    def __call__(self, plan: dict[str, Any]) -> Episode:
         class_id = plan["class"]
         record, picture, masks, ignore = self.read_classes(plan["target"], [class_id])
         episode = {
@@ -38,7 +33,6 @@ class OneShotMapper(EpisodeMapper):
             episode["gt_ignore"] = torch.from_numpy(ignore)
         return episode
 
-    def files(self, plan):
-        """The files that an episode reads; see ``health.verify``."""
+    def files(self, plan: dict[str, Any]) -> Iterable[File]:
         for image in (plan["target"], *plan["references"]):
             yield from record_files(self.records[image])

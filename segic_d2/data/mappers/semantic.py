@@ -1,65 +1,54 @@
 """Training episodes of classes: a target, and other images of its classes as references."""
 
 import logging
+from typing import Any
 
+import numpy as np
 import torch
+from detectron2.config import CfgNode
 
+from ...structures.episode import Episode
 from ..augmentation.transforms import apply_labels, semantic_augmentations
 from ..augmentation.view_pool import ViewPool
 from ..augmentation.views import draw_showing
 from ..episodes import REFERENCE, TARGET, TEXT, derive_seed, draw_semantic, generator
-from .base import EPISODE_MAPPER_REGISTRY, EpisodeMapper
+from ..index import Source
+from .base import EpisodeMapper, TrainingMapper
 
 logger = logging.getLogger(__name__)
 
 
-@EPISODE_MAPPER_REGISTRY.register()
-def semantic(cfg, source):
-    """See ``SemanticMapper``."""
-    return SemanticMapper(cfg, source)
-
-
-class SemanticMapper(EpisodeMapper):
+class SemanticMapper(EpisodeMapper, TrainingMapper):
     """Makes class-wise episodes. Target and references are augmented independently.
 
     A view that lost its object is drawn again, up to ``INPUT.MAX_REDRAWS`` times. After that a
     reference shows its whole image, and a target stays without the object. With
     ``INPUT.SEMANTIC.SQUARE_REFERENCE`` references are jittered onto a square of r·CANVAS px, as in
-    the released code. With probability ``INPUT.ABSENT_PROB`` the target lacks the first entity,
-    whose mask is then empty.
-
-    Raises:
-        ValueError: a class has a single image and ``DATASETS.SINGLE_IMAGE_CLASSES`` is ``"error"``;
-            the message names class, image and dataset.
+    the released code. An absent first entity (``INPUT.ABSENT_PROB``) has an empty mask. ValueError:
+    a class has a single image and ``DATASETS.SINGLE_IMAGE_CLASSES`` is ``"error"``.
     """
 
-    def __init__(self, cfg, source):
+    def __init__(self, cfg: CfgNode, source: Source) -> None:
         super().__init__(cfg, source)
         self.pool = ViewPool(cfg)
         low, high = cfg.INPUT.SEMANTIC.SCALE  # up to 1, nothing is cropped: but for flips, one view
         self.recurs = self.pool.size > 0 or low == high <= 1
         self.index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
-        self.absent_prob = self._absent_prob()
+        self.absent_prob = cfg.INPUT.ABSENT_PROB
+        if self.absent_prob and "neg_category_ids" in self.records[0]:
+            self.absent_prob = 0.0
+            logger.warning(
+                "INPUT.ABSENT_PROB does not apply to dataset %r: its images are not annotated with "
+                "all classes that they show",
+                self.dataset,
+            )
         found = self.index.most_classes + (self.absent_prob > 0)  # an absent one is one more
         self.most_entities = min(cfg.INPUT.SEMANTIC.MAX_ENTITIES, found)
         self.augmentations = semantic_augmentations(cfg)
         square = cfg.INPUT.SEMANTIC.SQUARE_REFERENCE
         self.reference_augmentations = semantic_augmentations(cfg, square)
 
-    def _absent_prob(self):
-        probability = self.cfg.INPUT.ABSENT_PROB
-        if not 0 <= probability <= 1:
-            raise ValueError(f"INPUT.ABSENT_PROB is {probability}; it must be in [0, 1]")
-        if probability and "neg_category_ids" in self.records[0]:
-            logger.warning(
-                "INPUT.ABSENT_PROB does not apply to dataset %r: its images are not annotated with "
-                "all classes that they show",
-                self.dataset,
-            )
-            return 0.0
-        return probability
-
-    def draw(self, rng):
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
         options = self.cfg.INPUT.SEMANTIC
         return draw_semantic(
             rng,
@@ -70,7 +59,7 @@ class SemanticMapper(EpisodeMapper):
             absent_prob=self.absent_prob,
         )
 
-    def __call__(self, plan):
+    def __call__(self, plan: dict[str, Any]) -> Episode:
         seed, classes = plan["seed"], plan["entities"]
         # two draws per entity: as usual, and when the roles are reversed
         names, reversed_names = (

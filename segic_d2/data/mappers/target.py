@@ -1,38 +1,32 @@
 """The mapper of targets without references, for a context that was made beforehand."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ...structures.episode import Target
 from ...structures.picture import Picture
 from ...structures.view import InputSpec
-from ..health.verify import record_files
-from .base import EPISODE_MAPPER_REGISTRY
+from ..records import File, known_labels, record_files
+from .base import Mapper
 
 
-@EPISODE_MAPPER_REGISTRY.register()
-def target(cfg, source):
-    """See ``TargetMapper``."""
-    return TargetMapper(cfg, source)
-
-
-def masks_need_pixels(cfg):
+def masks_need_pixels(cfg: CfgNode) -> bool:
     """Whether targets need their pixels beside features from a cache (``TEST.REFINE``)."""
     return cfg.MODEL.SEGIC.TEST.REFINE.RADIUS > 0
 
 
-class TargetMapper:
-    """Adds the picture to a dataset dict, for Detectron2's stock evaluators.
+class TargetMapper(Mapper):
+    """Adds the picture to a dataset dict, for Detectron2's stock evaluators; all its fields but
+    ``annotations`` stay. A loaded dataset's metadata say what label maps may hold; None: any.
+    ValueError: naming the file and both sizes, if the record gives another size."""
 
-    ``annotations`` are left out; ``file_name``, ``image_id`` and all other fields stay.
-
-    Raises:
-        ValueError: naming the file and both sizes, if the record gives another size.
-    """
-
-    cache = None  # as in EpisodeMapper
-    labels = None  # values that label maps may hold, which the evaluator reads; None: any
-
-    def __init__(self, cfg, source=None):
+    def __init__(self, cfg: CfgNode, dataset_name: str | None) -> None:
+        self.labels = known_labels(dataset_name) if dataset_name else None
         self.input, self.with_pixels = InputSpec.from_config(cfg), masks_need_pixels(cfg)
 
-    def __call__(self, record):
+    def __call__(self, record: Mapping[str, Any]) -> Target:
         picture = Picture(record["file_name"], self.cache)
         height, width = picture.size
         said = record.get("height", height), record.get("width", width)
@@ -45,6 +39,5 @@ class TargetMapper:
         rest = {k: v for k, v in record.items() if k != "annotations"}
         return {**rest, **view, "height": height, "width": width}
 
-    def files(self, record):
-        """The files of a target and of its truth; see ``health.verify``."""
+    def files(self, record: Mapping[str, Any]) -> Iterable[File]:
         return record_files(record, self.labels)

@@ -1,11 +1,13 @@
-"""The context of all classes of a dataset. It is made once and kept on disk."""
+"""The context of all classes of a dataset, made once from references and kept on disk."""
 
 import itertools
 import logging
-import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_context
 from detectron2.utils import comm
@@ -14,48 +16,41 @@ from ...data import build_reference_loader, plan_references, same_file
 from ...data.health.damaged import Damaged, message, report
 from ...data.index import load_records
 from ...data.references.plan import cut_to_readable
+from ...modeling.protocol import InContextModel
 from ...structures.context import Context
+from ...utils.files import AnyPath, whole_file
 from ..hooks.feature_cache import open_feature_cache
 
 logger = logging.getLogger(__name__)
 
 
-def dataset_context(cfg, model, dataset_name, default_file, before=lambda: None):
+def dataset_context(
+    cfg: CfgNode,
+    model: InContextModel,
+    dataset_name: str,
+    default_file: AnyPath,
+    before: Callable[[], None] = lambda: None,
+) -> Context:
     """A context with up to ``TEST.SHOTS`` references of each class of a dataset.
 
-    The references are drawn with ``TEST.SEED`` from ``DATASETS.REFERENCE``, or from
-    ``DATASETS.TRAIN`` where that is empty. Each picture is encoded once, by one of the processes.
-    Where images to be segmented are among them, each class gets one more. Then ``TEST.SHOTS``
-    remain for a target that is itself a reference.
-
-    The context is kept in ``TEST.CONTEXT_FILE``, or else in ``default_file``, and is read from
-    there the next time. Neither references nor their datasets are needed then. A file of another
-    model, input, seed, number of shots, dataset or list of references is made anew, with a line in
-    the log; if ``TEST.CONTEXT_FILE`` names it, that is an error instead.
-
-    Args:
-        cfg: config.
-        model: ``SegIC``, in any mode.
-        dataset_name: the dataset to be segmented.
-        default_file: path in the output folder.
-        before: called when the references have been chosen, before anything is encoded or written.
-
-    Returns:
-        Context; ``about["files"]`` names the reference of each entity and shot.
-
-    Raises:
-        ValueError: a file of ``TEST.CONTEXT_FILE`` that does not fit, or is no context;
-            ``DATASETS.TRAIN`` holds the dataset itself and ``DATASETS.REFERENCE`` is empty; what
-            ``plan_references`` raises.
+    The references are drawn with ``TEST.SEED`` from ``DATASETS.REFERENCE``, or ``DATASETS.TRAIN``
+    where that is empty; each picture is encoded once, by one of the processes. Where images to be
+    segmented are among them, each class gets one more, so that ``TEST.SHOTS`` remain in a target
+    that is one of them. The context is kept in ``TEST.CONTEXT_FILE``, or else in ``default_file``,
+    and read from there the next time, without the references' datasets. A file of another model,
+    seed, number of shots, dataset or references is made anew, with a line in the log. ``before`` is
+    called when the references have been chosen, before anything is encoded or written.
+    ``about["files"]`` of the result names the reference of each entity and shot. ValueError: a file
+    of ``TEST.CONTEXT_FILE`` that does not fit, or is no context; ``DATASETS.TRAIN`` holds the
+    dataset itself and ``DATASETS.REFERENCE`` is empty; what ``plan_references`` raises.
     """
     load_records(dataset_name)  # which fills its metadata
     about = _about(cfg, dataset_name)
     file, named = Path(cfg.TEST.CONTEXT_FILE or default_file), bool(cfg.TEST.CONTEXT_FILE)
     context = None
-    if _everywhere(file.is_file()):
+    if all(comm.all_gather(file.is_file())):
         try:
-            context = Context.load(file)
-            _check(context, model, about, cfg.TEST.DAMAGED)
+            context = _read(file, model, about, cfg.TEST.DAMAGED)
         except ValueError as error:
             if named:
                 raise ValueError(
@@ -63,30 +58,24 @@ def dataset_context(cfg, model, dataset_name, default_file, before=lambda: None)
                     "it to have it made anew"
                 ) from error
             logger.info("making %s anew: %s", file, error)
-            context = None
     if context is None:
-        context = _encoded(cfg, model, dataset_name, about, before)
+        context = _encoded(cfg, model, about, before)
         if comm.is_main_process():
-            _save(context, file)
+            with whole_file(file) as part:  # whoever finds it finds all of it
+                context.save(part)
+            logger.info("the context of %d classes is in %s", len(context), file)
     comm.synchronize()
     return context
 
 
-def _everywhere(found):
-    """Whether all processes found the file."""
-    return all(comm.all_gather(found))
-
-
-def _about(cfg, dataset_name):
-    """The part of a config that the references depend on, in JSON's types."""
-    sources = list(cfg.DATASETS.REFERENCE)
-    if not sources:
-        sources = list(dict.fromkeys(cfg.DATASETS.TRAIN))
-        if dataset_name in sources:
-            raise ValueError(
-                f"DATASETS.REFERENCE is empty and DATASETS.TRAIN holds {dataset_name!r}, which is "
-                "to be evaluated. To take its references from itself, name it in DATASETS.REFERENCE"
-            )
+def _about(cfg: CfgNode, dataset_name: str) -> dict[str, Any]:
+    """What the references depend on, in JSON's types."""
+    sources = list(cfg.DATASETS.REFERENCE or dict.fromkeys(cfg.DATASETS.TRAIN))
+    if not cfg.DATASETS.REFERENCE and dataset_name in sources:
+        raise ValueError(
+            f"DATASETS.REFERENCE is empty and DATASETS.TRAIN holds {dataset_name!r}, which is "
+            "to be evaluated. To take its references from itself, name it in DATASETS.REFERENCE"
+        )
     return {
         "dataset": dataset_name,
         "classes": list(MetadataCatalog.get(dataset_name).stuff_classes),
@@ -96,7 +85,9 @@ def _about(cfg, dataset_name):
     }
 
 
-def _check(context, model, about, policy):
+def _read(file: Path, model: InContextModel, about: Mapping[str, Any], policy: str) -> Context:
+    """A file's context; ValueError: it does not fit."""
+    context = Context.load(file)
     context.check(model.fingerprint)
     if not context.fingerprint or "files" not in context.about:
         raise ValueError("it is no context of a whole dataset")
@@ -109,10 +100,14 @@ def _check(context, model, about, policy):
     if damaged and policy == "error":
         raise ValueError(f"it was made without damaged references: {message(damaged)}")
     report(damaged)
+    return context
 
 
-def _encoded(cfg, model, dataset_name, about, before):
-    """Make the context, with all processes together."""
+def _encoded(
+    cfg: CfgNode, model: InContextModel, about: Mapping[str, Any], before: Callable[[], None]
+) -> Context:
+    """The context, made by all processes together."""
+    dataset_name = about["dataset"]
     plan = plan_references(cfg, about["references"], dataset_name)
     targets = {same_file(r["file_name"]) for r in load_records(dataset_name)}
     among = any(same_file(file) in targets for source in plan.sources for file in source.files)
@@ -121,10 +116,7 @@ def _encoded(cfg, model, dataset_name, about, before):
     before()
     about = {**about, "left_out": [{"item": d.item, "reason": d.reason} for d in left_out]}
     loader = build_reference_loader(cfg, plan, shots, open_feature_cache(cfg, model))
-    logger.info(
-        "encoding the references of %d classes of %s, in %d groups",
-        *(len(plan.picks), dataset_name, len(loader.dataset)),
-    )
+    logger.info("encoding the references of %d classes of %s", len(plan.picks), dataset_name)
     pieces = []
     with inference_context(model):
         for references in loader:
@@ -132,36 +124,8 @@ def _encoded(cfg, model, dataset_name, about, before):
             pieces.append(model.encode_context(references, names).to("cpu"))
     pieces = list(itertools.chain(*comm.all_gather(pieces)))
     files = [[str(plan.file(p)) for p in picks] for picks in plan.picks.values()]
-    return _joined(pieces, plan, shots, model.fingerprint, {**about, "files": files})
-
-
-def _joined(pieces, plan, shots, fingerprint, about):
-    """Join contexts whose entity c·shots + k is shot k of class c into one of N classes."""
-    whole = Context.joined(pieces)
+    whole = Context.join_entities(pieces)  # entity c·shots + k is shot k of class c
     row_of = {class_id: row for row, class_id in enumerate(plan.picks)}
-    rows = torch.tensor([row_of[i // shots] for i in whole.ids])
-    columns = torch.tensor([i % shots for i in whole.ids])
-
-    def placed(values):
-        size = len(row_of), max(map(len, plan.picks.values())), *values.shape[2:]
-        return values.new_zeros(size).index_put((rows, columns), values[:, 0])
-
-    meta = whole.meta
-    if meta is not None:
-        meta = meta.new_zeros(len(row_of), meta.shape[1]).index_put((rows,), meta)
-    return Context(
-        **{name: placed(values) for name, values in whole.shot_tensors().items()},
-        meta=meta,
-        ids=list(row_of),
-        names=[plan.names[i] for i in row_of],
-        fingerprint=fingerprint,
-        about=about,
-    )
-
-
-def _save(context, file):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    context.save(part)
-    os.replace(part, file)  # whoever finds it finds all of it
-    logger.info("the context of %d classes is in %s", len(context), file)
+    rows, columns = [row_of[i // shots] for i in whole.ids], [i % shots for i in whole.ids]
+    whole = whole.arrange(rows, columns, list(row_of), [plan.names[i] for i in row_of])
+    return replace(whole, fingerprint=model.fingerprint, about={**about, "files": files})

@@ -1,21 +1,18 @@
 """One-shot instance segmentation, scored by Detectron2's COCO and LVIS evaluators."""
 
-import math
-from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from detectron2.data import MetadataCatalog
-from detectron2.evaluation import inference_context
+from detectron2.evaluation import DatasetEvaluator, inference_context
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ...data import build_target_loader
-from ...data.health.verify import verify_loader
 from ...data.references.instance import InstanceReferences
 from ...evaluation import build_coco_evaluator, build_lvis_evaluator
-from ...evaluation.few_shot import write_results
-from ...modeling import Context
-from ..hooks.feature_cache import open_feature_cache
-from ..loop.inference import run_inference
-from .base import EVALUATION_REGISTRY
+from ...modeling.protocol import InContextModel
+from ...structures.context import Context
+from .base import Evaluation, Results
 from .result_names import conditions
 
 CLASSES_AT_ONCE = 16  # whose references are in memory together
@@ -24,21 +21,16 @@ CLASSES_AT_ONCE = 16  # whose references are in memory together
 class InstanceFinder(nn.Module):
     """A model that is given its classes once and searches every batch for their objects."""
 
-    def __init__(self, model, context, limit):
+    def __init__(self, model: Any, context: Context, limit: int) -> None:
         super().__init__()
         self.model, self.context, self.limit = model, context, limit
 
-    def forward(self, batched_inputs):
+    def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return self.model.find_instances(batched_inputs, self.context, self.limit)
 
 
-def instance_context(model, references):
-    """The context of all classes, task "instance". References are encoded a few at a time.
-
-    Args:
-        model: ``SegIC``; its mode is restored.
-        references: ``InstanceReferences``.
-    """
+def instance_context(model: InContextModel, references: InstanceReferences) -> Context:
+    """The context of all classes, task "instance", whose references are encoded a few at a time."""
     contexts, classes = [], list(references.names)
     with inference_context(model):
         for start in range(0, len(classes), CLASSES_AT_ONCE):
@@ -46,55 +38,52 @@ def instance_context(model, references):
             shown = [r for c in part for r in references.of_class(c)]
             names = {c: references.names[c] for c in part}
             contexts.append(model.encode_context(shown, names, task="instance"))
-    return Context.joined(contexts)
+    return Context.join_entities(contexts)
 
 
-def _evaluate(cfg, model, dataset_name, output_dir, build_evaluator, benchmark):
-    model = getattr(model, "module", model)  # out of DDP
-    cache = open_feature_cache(cfg, model)
-    loader = build_target_loader(cfg, dataset_name, cache)
-    if not MetadataCatalog.get(dataset_name).get("json_file"):
-        raise ValueError(
-            f"TEST.EVALUATORS has {benchmark!r}, which needs a file of annotated objects "
-            f"(json_file); the dataset {dataset_name!r} has none"
-        )
-    evaluator = build_evaluator(dataset_name, output_dir)  # may lack its package: before the work
-    sources = cfg.DATASETS.REFERENCE or cfg.DATASETS.TRAIN
-    references = InstanceReferences(cfg, sources, dataset_name, cache)
-    # the text is one sentence for all: the name of no class is given, with META or without
-    seen, text = conditions(cfg, references.names.values()).split("-")[0], "no_text"
-    if cfg.TEST.DAMAGED == "error":  # before all references are encoded
-        verify_loader(cfg, loader)
-    context = instance_context(model, references)
-    finder = InstanceFinder(model, context, cfg.TEST.DETECTIONS_PER_IMAGE)
-    found = run_inference(cfg, finder, loader, evaluator, output_dir)
-    if not found:
-        return {}
-    content = {
-        "benchmark": benchmark,
-        "dataset": dataset_name,
-        "shots": cfg.TEST.SHOTS,
-        "seen": seen,
-        "text": text,
-        "images": len(loader.dataset),
-        "standard": False,  # nobody publishes which objects are the references
-        # a class without objects has no AP, and JSON no NaN
-        "metrics": {k: None if math.isnan(v) else v for k, v in found["segm"].items()},
-        "skipped": references.missing,
-        "references": {references.names[c]: files for c, files in references.files.items()},
-    }
-    write_results(output_dir, content)
-    task = f"instances-{dataset_name}-{cfg.TEST.SHOTS}shot-{seen}-{text}"
-    return OrderedDict({task: found["segm"]})
-
-
-@EVALUATION_REGISTRY.register()
-def coco_instances(cfg, model, dataset_name, output_dir):
+class CocoInstances(Evaluation, name="coco_instances"):
     """Find objects of every class; COCOEvaluator gives the mask AP."""
-    return _evaluate(cfg, model, dataset_name, output_dir, build_coco_evaluator, "coco_instances")
+
+    stock = staticmethod(build_coco_evaluator)
+
+    def build_loader(self) -> DataLoader[Any]:
+        if not hasattr(self.model, "find_instances"):
+            raise ValueError(
+                f"TEST.EVALUATORS has {self.name!r}, which needs a model with find_instances; "
+                f"{type(self.model).__name__} has none"
+            )
+        loader = build_target_loader(self.cfg, self.dataset_name, self.cache)
+        self.need("a file of annotated objects", "json_file")
+        return loader
+
+    def build_evaluator(self) -> DatasetEvaluator:
+        return self.stock(self.dataset_name, self.output_dir)  # may lack its package
+
+    def build_model(self) -> InstanceFinder:
+        sources = self.cfg.DATASETS.REFERENCE or self.cfg.DATASETS.TRAIN
+        self.references = InstanceReferences(self.cfg, sources, self.dataset_name, self.cache)
+        self.seen, _ = conditions(self.cfg, self.references.names.values())
+        self.verify()  # before all references are encoded
+        context = instance_context(self.model, self.references)
+        return InstanceFinder(self.model, context, self.cfg.TEST.DETECTIONS_PER_IMAGE)
+
+    def report(self, found: Results) -> tuple[Results, dict[str, Any]]:
+        shown, shots = self.references, self.cfg.TEST.SHOTS
+        # the text is one sentence for all: the name of no class is given, with META or without
+        content = {
+            "seen": self.seen,
+            "text": "no_text",
+            "note": "nobody publishes which objects are the references",
+            "metrics": found["segm"],
+            "skipped": shown.missing,
+            "images": len(self.loader.dataset),  # type: ignore[arg-type]
+            "references": {shown.names[c]: files for c, files in shown.files.items()},
+        }
+        task = f"instances-{self.dataset_name}-{shots}shot-{self.seen}-no_text"
+        return {task: found["segm"]}, content
 
 
-@EVALUATION_REGISTRY.register()
-def lvis_instances(cfg, model, dataset_name, output_dir):
+class LvisInstances(CocoInstances, name="lvis_instances"):
     """As ``coco_instances``; LVISEvaluator knows that LVIS does not label everything."""
-    return _evaluate(cfg, model, dataset_name, output_dir, build_lvis_evaluator, "lvis_instances")
+
+    stock = staticmethod(build_lvis_evaluator)

@@ -1,301 +1,126 @@
-"""Runs the protocol "real pairs" on a model. Every picture is encoded once.
+"""The protocol "real pairs" on a model. Every picture is encoded once."""
 
-Shape shorthand: R references, C feature channels, g grid side (cells), H×W a target's own size.
-"""
-
-import hashlib
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 
 from ...data.augmentation.degrade import MASKS, PICTURES
-from ...data.datasets.folder import class_title, pair_files
-from ...evaluation.pairs import PooledIoU, absent_episodes, auroc, boundary, overlap, pair_episodes
-from ...evaluation.threshold import best_threshold, histograms
-from ...io.masks import read_binary_mask
-from ...io.pictures import read_image
-from ...structures.features import Features
-from ...structures.frame import masks_in_image, resize_to_image
-from ...structures.picture import Picture
-from ...structures.view import check_size
+from ...data.benchmarks.base import EpisodeList
+from ...data.benchmarks.pairs import Change, PairFolder, PairMapper
+from ...data.build import build_grouped_loader
+from ...evaluation.pairs import PairEvaluator, auroc
+from ...modeling.layers.feature_memory import FeatureMemory
+from ...modeling.protocol import InContextModel
+from ...structures.context import Context
+from ...structures.episode import Episode, Reference
+from ...structures.segmentation import Segmentation
+from ..loop.inference import run_inference
+from .reference_memory import RememberedReferences
 
 AT_ONCE = 8  # episodes of a target that are decoded in one pass
+MEGABYTES = 4096  # of features that are remembered
 
 
-@dataclass
-class Example:
-    """One picture of a class, encoded.
+class PairModel(RememberedReferences):
+    """Segments test episodes; equal pictures are encoded once, whatever they are for. ``seconds``
+    has, for "encode" and "decode", CPU seconds of this process and the number of pictures."""
 
-    Attributes:
-        features: ``Features`` of the one picture.
-        reference: the picture as a reference of an episode. mask: bool (H, W). edge: its boundary.
-        picture: hash of the picture's pixels.
-    """
+    def __init__(self, model: InContextModel) -> None:
+        super().__init__(model)
+        self.memory = FeatureMemory(MEGABYTES)
+        self.seconds: dict[str, tuple[float, int]] = {}
 
-    features: Features
-    reference: dict
-    mask: torch.Tensor
-    edge: torch.Tensor
-    picture: str
+    @torch.no_grad()
+    def forward(self, batched_inputs: Sequence[Episode]) -> list[Segmentation]:
+        contexts = [self._context(x) for x in batched_inputs]
+        features = self.model.encode_images([self._encoded(x) for x in batched_inputs])
+        return self._timed("decode", self.model.segment, features, contexts)
 
+    def _shot(self, reference: Reference, names: Mapping[int, str | None]) -> Context:
+        known = reference["key"] in self._known
+        return super()._shot(reference if known else self._encoded(reference), names)
 
-@dataclass
-class Timer:
-    """Sums the CPU seconds of this process by the kind of work."""
+    def _encoded(self, view: Any) -> Any:
+        """A view that brings its features along."""
+        key = self.memory.key(view["image"])
+        found = self.memory.get(key)
+        if found is None:
+            found = self._timed("encode", self.model.encode_images, [view]).map[0]
+            self.memory.put(key, found)
+        return {**view, "features": found, "image_size": tuple(view["image"].shape[-2:])}
 
-    seconds: dict = field(default_factory=dict)
-
-    def run(self, name, call, *args, number=1):
-        start = time.process_time()
-        result = call(*args)
-        spent, times = self.seconds.get(name, (0.0, 0))
-        self.seconds[name] = spent + time.process_time() - start, times + number
+    def _timed(self, name: str, call: Callable[..., Any], pictures: Any, *args: Any) -> Any:
+        start, (spent, number) = time.process_time(), self.seconds.get(name, (0.0, 0))
+        result = call(pictures, *args)
+        self.seconds[name] = spent + time.process_time() - start, number + len(pictures)
         return result
-
-    def means(self):
-        return {name: spent / times for name, (spent, times) in self.seconds.items()}
-
-
-def read_classes(folder):
-    """{class name: [(picture file, mask file), …]} of a folder of class folders, sorted by name.
-
-    Raises:
-        FileNotFoundError: no such folder, or a picture or mask without the other.
-        ValueError: no class folder, or a class with less than two examples.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no such folder: {root}")
-    found = {}
-    for own in sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith(".")):
-        pairs = pair_files(own)
-        if len(pairs) < 2:
-            raise ValueError(f"{own} has {len(pairs)} picture(s) with a mask; a pair needs two")
-        found[class_title(own.name)] = pairs
-    if not found:
-        raise ValueError(f"{root} has no class folders (CLASS/N.jpg with its mask CLASS/N.png)")
-    return found
 
 
 class PairEvaluation:
-    """All measurements of one model on one folder.
+    """All measurements of one model on one folder of class folders. To measure what abstaining
+    costs, the model must not abstain itself: it would below ``min_score``. For ``shots`` and
+    ``seed``, which is also that of ``absent``, see ``PairFolder.episodes``."""
 
-    Args:
-        model: ``SegIC`` in eval mode.
-        classes: see ``read_classes``.
-        shots: K, see ``pair_episodes``.
-        seed: of the references where K > 1, and of the targets without the entity.
-        trained: False if the decoder is random; then only the propagated mask is measured.
+    def __init__(
+        self,
+        cfg: CfgNode,
+        model: InContextModel,
+        folder: PairFolder,
+        shots: int = 1,
+        seed: int = 0,
+        min_score: float = 0.0,
+    ) -> None:
+        self.cfg, self.folder, self.seed = cfg.clone(), folder, seed
+        self.cfg.defrost()
+        self.cfg.DATALOADER.NUM_WORKERS = 0  # the mapper remembers its views
+        self.cfg.TEST.MASK_SIZE, self.cfg.TEST.BATCH_SIZE = "original", 1  # group
+        self.episodes = folder.episodes(shots, seed)
+        self.model, self.min_score = PairModel(model), min_score
+        self.known: dict[Any, dict[str, Any]] = {}  # views
+        self.edges: dict[Any, torch.Tensor] = {}
 
-    Raises:
-        FileNotFoundError, ValueError: naming the file that cannot be used.
-    """
+    def run(
+        self,
+        mask: Change | None = None,
+        picture: Change | None = None,
+        episodes: EpisodeList | None = None,
+        straight: Mapping[int, torch.Tensor] | None = None,
+    ) -> PairEvaluator:
+        """Segment episodes, all of them by default; see ``PairMapper`` and ``PairEvaluator``."""
+        mapper = PairMapper(self.cfg, self.folder, self.known, mask, picture)
+        loader = build_grouped_loader(self.cfg, episodes or self.episodes, mapper, AT_ONCE)
+        evaluator = PairEvaluator(self.min_score, straight, self.edges)
+        run_inference(self.cfg, self.model, loader, evaluator, None)
+        return evaluator
 
-    def __init__(self, model, classes, shots=1, seed=0, trained=True):
-        self.model, self.names, self.trained = model, list(classes), trained
-        self.timer, self.seed, self.shots = Timer(), seed, shots
-        self.files = [list(pairs) for pairs in classes.values()]
-        self.episodes = pair_episodes([len(pairs) for pairs in self.files], shots, seed)
-        self.examples = [[self._example(*pair) for pair in pairs] for pairs in self.files]
+    @cached_property
+    def plain(self) -> PairEvaluator:
+        """The episodes as they are."""
+        return self.run()
 
-    def _encode(self, view):
-        return self.timer.run("encode", self.model.encode_images, [view])
-
-    def _example(self, picture_file, mask_file):
-        picture, mask = read_image(picture_file), read_binary_mask(mask_file)
-        check_size(mask, picture.shape[:2], mask_file, picture_file)
-        if not mask.any():
-            raise ValueError(f"{mask_file} is an empty mask")
-        features = self._encode(self.model.input.target(Picture(picture)))
-        bits = torch.from_numpy(mask)
-        return Example(
-            features=features,
-            reference=self._reference(picture_file, picture, mask, features),
-            mask=bits,
-            edge=boundary(bits),
-            picture=hashlib.sha256(picture.tobytes()).hexdigest(),
-        )
-
-    def _reference(self, picture_file, picture, mask, features):
-        """A picture as a reference of an episode. It is encoded again if its view is a cut.
-
-        Args:
-            picture: uint8 array (H, W, 3). mask: bool array (H, W). features: of the whole picture.
-        """
-        view = self.model.input.reference(Picture(picture), mask[None])
-        if not torch.equal(view["image"], features.pictures[0]):
-            features = self._encode(view)
-        return {
-            "features": features.map[0],
-            "image_size": tuple(features.image_sizes[0]),
-            "masks": view["masks"],
-            "entity_ids": torch.tensor([0]),
-            "file_name": str(picture_file),
-        }
-
-    # ---- one pass over episodes ------------------------------------------------------------
-
-    def _context(self, label, references, change_mask=None):
-        """The context of examples of a class; ``change_mask`` makes their masks worse."""
-        if change_mask is None:
-            shown = [self.examples[label][i].reference for i in references]
-        else:
-            shown = [self._changed(label, i, change_mask) for i in references]
-        episode = {
-            "entities": [{"id": 0, "name": self.names[label]}],
-            "task": "semantic",
-            "references": shown,
-        }
-        return self.model.episode_context(episode, torch.stack([r["features"] for r in shown]))
-
-    def _changed(self, label, i, change_mask):
-        example, picture_file = self.examples[label][i], self.files[label][i][0]
-        mask = change_mask(example.mask.numpy())
-        return self._reference(picture_file, read_image(picture_file), mask, example.features)
-
-    @torch.no_grad()
-    def predict(self, episodes, change_mask=None, change_picture=None):
-        """Segment episodes, target by target.
-
-        Args:
-            episodes: list of (class, references, class of the target, target).
-            change_mask, change_picture: functions of ``degrade``, or None.
-
-        Returns:
-            iterator of (number of the episode, propagated mask float (r, r), logits (4g, 4g) or
-            None, score or None, (h, w) of the target on the canvas).
-        """
-        contexts, by_target = {}, {}
-        for number, (label, references, *target) in enumerate(episodes):
-            by_target.setdefault(tuple(target), []).append((number, (label, references)))
-            if (label, references) not in contexts:
-                context = self._context(label, references, change_mask)
-                contexts[label, references] = context
-        for (label, i), asked in by_target.items():
-            example = self.examples[label][i]
-            features = example.features
-            if change_picture is not None:
-                picture = change_picture(read_image(self.files[label][i][0]))
-                features = self._encode(self.model.input.target(Picture(picture)))
-            for start in range(0, len(asked), AT_ONCE):
-                part = asked[start : start + AT_ONCE]
-                batch, size = features[[0] * len(part)], tuple(features.image_sizes[0])
-                own = [contexts[key] for _, key in part]
-                maps = self.model.propagated_mask(batch, own)
-                logits = scores = [None] * len(part)
-                if self.trained:
-                    logits, quality = self.timer.run(
-                        "decode", self.model.segment_scored, batch, own, number=len(part)
-                    )
-                    scores = [
-                        float(self.model.scored(low, size, q)[0][0])
-                        for low, q in zip(logits, quality, strict=True)
-                    ]
-                rows = zip(part, maps, logits, scores, strict=True)
-                for (number, _), similarity, low, score in rows:
-                    yield number, similarity[0], None if low is None else low[0], score, size
-
-    def _full_size(self, low, size, example, threshold):
-        frame = self.model.canvas, size, *example.mask.shape
-        return masks_in_image(low[None], *frame, threshold)[0].cpu()
-
-    # ---- measurements ----------------------------------------------------------------------
-
-    def measure(self, thresholds=(), change_mask=None, change_picture=None, find_best=False):
-        """IoU and boundary IoU of the model and of thresholded propagated masks.
-
-        Args:
-            thresholds: of the propagated mask. find_best: also the best one on these data.
-
-        Returns:
-            {"model" (where trained): result of ``PooledIoU``, "propagated mask > T": … for each
-            threshold, "best": … with "threshold"}; and the scores of the episodes, [] untrained.
-        """
-        found, maps, scores = {}, [], []
-        if self.trained:
-            found["model"] = PooledIoU(self.names)
-        levels = [0] * len(self.names)
-        lost = PooledIoU(self.names)  # the model's sums where it abstains
-        present = [(label, refs, label, target) for label, refs, target in self.episodes]
-        for number, similarity, low, score, size in self.predict(
-            present, change_mask, change_picture
-        ):
-            label, _, target = self.episodes[number]
-            example = self.examples[label][target]
-            maps.append((label, example, similarity, size))
-            if find_best:
-                frame = self.model.canvas, size, *example.mask.shape
-                full = resize_to_image(similarity[None], *frame)[0].cpu()
-                levels[label] = levels[label] + histograms(full, example.mask)
-            if low is None:
-                continue
-            scores.append(score)
-            mask = self._full_size(low, size, example, self.model.threshold)
-            counts = overlap(mask, example.mask, example.edge)
-            found["model"].add(label, counts)
-            if score < self.model.min_score:
-                mask = torch.zeros_like(mask)
-                counts = overlap(mask, example.mask, example.edge)
-            lost.add(label, counts)
-        named = {f"propagated mask > {t:g}": t for t in thresholds}
-        if find_best:
-            named["best threshold"] = best_threshold(levels)[0]
-        for name, threshold in named.items():
-            found[name] = PooledIoU(self.names)
-            for label, example, similarity, size in maps:
-                mask = self._full_size(similarity, size, example, threshold)
-                found[name].add(label, overlap(mask, example.mask, example.edge))
-        results = {name: pooled.result() for name, pooled in found.items()}
-        if find_best:
-            results["best threshold"]["threshold"] = named["best threshold"]
-        if self.trained:
-            results["model"]["lost_by_abstaining"] = results["model"]["IoU"] - lost.result()["IoU"]
-        return results, scores
-
-    def robustness(self, threshold):
-        """Measure worse masks and pictures: {variant: {"model" (where trained), "propagated mask":
-        result}}. The propagated mask has one fixed threshold."""
-        rows = {}
-        variants = [(name, {"change_mask": f}) for name, f in MASKS.items()]
-        variants += [(name, {"change_picture": f}) for name, f in PICTURES.items()]
-        for name, change in variants:
-            results, _ = self.measure([threshold], **change)
-            other = results.pop(f"propagated mask > {threshold:g}")
-            rows[name] = {**results, "propagated mask": other}
+    def robustness(self, threshold: float) -> dict[str, Any]:
+        """Measure worse masks and pictures: {variant: {"model", "propagated mask": result}}, the
+        latter with one fixed threshold."""
+        rows: dict[str, Any] = {}
+        for name, change in (*MASKS.items(), *PICTURES.items()):
+            found = self.run(change) if name in MASKS else self.run(picture=change)
+            rows[name] = {"model": found.evaluate(), "propagated mask": found.cut(threshold)}
         return rows
 
-    def flipped(self):
-        """Result of ``PooledIoU`` with test-time flips: each target is also segmented mirrored, and
-        the two logit maps are averaged."""
-        present = [(label, refs, label, target) for label, refs, target in self.episodes]
-        straight = {number: (low, size) for number, _, low, _, size in self.predict(present)}
-        pooled = PooledIoU(self.names)
-        mirrored = self.predict(present, change_picture=lambda x: x[:, ::-1].copy())
-        for number, _, low, _, size in mirrored:
-            label, _, target = self.episodes[number]
-            example = self.examples[label][target]
-            frame = self.model.canvas, size, *example.mask.shape
-            both = [resize_to_image(x[None], *frame)[0] for x in (straight[number][0], low)]
-            mean = (both[0] + both[1].flip(-1)) / 2
-            counts = overlap((mean > self.model.threshold).cpu(), example.mask, example.edge)
-            pooled.add(label, counts)
-        return pooled.result()
+    def flipped(self) -> dict[str, Any]:
+        """The result where each target is also segmented mirrored, and both logit maps are
+        averaged."""
+        mirrored = self.run(picture=lambda x: x[:, ::-1].copy(), straight=self.plain.logits)
+        return mirrored.model.result()
 
-    def abstention(self, present_scores):
+    def abstention(self) -> dict[str, Any]:
         """{"AUROC", "present", "absent"}: the score's AUROC, and the numbers of targets.
-
-        Raises:
-            ValueError: every picture shows every class, so nothing is ever absent.
-        """
-        pictures = [[e.picture for e in examples] for examples in self.examples]
-        absent = absent_episodes(self.episodes, pictures, self.seed)
-        if not absent:
-            raise ValueError("no picture is without a class: absence cannot be measured")
-        scores = [score for _, _, _, score, _ in self.predict(absent)]
-        return {
-            "AUROC": auroc(present_scores, scores),
-            "present": len(present_scores),
-            "absent": len(scores),
-        }
+        ValueError: every picture shows every class, so nothing is ever absent."""
+        absent = self.run(episodes=self.folder.absent(self.episodes, self.seed)).scores
+        present = self.plain.scores
+        counts = {"present": len(present), "absent": len(absent)}
+        return {"AUROC": auroc(present, absent), **counts}

@@ -1,64 +1,60 @@
 """PCK of a frozen backbone's features on pairs with key points (SPair-71k)."""
 
-from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ...data.build import build_pair_loader
 from ...evaluation import PCKEvaluator
-from ...evaluation.few_shot import write_results
 from ...modeling.layers.matching import nearest_points
-from ..hooks.feature_cache import open_feature_cache
-from ..loop.inference import run_inference
-from .base import EVALUATION_REGISTRY
+from ...modeling.protocol import InContextModel
+from .base import Evaluation, Results
 
 
 class PairMatcher(nn.Module):
     """Finds the source's key points in the target with a model's backbone."""
 
-    def __init__(self, model):
+    def __init__(self, model: InContextModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batched_inputs):
+    def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, torch.Tensor]]:
         """Items of ``PairMapper`` → a dict ``keypoints`` float64 (k, 2) per pair, on the CPU."""
         images = [x[side] for x in batched_inputs for side in ("source", "target")]
         features, found = self.model.encode_images(images), []
         for i, x in enumerate(batched_inputs):
-            (source, target), sizes = features.map[2 * i : 2 * i + 2], features.image_sizes[2 * i :]
-            points = nearest_points(
-                source,
-                target,
-                x["source_keypoints"].to(source.device),
-                sizes[:2],
-                [(x[side]["height"], x[side]["width"]) for side in ("source", "target")],
-                self.model.canvas,
-            )
+            (source, target), f = features.map[2 * i : 2 * i + 2], features.frames[2 * i :]
+            asked = x["source_keypoints"].to(source.device)
+            contents, sizes = (f[0].content, f[1].content), (f[0].size, f[1].size)
+            points = nearest_points(source, target, asked, contents, sizes, self.model.input.canvas)
             found.append({"keypoints": points.cpu()})
         return found
 
 
-@EVALUATION_REGISTRY.register()
-def pck(cfg, model, dataset_name, output_dir):
-    """Match key points by nearest neighbours of frozen features, and measure PCK.
+class PCK(Evaluation, name="pck"):
+    """PCK by nearest neighbours of the features of ``MODEL.SEGIC.IN_FEATURE``. With
+    ``MODEL.SEGIC.FEATURE_MEMORY`` or ``INPUT.FEATURE_CACHE`` an image of many pairs is encoded
+    once."""
 
-    ``MODEL.SEGIC.IN_FEATURE`` names the features; nothing trained takes part. An image is in many
-    pairs: with ``MODEL.SEGIC.FEATURE_MEMORY`` or ``INPUT.FEATURE_CACHE`` it is encoded once.
-    """
-    model = getattr(model, "module", model)  # out of DDP
-    loader = build_pair_loader(cfg, dataset_name, open_feature_cache(cfg, model))
-    found = run_inference(cfg, PairMatcher(model), loader, PCKEvaluator(), output_dir)
-    if not found:
-        return {}
-    metrics = found["pck"]
-    content = {
-        "benchmark": "pck",
-        "dataset": dataset_name,
-        "pairs": metrics["pairs"],
-        "standard": True,
-        "backbone": model.fingerprint["backbone"],
-        "metrics": metrics,
-        "skipped": [],
-    }
-    write_results(output_dir, content)
-    return OrderedDict({f"pck-{dataset_name}": metrics})
+    def build_loader(self) -> DataLoader[Any]:
+        return build_pair_loader(self.cfg, self.dataset_name, self.cache)
+
+    def build_evaluator(self) -> PCKEvaluator:
+        return PCKEvaluator()
+
+    def build_model(self) -> PairMatcher:
+        return PairMatcher(self.model)
+
+    def report(self, found: Results) -> tuple[Results, dict[str, Any]]:
+        metrics = found["pck"]
+        return {f"pck-{self.dataset_name}": metrics}, {
+            "shots": 1,
+            "text": "no_text",
+            "pairs": metrics["pairs"],
+            "standard": True,
+            "backbone": self.model.fingerprint.get("backbone", type(self.model).__name__),
+            "metrics": metrics,
+        }

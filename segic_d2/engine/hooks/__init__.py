@@ -1,1 +1,1 @@
-"""Hooks of the trainer, and the clipping of its gradients."""
+"""Hooks of the trainer."""

@@ -1,35 +1,35 @@
-"""Opens the feature cache (``INPUT.FEATURE_CACHE``) for a model and its loaders.
+"""Opens the feature cache (``INPUT.FEATURE_CACHE``), which a model fills and its loaders read."""
 
-The model leaves there what it encodes, and the loaders look there for views that recur.
-"""
-
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase
+from torch import nn
 
+from ...config.keys import check_config
 from ...data import set_cache
 from ...data.augmentation.feature_cache import FeatureCache
+from ...modeling.layers.frozen_encoder import FrozenEncoder
 
 
-def open_feature_cache(cfg, model):
-    """Open the cache of a model's features. The model fills it from now on; None: it is off.
-
-    Raises:
-        ValueError: see ``FeatureCache``.
-    """
+def open_feature_cache(cfg: CfgNode, model: nn.Module) -> FeatureCache | None:
+    """Open the cache of a model's features, which the model fills from now on; None: it is off.
+    ValueError: see ``FeatureCache``."""
     options, model = cfg.INPUT.FEATURE_CACHE, getattr(model, "module", model)  # out of DDP
-    model.feature_store = None
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, FrozenEncoder):
+        return None  # nothing of this model is frozen, so that nothing recurs
+    encoder.store = None
+    check_config(cfg, "INPUT.FEATURE_CACHE")
     if options.DIR:
-        spec = model.input
-        identity = {part: model.fingerprint[part] for part in ("backbone", "feature", "weights")}
-        identity |= {p: getattr(spec, p) for p in ("canvas", "mean", "std", "format", "resize")}
-        model.feature_store = FeatureCache(options.DIR, options.MAX_GB, identity, options.DTYPE)
-    return model.feature_store
+        parts = ("canvas", "mean", "std", "format", "resize")
+        identity = {**encoder.identity, **{p: getattr(encoder.input, p) for p in parts}}
+        encoder.store = FeatureCache(options.DIR, options.MAX_GB, identity, options.DTYPE)
+    return encoder.store
 
 
 class FeatureCacheHook(HookBase):
     """Opens the cache once all weights are loaded, before the loader starts."""
 
-    def before_train(self):
-        trainer = self.trainer
-        if trainer.cfg.INPUT.FEATURE_CACHE.DIR:
-            cache = open_feature_cache(trainer.cfg, trainer.model)
-            set_cache(trainer.data_loader, cache)
+    def before_train(self) -> None:
+        t = self.trainer
+        if t.cfg.INPUT.FEATURE_CACHE.DIR:
+            set_cache(t.data_loader, open_feature_cache(t.cfg, t.model))

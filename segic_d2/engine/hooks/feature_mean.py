@@ -11,23 +11,17 @@ logger = logging.getLogger(__name__)
 
 
 class FeatureMeanHook(HookBase):
-    """Computes the mean feature before training with ``SIMILARITY.CENTER`` "fixed".
+    """Computes the mean feature before training with ``SIMILARITY.CENTER`` "fixed", unless a file,
+    weights or a checkpoint gave it. Each process takes the same ``SIMILARITY.MEAN_IMAGES``
+    pictures, whatever the number of processes. The feature cache is open by then."""
 
-    It does so if neither a file nor weights nor a checkpoint gave the mean, over
-    ``SIMILARITY.MEAN_IMAGES`` pictures. Each process computes it for itself, from the same pictures
-    whatever the number of processes. The feature cache is open by then; it serves and keeps the
-    features.
-    """
-
-    def before_train(self):
+    def before_train(self) -> None:
         cfg, model = self.trainer.cfg, self.trainer.model
         model = getattr(model, "module", model)  # out of DDP
-        mean = model.sem_seg_head.feature_mean
+        mean = model.sem_seg_head.similarity.feature_mean
         if mean is None or mean.any():
             return
-        count = cfg.MODEL.SEGIC.SIMILARITY.MEAN_IMAGES
-        pictures = training_pictures(cfg, count, model.feature_store)
+        most = cfg.MODEL.SEGIC.SIMILARITY.MEAN_IMAGES
+        pictures = training_pictures(cfg, most, model.encoder.store)
         mean.copy_(compute_feature_mean(model, pictures))
-        logger.info(
-            "mean feature of up to %d pictures of training: length %.3f", count, mean.norm()
-        )
+        logger.info("mean feature of up to %d pictures of training: length %.3f", most, mean.norm())

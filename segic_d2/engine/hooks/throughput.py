@@ -6,20 +6,15 @@ from ...utils.devices import best_device, peak_memory
 
 
 class Throughput(HookBase):
-    """Puts ``samples_per_second``, ``data_share`` and ``gpu_memory_mb`` beside Detectron2's times.
+    """Puts ``samples_per_second``, of ``batch`` samples, ``data_share`` and ``gpu_memory_mb``
+    beside Detectron2's times. ``data_share`` is the share of a step, 0 … 1, that the slowest
+    process waits for data. Memory is the most that torch had allocated, in MiB. The hook stands
+    after IterationTimer, whose first steps do not count."""
 
-    ``data_share`` is the share of a step, 0 … 1, that waits for the loader; the longest wait of all
-    processes counts. Memory is the most that torch had allocated so far, in MiB. The hook stands
-    after IterationTimer, whose first steps do not count.
-
-    Args:
-        batch: samples per step of all processes.
-    """
-
-    def __init__(self, batch):
+    def __init__(self, batch: int) -> None:
         self.batch = batch
 
-    def after_step(self):
+    def after_step(self) -> None:
         storage = self.trainer.storage
         seconds, when = storage.latest().get("time", (0, -1))
         if when != self.trainer.iter or seconds <= 0:

@@ -3,17 +3,20 @@
 import logging
 import time
 import zipfile
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
-from detectron2.evaluation import (
-    COCOEvaluator,
-    DatasetEvaluator,
-    DatasetEvaluators,
-    inference_on_dataset,
-)
+from detectron2 import evaluation
+from detectron2.config import CfgNode
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
+from torch.utils.data import DataLoader
 
-from ...data.health.damaged import Damaged, check_policy, note
+from ...compat import end_workers, image_ids
+from ...config.keys import check_config
+from ...data.health.damaged import Damaged, note
 from ...data.health.verify import verify_loader
 from . import progress
 from .evaluator_state import has_state, restore, state_of
@@ -22,41 +25,41 @@ logger = logging.getLogger(__name__)
 SHARE = 20  # the next save waits at least so many times as long as the last one took
 
 
-def run_inference(cfg, model, loader, evaluator, output_dir):
-    """Run Detectron2's evaluation loop, so that it can go on after an interruption.
+def run_inference(
+    cfg: CfgNode,
+    model: Callable[[list[Any]], Any],
+    loader: DataLoader[Any],
+    evaluator: DatasetEvaluator | list[DatasetEvaluator] | None,
+    output_dir: str | None,
+) -> dict[str, Any]:
+    """Run Detectron2's evaluation loop, so that it can go on after an interruption; returns the
+    evaluator's results, an empty dict on all but the main process. The model's mode is restored.
 
     Every ``TEST.SAVE_PERIOD`` seconds, and when an exception ends the run, this process writes the
-    evaluator's counts to a file in ``output_dir``. The same call then continues exactly there. A
-    file of another config, weights, dataset or number of processes is not used, and the log says
-    so. After a finished run the files are removed.
-
-    Damaged items (``TEST.DAMAGED``) are named before the run, or left out of their batches.
-
-    Args:
-        cfg: config.
-        model: in any mode, which is restored afterwards.
-        loader: a test loader of ``data.build``.
-        evaluator: a ``DatasetEvaluator``, or a list of them.
-        output_dir: folder of this evaluation.
-
-    Returns:
-        the evaluator's results; an empty dict on all but the main process.
-
-    Raises:
-        DamagedDataError: ``TEST.DAMAGED`` is "error" and ``TEST.VERIFY`` found damage; it is named.
+    evaluator's counts to a file in ``output_dir``, if there is one. The same call then continues
+    exactly there. A file of another config, weights, dataset or number of processes is not used,
+    and the log says so. After a finished run the files are removed. Damaged items are left out of
+    their batches. DamagedDataError: with ``TEST.DAMAGED`` "error", what ``TEST.VERIFY`` found.
     """
-    check_policy(cfg)
+    check_config(cfg, "TEST")
     if evaluator is None or isinstance(evaluator, list):
         evaluator = DatasetEvaluators(evaluator or [])
     if cfg.TEST.DAMAGED == "error":
         verify_loader(cfg, loader)
-    run = _Run(evaluator, loader, cfg.TEST.SAVE_PERIOD)
-    if _can_be_saved(cfg, loader, evaluator, output_dir):
+    run = _Run(model, evaluator, loader, cfg.TEST.SAVE_PERIOD)
+    wanted = output_dir and cfg.TEST.SAVE_PERIOD > 0 and hasattr(loader, "items")
+    if wanted and not has_state(evaluator):
+        logger.warning(
+            "%s has no state_dict and load_state_dict: this evaluation cannot be continued after "
+            "an interruption",
+            type(evaluator).__name__,
+        )
+    elif output_dir and wanted:
         run.path = progress.progress_file(output_dir)
-        run.fingerprint = progress.fingerprint(cfg, model, loader.items)
-    with _as_before(model), run:
+        run.fingerprint = progress.fingerprint(cfg, model, getattr(loader, "items", ()))
+    with run:
         run.resume()
-        results = inference_on_dataset(model, run.batches, run)
+        results = evaluation.inference_on_dataset(model, run.batches, run)
     if run.path:
         comm.synchronize()  # the others' files are needed until the main process has its results
         run.path.unlink(missing_ok=True)
@@ -65,73 +68,50 @@ def run_inference(cfg, model, loader, evaluator, output_dir):
     return results
 
 
-def _can_be_saved(cfg, loader, evaluator, output_dir):
-    if cfg.TEST.SAVE_PERIOD <= 0 or not output_dir or not hasattr(loader, "items"):
-        return False
-    if not has_state(evaluator):
-        logger.warning(
-            "%s has no state_dict and load_state_dict: this evaluation cannot be continued after "
-            "an interruption",
-            type(evaluator).__name__,
-        )
-    return has_state(evaluator)
-
-
-@contextmanager
-def _as_before(model):
-    mode = getattr(model, "training", None)
-    try:
-        yield
-    finally:  # Detectron2 restores it only after a run without errors
-        if mode is not None:
-            model.train(mode)
-
-
 class _Batches:
     """Yields a loader's batches without their damaged items, and no empty batch."""
 
-    def __init__(self, loader):
-        self.loader, self.position, self.damaged, self._running = loader, 0, [], None
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader, self.position = loader, 0
+        self.damaged: list[Damaged] = []
+        self._running: Iterator[Any] | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[Any]]:
         self._running = iter(self.loader)
         for batch in self._running:
             self.position += len(batch)
-            damaged = [x for x in batch if isinstance(x, Damaged)]
-            self.damaged += damaged
-            batch = [x for x in batch if not isinstance(x, Damaged)] if damaged else batch
-            if batch:
-                yield batch
+            self.damaged += [x for x in batch if isinstance(x, Damaged)]
+            if whole := [x for x in batch if not isinstance(x, Damaged)]:
+                yield whole
         self.close()
 
-    def close(self):
-        """End the worker processes, which a kept traceback would hold otherwise."""
-        stop = getattr(self._running, "_shutdown_workers", None)
-        self._running = None
-        if stop:
-            stop()
+    def close(self) -> None:
+        """End the worker processes."""
+        running, self._running = self._running, None
+        end_workers(running)
 
 
-class _Run(DatasetEvaluator):
-    """Stands for the evaluator in Detectron2's loop; it counts items and saves now and then.
+class _Run(DatasetEvaluator, AbstractContextManager[Any]):
+    """The evaluator in Detectron2's loop; it saves, and counts in ``done`` (None: amid a batch)."""
 
-    ``done`` is the number of this process's items that the evaluator has counted. In the middle of
-    a batch it is None, and nothing is saved then.
-    """
-
-    def __init__(self, evaluator, loader, period):
+    def __init__(
+        self, model: Any, evaluator: DatasetEvaluator, loader: DataLoader[Any], period: float
+    ) -> None:
+        self.model, self.mode = model, getattr(model, "training", None)
         self.evaluator, self.batches = evaluator, _Batches(loader)
-        self.sampler = getattr(loader, "sampler", None)  # ``start`` may be set
+        self.sampler: Any = getattr(loader, "sampler", None)  # ``start`` may be set
         self.period, self.wait, self.last = period, period, time.monotonic()
-        self.path, self.fingerprint, self.done, self.saved = None, None, 0, 0
+        self.path: Path | None = None
+        self.fingerprint: dict[str, Any] = {}
+        self.done: int | None = 0
+        self.saved: int | None = 0
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self.mode is not None:  # Detectron2 restores it only after a run without errors
+            self.model.train(self.mode)
         self.batches.close()
         if self.path:
             self.sampler.start = 0
@@ -139,7 +119,7 @@ class _Run(DatasetEvaluator):
             self._save()
             logger.info("interrupted after %d items, which %s holds", self.done, self.path)
 
-    def resume(self):
+    def resume(self) -> None:
         """Reset the evaluator; if a file is there, set evaluator and loader to what it says."""
         self.evaluator.reset()
         if not self.path or not self.path.exists():
@@ -147,11 +127,10 @@ class _Run(DatasetEvaluator):
         try:
             saved = progress.read(self.path)
             about = saved.pop("about")
-            restore_from = {k.removeprefix("state/"): v for k, v in saved.items()}
             other = [k for k, v in self.fingerprint.items() if about["fingerprint"].get(k) != v]
             if other:
                 raise ValueError(f"it is of another evaluation ({', '.join(other)})")
-            restore(self.evaluator, restore_from)
+            restore(self.evaluator, {k.removeprefix("state/"): v for k, v in saved.items()})
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             self.evaluator.reset()
             logger.warning("not continuing from %s: %s; starting anew", self.path, error)
@@ -160,39 +139,35 @@ class _Run(DatasetEvaluator):
         self.batches.damaged = [Damaged(**d) for d in about["damaged"]]
         logger.info("continuing from %s: %d items are done", self.path, self.done)
 
-    def reset(self):
+    def reset(self) -> None:
         """Detectron2's loop calls this at its start. Nothing is left to do after ``resume``."""
 
-    def process(self, inputs, outputs):
+    def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         self.done = None
         self.evaluator.process(inputs, outputs)
         self.done = self.batches.position
         if self.path and time.monotonic() - self.last >= self.wait:
             self._save()
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, Any] | None:
         self.done = self.batches.position
         if self.path and self.done != self.saved:
             self._save()
         self.done = None  # evaluators change their counts when they gather those of all processes
         damaged = [d for part in comm.all_gather(self.batches.damaged) for d in part]
-        if not damaged:
+        if damaged:
+            note(damaged)
+        if not (damaged and isinstance(self.evaluator, COCOEvaluator)):
             return self.evaluator.evaluate()
-        note(damaged)
-        return self._evaluate_without(damaged)
-
-    def _evaluate_without(self, damaged):
-        """Evaluate. COCO's evaluator would take the images that are left out for missed ones."""
-        if not isinstance(self.evaluator, COCOEvaluator):
-            return self.evaluator.evaluate()
-        gone = {d.image_id for d in damaged}
-        kept = [i for i in self.evaluator._coco_api.getImgIds() if i not in gone]
+        gone = {d.image_id for d in damaged}  # COCO's evaluator would take them for missed ones
+        kept = [i for i in image_ids(self.evaluator) if i not in gone]
         return self.evaluator.evaluate(img_ids=kept)
 
-    def _save(self):
+    def _save(self) -> None:
+        assert self.path is not None
         start = time.monotonic()
-        about = {"fingerprint": self.fingerprint, "done": self.done}
-        about["damaged"] = [vars(d) for d in self.batches.damaged]
+        damaged = [vars(d) for d in self.batches.damaged]
+        about = {"fingerprint": self.fingerprint, "done": self.done, "damaged": damaged}
         state = {f"state/{k}": v for k, v in state_of(self.evaluator).items()}
         progress.write(self.path, {"about": about, **state})
         self.last, self.saved = time.monotonic(), self.done

@@ -1,17 +1,22 @@
 """Files that hold how far an evaluation has come, one per process, with its fingerprint."""
 
-import dataclasses
 import hashlib
 import json
-import os
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from ...checkpoint import FROZEN_PREFIX
+from ...checkpoint import frozen_prefixes
+from ...structures.context import Context
 from ...structures.features import tensor_bytes
+from ...utils.files import AnyPath, whole_file
 
 JSON = ".json"  # ends the names of entries that are not arrays
 # what changes no result
@@ -21,24 +26,21 @@ INDIFFERENT = (
 )
 
 
-def progress_file(output_dir):
+def progress_file(output_dir: str) -> Path:
     """Path of this process's progress file."""
     return Path(output_dir) / f"progress-{comm.get_rank()}.npz"
 
 
-def remove_others(path):
+def remove_others(path: Path) -> None:
     """Remove the files beside a progress file that an earlier run with more processes left."""
     for file in path.parent.glob("progress-*.npz*"):
         if int(file.name.split("-")[1].split(".")[0]) >= comm.get_world_size():
             file.unlink(missing_ok=True)
 
 
-def write(path, entries):
-    """Write arrays and JSON values under their names, whole or not at all; no code is written.
-
-    Raises:
-        TypeError: a value is neither an array nor a value of JSON.
-    """
+def write(path: AnyPath, entries: Mapping[str, Any]) -> None:
+    """Write arrays and JSON values under their names, whole or not at all. TypeError: a value is
+    neither."""
     arrays = {}
     for name, value in entries.items():
         if isinstance(value, torch.Tensor):
@@ -47,28 +49,19 @@ def write(path, entries):
             text = json.dumps(value, default=_number)
             name, value = name + JSON, np.frombuffer(text.encode(), np.uint8)
         arrays[name] = value
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
+    with whole_file(path, sync=True) as part, open(part, "wb") as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
-def _number(value):
+def _number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is neither an array nor a value of JSON")
 
 
-def read(path):
-    """Read what ``write`` wrote, and check its checksums.
-
-    Raises:
-        OSError, ValueError, zipfile.BadZipFile: there is no such file, or it is broken.
-    """
+def read(path: AnyPath) -> dict[str, Any]:
+    """Read what ``write`` wrote. OSError, ValueError, zipfile.BadZipFile: no such file, or it is
+    broken."""
     entries = {}
     with np.load(path, allow_pickle=False) as file:
         for name in file.files:
@@ -79,17 +72,10 @@ def read(path):
     return entries
 
 
-def fingerprint(cfg, model, items):
-    """The fingerprint of an evaluation: hashes of config, weights and dataset, and processes.
-
-    Args:
-        cfg: config. Keys that change no result (``INDIFFERENT``) are left out.
-        model: module. A frozen backbone enters by its own fingerprint.
-        items: the items of the loader, in order: dicts or objects with a ``repr``.
-
-    Returns:
-        dict of text and numbers.
-    """
+def fingerprint(cfg: CfgNode, model: Any, items: Sequence[Any]) -> dict[str, str | int]:
+    """The fingerprint of an evaluation: hashes of config, weights and dataset, and processes. Keys
+    that change no result (``INDIFFERENT``) are left out, and a frozen backbone enters by its own
+    fingerprint. ``items`` are those of the loader, in order: dicts or objects with a ``repr``."""
     return {
         "config": _config_hash(cfg),
         "weights": _weights_hash(model),
@@ -98,50 +84,42 @@ def fingerprint(cfg, model, items):
     }
 
 
-def _config_hash(cfg):
+def _config_hash(cfg: CfgNode) -> str:
     cfg = cfg.clone()
     cfg.defrost()
     for key in INDIFFERENT:
         *path, last = key.split(".")
-        node = cfg
-        for name in path:
-            node = node[name]
-        node.pop(last, None)
-    return _hash(cfg.dump())
+        reduce(getitem, path, cfg).pop(last, None)
+    return hashlib.sha256(cfg.dump().encode()).hexdigest()[:16]
 
 
-def _weights_hash(model):
-    digest = hashlib.sha256()
+def _weights_hash(model: Any) -> str:
     if not isinstance(model, torch.nn.Module):
         return ""
     prints = [m.fingerprint for m in model.modules() if hasattr(m, "fingerprint")]
-    digest.update(repr(prints).encode())
+    digest = hashlib.sha256(repr(prints).encode())
+    frozen = frozen_prefixes(model)
     for name, tensor in sorted(model.state_dict().items()):
-        if not prints or f".{FROZEN_PREFIX}" not in f".{name}":
+        if not (prints and name.startswith(frozen)):
             _add(digest, name, tensor)
     for module in model.modules():  # a context that was given once
-        for value in filter(dataclasses.is_dataclass, vars(module).values()):
-            if any(isinstance(v, torch.Tensor) for v in vars(value).values()):
-                for name, part in sorted(vars(value).items()):
-                    _add(digest, name, part)
+        for value in vars(module).values():
+            if isinstance(value, Context):
+                for name, part in sorted({**vars(value), **value.tensors}.items()):
+                    _add(digest, name, None if name == "tensors" else part)
     return digest.hexdigest()[:16]
 
 
-def _add(digest, name, value):
+def _add(digest: Any, name: str, value: Any) -> None:
     digest.update(name.encode())
     is_tensor = isinstance(value, torch.Tensor)
-    digest.update(tensor_bytes(value) if is_tensor else repr(value).encode())
+    digest.update(tensor_bytes(value).data if is_tensor else repr(value).encode())
 
 
-def _items_hash(items):
+def _items_hash(items: Sequence[Any]) -> str:
     digest = hashlib.sha256()
-    for i in range(len(items)):
-        item = items[i]
+    for item in (items[i] for i in range(len(items))):
         if isinstance(item, dict):
             item = sorted((k, v) for k, v in item.items() if k != "annotations")
         digest.update(repr(item).encode())
     return digest.hexdigest()[:16]
-
-
-def _hash(text):
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,25 +7,30 @@ stands beside it in the batch.
 Shapes: B images, H×W pixels, C channels of the tapped block, s its stride; the latent is H/8×W/8.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from torch import nn
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 
 PARTS = ("unet", "vae", "scheduler", "tokenizer", "text_encoder")  # folders of a diffusers model
 
 
 class DiffusionBackbone(Backbone):
-    """Up-block features of a latent diffusion model, deterministic, without autograd.
-
-    What lies behind the tapped block is dropped, the VAE's decoder too.
+    """Up-block features of a latent diffusion model, deterministic, without autograd. What lies
+    behind the tapped block is dropped, the VAE's decoder too.
 
     Attributes:
         pixel_mean, pixel_std: 127.5 each: the VAE takes x / 127.5 - 1, and padding is 0 there.
-        stride: int, pixels per cell of the map.
-        divisor: int, the sides of an input are multiples of it.
-        tap: str, everything but the weights that decides the features, for fingerprints.
+        stride: pixels per cell of the map. divisor: the sides of an input are multiples of it.
+        tap: everything but the weights that decides the features, for fingerprints.
         source: where the weights came from.
     """
 
@@ -35,27 +40,25 @@ class DiffusionBackbone(Backbone):
     def __init__(
         self,
         *,
-        unet,
-        vae,
-        scheduler,
-        prompt_embedding,
-        name="",
-        prompt="",
-        timestep=261,
-        up_block=1,
-        seed=0,
-        sample_latent=False,
-        canvas=None,
-    ):
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        scheduler: SchedulerMixin,
+        prompt_embedding: Tensor,
+        name: str = "",
+        prompt: str = "",
+        timestep: int = 261,
+        up_block: int = 1,
+        seed: int = 0,
+        sample_latent: bool = False,
+        canvas: int | None = None,
+    ) -> None:
         """
         Args:
-            unet, vae, scheduler: ``UNet2DConditionModel``, ``AutoencoderKL`` and a scheduler of
-                diffusers with ``alphas_cumprod``.
+            scheduler: any with ``alphas_cumprod``.
             prompt_embedding: float (1, tokens, D), the text that conditions the U-Net.
             name, prompt: what they were loaded and made from, for ``tap`` and messages.
-            timestep: noise level, 0 to the scheduler's last step.
+            timestep: noise level, 0 to the scheduler's last step. seed: of the noise.
             up_block: 0-based block of the U-Net's way up.
-            seed: of the noise.
             sample_latent: take a (seeded) sample of the latent instead of its mean.
             canvas: px, side of the square input, checked; None: not known yet.
 
@@ -68,8 +71,7 @@ class DiffusionBackbone(Backbone):
         for key, value, end in (("TIMESTEP", timestep, steps), ("UP_BLOCK", up_block, blocks)):
             if not 0 <= value < end:
                 raise ValueError(f"MODEL.DIFFUSION.{key} {value}: {name!r} has 0 to {end - 1}")
-        pixels_per_latent = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.divisor = pixels_per_latent * 2 ** (blocks - 1)
+        self.divisor = 2 ** (len(vae.config.block_out_channels) - 1 + blocks - 1)
         # each block on the way up but the last doubles the sides
         self.stride = self.divisor // 2 ** min(up_block + 1, blocks - 1)
         self._channels = unet.config.block_out_channels[::-1][up_block]
@@ -85,49 +87,37 @@ class DiffusionBackbone(Backbone):
         self.timestep, self.seed, self.sample_latent = timestep, seed, sample_latent
         self.tap = f"{name}/up{up_block}/t{timestep}/seed{seed}/{prompt!r}"
         self.tap += "/sample" if sample_latent else "/mean"
-        self.requires_grad_(False)
-        self.eval()
+        self.requires_grad_(False).eval()
 
     @classmethod
-    def from_config(cls, cfg, input_shape=None):
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec | None = None) -> dict[str, Any]:
         options = cfg.MODEL.DIFFUSION
         return {
             **load_pipeline(options.NAME, options.PROMPT),
             "name": options.NAME,
             "prompt": options.PROMPT,
             "timestep": options.TIMESTEP,
-            "up_block": options.UP_BLOCK,
-            "seed": options.SEED,
-            "sample_latent": options.SAMPLE_LATENT,
             "canvas": cfg.INPUT.CANVAS,
         }
 
-    def _check_side(self, what, value):
+    def _check_side(self, what: str, value: int) -> None:
         if value < self.divisor or value % self.divisor:
             raise ValueError(
                 f"{what} {value} is no positive multiple of {self.divisor}, as {self.name!r} needs"
             )
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> DiffusionBackbone:
         """Stay in eval mode: a frozen network has no other."""
         return super().train(False)
 
-    def _noise(self, generator, latent):
+    def _noise(self, generator: torch.Generator, latent: Tensor) -> Tensor:
         """Standard normal (1, 4, h, w), drawn on the CPU so that every device sees the same."""
         return torch.randn(1, *latent.shape[1:], generator=generator).to(latent)
 
     @torch.no_grad()
-    def forward(self, images):
-        """
-        Args:
-            images: float (B, 3, H, W), RGB in [-1, 1]; H and W are multiples of ``divisor``.
-
-        Returns:
-            {"feat": float (B, C, H/s, W/s)}
-
-        Raises:
-            ValueError: another side.
-        """
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images, float (B, 3, H, W), RGB in [-1, 1] → {"feat": float (B, C, H/s, W/s)}; ValueError
+        for a side that is no multiple of ``divisor``."""
         for what, value in zip(("height", "width"), images.shape[-2:], strict=True):
             self._check_side(f"input {what}", value)
         generator = torch.Generator().manual_seed(self.seed)
@@ -141,29 +131,25 @@ class DiffusionBackbone(Backbone):
         prompt = self.prompt_embedding.expand(len(images), -1, -1)
         return {"feat": self.unet(noisy, self.timestep, encoder_hidden_states=prompt).sample}
 
-    def output_shape(self):
+    def output_shape(self) -> dict[str, ShapeSpec]:
         return {"feat": ShapeSpec(channels=self._channels, stride=self.stride)}
 
     @property
-    def size_divisibility(self):
+    def size_divisibility(self) -> int:
         return self.divisor
 
 
 @BACKBONE_REGISTRY.register()
-def build_diffusion_backbone(cfg, input_shape=None):
+def build_diffusion_backbone(
+    cfg: CfgNode, input_shape: ShapeSpec | None = None
+) -> DiffusionBackbone:
     """The diffusion model of ``cfg.MODEL.DIFFUSION``, with its weights."""
     return DiffusionBackbone(cfg, input_shape)
 
 
-def load_pipeline(name, prompt=""):
-    """Load what the features need of a diffusers model, and encode the prompt.
-
-    Args:
-        name: of a model on diffusers' hub, or a folder with the sub-folders ``PARTS``.
-        prompt: text for the U-Net.
-
-    Returns:
-        dict ``unet``, ``vae``, ``scheduler``, ``prompt_embedding`` (1, tokens, D).
+def load_pipeline(name: str, prompt: str = "") -> dict[str, Any]:
+    """``unet``, ``vae``, ``scheduler`` and ``prompt_embedding`` of a diffusers model, named as on
+    its hub, or as a folder with the sub-folders ``PARTS``.
 
     Raises:
         ImportError: diffusers or transformers is missing; says how to install them.
@@ -190,12 +176,9 @@ def load_pipeline(name, prompt=""):
                 f"with {', '.join(f'{p}/' for p in PARTS)} and set the key to its path"
             ) from error
     tokenizer, text_encoder = loaded.pop("tokenizer"), loaded.pop("text_encoder")
+    length = tokenizer.model_max_length
     tokens = tokenizer(
-        prompt,
-        padding="max_length",
-        max_length=tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
+        prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     )
     with torch.no_grad():
         embedding = text_encoder.eval()(tokens.input_ids)[0]

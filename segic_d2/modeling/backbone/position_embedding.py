@@ -11,29 +11,36 @@ input, C channels.
 
 import copy
 import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ...compat import with_members
 
 OFFSET = 0.1  # cells, in the released code of DINOv2
 
+# (model, height, width of its input in px) → the model with positions of that size
+Positions: TypeAlias = Callable[[nn.Module, int, int], nn.Module]
 
-def resample_position_embedding(embedding, old, new, prefix=1, registers=False):
+
+def resample_position_embedding(
+    embedding: Tensor,
+    old: Sequence[int],
+    new: Sequence[int],
+    prefix: int = 1,
+    registers: bool = False,
+) -> Tensor:
     """The position embedding of a checkpoint on another grid, as DINOv2's released code has it.
+
+    (1, P + G·G, C) → (1, P + g·h, C) of the same dtype, computed in float32; the embedding itself
+    if the grids, (rows, columns), are equal. The P vectors in front belong to no cell and stay.
 
     Bicubic without antialiasing; cell i of the new grid reads the old one at
     (i + 0.5) / scale - 0.5 with scale = (new + 0.1) / old. The DINOv2 models with register tokens
     were released with another rule, the new size itself and antialiasing, which is also timm's.
-
-    Args:
-        embedding: float (1, P + G·G, C).
-        old, new: (rows, columns) of the two grids.
-        prefix: P, vectors in front that belong to no cell and stay as they are.
-        registers: the model has register tokens.
-
-    Returns:
-        (1, P + g·h, C) of the same dtype, computed in float32; the embedding itself if the grid is
-        that of the checkpoint.
     """
     old, new = tuple(old), tuple(new)
     if old == new:
@@ -48,21 +55,14 @@ def resample_position_embedding(embedding, old, new, prefix=1, registers=False):
     return torch.cat([embedding[:, :prefix], cells], dim=1)
 
 
-def timm_positions(model, height, width):
+def timm_positions(model: nn.Module, height: int, width: int) -> nn.Module:
     """The model itself: timm resamples in its own way, at every forward."""
     return model
 
 
-def dinov2_positions(model, height, width):
-    """A ViT with the position embedding of an input's size, as DINOv2's released code has it.
-
-    Args:
-        model: timm ViT with ``pos_embed`` (1, P + G·G, C); it is left as it is.
-        height, width: of the input, px.
-
-    Returns:
-        a shallow copy that shares every layer with ``model`` and takes inputs of this size.
-    """
+def dinov2_positions(model: nn.Module, height: int, width: int) -> nn.Module:
+    """A shallow copy of a timm ViT with ``pos_embed`` for this size, as DINOv2's code has it; it
+    shares every layer with ``model``, which is left as it is."""
     patches = copy.copy(model.patch_embed)
     grid = patches.dynamic_feat_size((height, width))
     registers = getattr(model, "reg_token", None) is not None
@@ -70,22 +70,15 @@ def dinov2_positions(model, height, width):
         model.pos_embed, patches.grid_size, grid, _prefix(model), registers
     )
     patches.grid_size = grid  # timm leaves an embedding alone that has the grid of the input
-    sized = copy.copy(model)
-    sized._parameters = {**model._parameters, "pos_embed": resampled}
-    sized._modules = {**model._modules, "patch_embed": patches}
-    return sized
+    return with_members(model, {"pos_embed": resampled}, {"patch_embed": patches})
 
 
-POSITIONS = {"timm": timm_positions, "dinov2": dinov2_positions}
+POSITIONS: dict[str, Positions] = {"timm": timm_positions, "dinov2": dinov2_positions}
 
 
-def build_positions(how, model, name):
-    """The rule of ``MODEL.TIMM.POS_EMBED``: a callable (model, height, width) → model.
-
-    Raises:
-        ValueError: no such rule, or one that is not timm's for a model without an absolute
-            position embedding on its grid of patches.
-    """
+def build_positions(how: str, model: nn.Module, name: str) -> Positions:
+    """The rule of ``MODEL.TIMM.POS_EMBED`` for a model of that name; ValueError for an unknown one,
+    or one but timm's for a model without an absolute position embedding on its patches."""
     if how not in POSITIONS:
         raise ValueError(f"MODEL.TIMM.POS_EMBED is {how!r}; it must be one of {tuple(POSITIONS)}")
     if how != "timm" and not _has_grid(model):
@@ -96,11 +89,11 @@ def build_positions(how, model, name):
     return POSITIONS[how]
 
 
-def _prefix(model):
+def _prefix(model: nn.Module) -> int:
     return 0 if getattr(model, "no_embed_class", False) else model.num_prefix_tokens
 
 
-def _has_grid(model):
+def _has_grid(model: nn.Module) -> bool:
     """Whether timm would resample a (1, P + G·G, C) embedding of this model at every forward."""
     own = getattr(model, "pos_embed", None)
     if not (torch.is_tensor(own) and own.dim() == 3 and getattr(model, "dynamic_img_size", False)):

@@ -3,14 +3,18 @@
 Shapes: B images, 3 RGB channels, C channels of the map, H×W pixels, s the stride.
 """
 
+from __future__ import annotations
+
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import timm
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
 
 from .position_embedding import build_positions
 
@@ -19,28 +23,34 @@ class TimmBackbone(Backbone):
     """One feature map of a frozen timm model, ViT or CNN.
 
     The model keeps the position embedding of its checkpoint and resamples it to the size of each
-    input. Layers behind the last tap are dropped. It is always in eval mode and runs without
-    autograd.
+    input. Layers behind the last tap are dropped. It is always in eval mode, without autograd.
 
     Attributes:
-        model: the pruned timm model.
+        model: the pruned timm model. stride: pixels per cell of the map.
         pixel_mean, pixel_std: lists of three floats, RGB, 0–255 units, from timm's data config.
-        stride: int, pixels per cell of the map.
-        tap: str, model, taps, norm and positions in a word, for fingerprints.
+        tap: model, taps, norm and positions in a word, for fingerprints.
     """
 
     @configurable
-    def __init__(self, *, name, blocks=(-1,), norm=True, canvas=None, positions="timm", **kwargs):
+    def __init__(
+        self,
+        *,
+        name: str,
+        blocks: int | Sequence[int] = (-1,),
+        norm: bool = True,
+        canvas: int | None = None,
+        positions: str = "timm",
+        **kwargs: Any,
+    ) -> None:
         """
         Args:
             name: any name of ``timm.list_models()``, with or without a pretrained tag.
-            blocks: indices of the blocks (ViT) or stages (CNN) to tap, 0-based, negative from the
-                end; several are concatenated on channels, in ascending order.
+            blocks: 0-based blocks (ViT) or stages (CNN) to tap, negative from the end; several are
+                concatenated on channels, in ascending order.
             norm: apply the final norm to every tapped ViT block.
             canvas: px, side of the square input, checked against the stride; None: timm's own. Any
                 other size runs too, but for the few models that are built for one size.
-            positions: how the position embedding is resampled, "timm" or "dinov2" (see
-                ``position_embedding.py``).
+            positions: "timm" or "dinov2", see ``position_embedding.py``.
             kwargs: further arguments of the timm model, e.g. ``depth=2`` for a small stand-in.
 
         Raises:
@@ -70,60 +80,46 @@ class TimmBackbone(Backbone):
         if positions != "timm":  # contexts made before there was a choice stay valid
             self.tap += f"/{positions}-positions"
 
-        self.kwargs = kwargs
-        self.model = _create(name, kwargs)
+        self.kwargs, self.model = kwargs, _create(name, kwargs)
         self.model.prune_intermediate_layers(self.blocks, prune_norm=not norm, prune_head=True)
-        self.requires_grad_(False)
-        self.eval()
+        self.requires_grad_(False).eval()
 
-    def _try(self, model, side):
+    def _try(self, model: nn.Module, side: int) -> int:
         """Run a model on the meta device and return the channels of its map."""
         self.model = model.eval()
         return self(torch.empty(1, 3, side, side))["feat"].shape[1]
 
     @classmethod
-    def from_config(cls, cfg, input_shape=None):
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec | None = None) -> dict[str, Any]:
+        options = cfg.MODEL.TIMM
         return {
-            "name": cfg.MODEL.TIMM.NAME,
-            "blocks": cfg.MODEL.TIMM.BLOCKS,
-            "norm": cfg.MODEL.TIMM.NORM,
+            "name": options.NAME,
+            "blocks": options.BLOCKS,
+            "norm": options.NORM,
             "canvas": cfg.INPUT.CANVAS,
-            "positions": cfg.MODEL.TIMM.POS_EMBED,
+            "positions": options.POS_EMBED,
         }
 
-    def _check_side(self, what, value):
+    def _check_side(self, what: str, value: int) -> None:
         if value < self.stride or value % self.stride:
             raise ValueError(
                 f"{what} {value} is no positive multiple of the stride {self.stride} of {self.name}"
             )
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> TimmBackbone:
         """Stay in eval mode: a frozen network has no other."""
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images):
-        """
-        Args:
-            images: float (B, 3, H, W), RGB, normalised; H and W are multiples of the stride.
-
-        Returns:
-            {"feat": float (B, C, H/s, W/s)}
-
-        Raises:
-            ValueError: a side that is no multiple of the stride, or that is not the canvas of one
-                of the few models that are built for one size.
-        """
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Normalised images, float (B, 3, H, W), RGB → {"feat": float (B, C, H/s, W/s)}; ValueError
+        for a side that is no multiple of s, or not the canvas of a model that is built for one."""
         for what, value in zip(("height", "width"), images.shape[-2:], strict=True):
             self._check_side(f"input {what}", value)
         try:
-            maps = self.positions(self.model, *images.shape[-2:]).forward_intermediates(
-                images,
-                indices=self.blocks,
-                norm=self.norm,
-                output_fmt="NCHW",
-                intermediates_only=True,
-            )
+            model = self.positions(self.model, *images.shape[-2:])
+            options = {"indices": self.blocks, "norm": self.norm, "output_fmt": "NCHW"}
+            maps = model.forward_intermediates(images, intermediates_only=True, **options)
         except AssertionError as error:  # timm's answer to a size or norm the model does not know
             raise ValueError(
                 f"MODEL.TIMM.NAME {self.name!r} does not run with MODEL.TIMM.BLOCKS {self.blocks}, "
@@ -131,37 +127,36 @@ class TimmBackbone(Backbone):
             ) from error
         return {"feat": maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)}
 
-    def output_shape(self):
+    def output_shape(self) -> dict[str, ShapeSpec]:
         return {"feat": ShapeSpec(channels=self._channels, stride=self.stride)}
 
     @property
-    def size_divisibility(self):
+    def size_divisibility(self) -> int:
         return self.stride
 
 
 @BACKBONE_REGISTRY.register()
-def build_timm_backbone(cfg, input_shape=None):
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> TimmBackbone:
     """The timm model of ``cfg.MODEL.TIMM``, without weights (see ``load_backbone_weights``)."""
     return TimmBackbone(cfg, input_shape)
 
 
-def _create(name, kwargs):
+def _create(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     _check_name(name)
     for extra in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
         # plain ViTs know the first word, windowed ones the second, convolutional networks neither
         try:
             model = timm.create_model(name, pretrained=False, num_classes=0, **extra, **kwargs)
+            break
         except TypeError as error:
             if not any(key in str(error) for key in extra):
                 raise
-        else:
-            break
     if not hasattr(model, "forward_intermediates"):
         raise ValueError(f"MODEL.TIMM.NAME {name!r}: timm offers no intermediate features of it")
     return model
 
 
-def _check_name(name):
+def _check_name(name: str) -> None:
     """Refuse a name that timm does not know, with the nearest that it does."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
@@ -178,7 +173,7 @@ def _check_name(name):
         )
 
 
-def _take(blocks, model, name):
+def _take(blocks: int | Sequence[int], model: nn.Module, name: str) -> list[int]:
     """Ascending non-negative indices of the blocks to tap."""
     count = len(model.feature_info)
     blocks = tuple(blocks) if isinstance(blocks, Sequence) else (blocks,)
@@ -193,7 +188,7 @@ def _take(blocks, model, name):
     return taken
 
 
-def _common_stride(blocks, model, name):
+def _common_stride(blocks: Sequence[int], model: nn.Module, name: str) -> int:
     strides = [model.feature_info[i]["reduction"] for i in blocks]
     if len(set(strides)) > 1:
         raise ValueError(

@@ -4,12 +4,16 @@ They are separate from MODEL.WEIGHTS, which holds what was trained.
 """
 
 import logging
+import os
 import re
 import sys
+from collections.abc import Mapping
 
 import timm
 import torch
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
 
 from ...checkpoint.files import KEY, read_checkpoint
 from .timm_backbone import TimmBackbone
@@ -25,19 +29,15 @@ _TORCHVISION_RESNET = (  # from torchvision's names to Detectron2's; layer1 is r
 )
 
 
-def load_backbone_weights(backbone, weights):
-    """Load frozen weights into a backbone, all of them or none.
+def load_backbone_weights(backbone: Backbone, weights: str) -> None:
+    """Load frozen weights into a backbone, all of them or none, as MODEL.BACKBONE.WEIGHTS says:
 
-    Args:
-        backbone: any backbone of Detectron2's registry.
-        weights: value of MODEL.BACKBONE.WEIGHTS, one of
-            "" (what the backbone brought along; else it stays random, with a warning);
-            "embedded" (the ViT-S/14 of the demo, see ``embedded.py``);
-            "timm" or "timm:TAG" (timm's hub, for a ``TimmBackbone``);
-            a .safetensors, .pth, .pt or .bin file, or a .pkl of Detectron2's model zoo. For a
-            Detectron2 ResNet the file may be torchvision's, an ImageNet backbone or a whole
-            detector; for a timm model, anything that timm's own loader converts, position
-            embeddings of another size included.
+    - "": what the backbone brought along; else it stays random, with a warning;
+    - "embedded": the ViT-S/14 of the demo, see ``embedded.py``;
+    - "timm" or "timm:TAG": timm's hub, for a ``TimmBackbone``;
+    - a .safetensors, .pth, .pt or .bin file, or a .pkl of Detectron2's model zoo. For a Detectron2
+      ResNet the file may be torchvision's, an ImageNet backbone or a whole detector; for a timm
+      model, anything that timm's own loader converts, position embeddings of another size too.
 
     A ResNet's STRIDE_IN_1X1 and pixel statistics are no part of a checkpoint: torchvision's need
     False and RGB, the MSRA models of Detectron2's zoo True and BGR.
@@ -49,33 +49,32 @@ def load_backbone_weights(backbone, weights):
         RuntimeError: a download failed.
     """
     if not weights:
-        source = getattr(backbone, "source", "")  # of one that is never without weights
-        if source:
-            logger.info(f"frozen backbone loaded from {source}")
+        if getattr(backbone, "source", ""):  # of one that is never without weights
+            logger.info(f"frozen backbone loaded from {backbone.source}")
         else:
             logger.warning(f"{KEY} is empty: the backbone is random")
         return
-    module, source = backbone, f"{KEY} {weights!r}"
-    if isinstance(backbone, TimmBackbone):
-        module = backbone.model
+    source: str | os.PathLike[str] = weights
+    module = backbone.model if isinstance(backbone, TimmBackbone) else backbone
     if weights == "timm" or weights.startswith("timm:"):
-        state = _from_timm_hub(backbone, weights.partition(":")[2], source)
+        state = _from_timm_hub(backbone, weights.partition(":")[2], f"{KEY} {weights!r}")
     else:
         if weights == "embedded":
             from .embedded import embedded_weights
 
-            weights = embedded_weights()
-        state, from_caffe2 = read_checkpoint(weights)
+            source = embedded_weights()
+        state, from_caffe2 = read_checkpoint(source)
         state = _strip_prefix(state, module)
-        if isinstance(backbone, TimmBackbone):
-            state = _timm_names(state, module)
-        else:
+        if not isinstance(backbone, TimmBackbone):
             state = _detectron2_names(state, module, from_caffe2)
-    _load(module, state, source)
-    logger.info(f"frozen backbone loaded from {weights}")
+        else:  # timm's loader of the family knows foreign names and position embeddings
+            convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+            state = convert(state, module) if convert else state
+    _load(module, state, f"{KEY} {weights!r}")
+    logger.info(f"frozen backbone loaded from {source}")
 
 
-def _from_timm_hub(backbone, tag, source):
+def _from_timm_hub(backbone: Backbone, tag: str, source: str) -> dict[str, Tensor]:
     if not isinstance(backbone, TimmBackbone):
         raise ValueError(f"{source} needs a timm backbone, not {type(backbone).__name__}")
     architecture = backbone.name.partition(".")[0]
@@ -97,11 +96,9 @@ def _from_timm_hub(backbone, tag, source):
     return model.state_dict()
 
 
-def _strip_prefix(state, module):
+def _strip_prefix(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     """Remove the prefix of the backbone in a whole model, e.g. "backbone.bottom_up."."""
     names = module.state_dict().keys()
-    if not state or not names:
-        return state
     covered = {"": sum(name in state for name in names)}
     # a prefix must lead to at least one tensor; a few of ours show all candidates
     for probe in list(names)[:: max(1, len(names) // 8)]:
@@ -113,13 +110,9 @@ def _strip_prefix(state, module):
     return {key.removeprefix(best): value for key, value in state.items() if key.startswith(best)}
 
 
-def _timm_names(state, model):
-    """What timm's loader of this family does with foreign names and position embeddings."""
-    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    return convert(state, model) if convert else state
-
-
-def _detectron2_names(state, module, from_caffe2):
+def _detectron2_names(
+    state: dict[str, Tensor], module: nn.Module, from_caffe2: bool
+) -> dict[str, Tensor]:
     if any(key.startswith("layer1.") for key in state):
         renamed = {}
         for key, value in state.items():
@@ -138,7 +131,7 @@ def _detectron2_names(state, module, from_caffe2):
     return state
 
 
-def _load(module, state, source):
+def _load(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy ``state`` into ``module``; tensors that the module lacks are ignored."""
     problems, needed = [], {}
     for name, own in module.state_dict().items():
@@ -146,8 +139,7 @@ def _load(module, state, source):
             if not name.endswith("num_batches_tracked"):  # counted in training only
                 problems.append(f"{name} (absent)")
         elif state[name].shape != own.shape:
-            shapes = f"{tuple(state[name].shape)}, needed {tuple(own.shape)}"
-            problems.append(f"{name} ({shapes})")
+            problems.append(f"{name} ({tuple(state[name].shape)}, needed {tuple(own.shape)})")
         else:
             needed[name] = state[name]
     if problems:

@@ -3,136 +3,169 @@
 Shape shorthand: B images, C feature channels, S canvas side (px), g grid side (cells).
 """
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
 
 from ...structures.features import (
     Features,
+    FeatureStore,
     brought_features,
     image_size,
+    own_size,
     round_features,
     tensor_bytes,
 )
+from ...structures.frame import Frame
+from ...structures.view import InputSpec
 from ...utils.devices import upload
+from .feature_memory import FeatureMemory
+
+State: TypeAlias = tuple[tuple[int, int], ...]
 
 
-def _state(tensors):
+def _state(tensors: Iterable[Tensor]) -> State:
     """Changes whenever one of the tensors is written or replaced; cheap."""
     return tuple((t.data_ptr(), t._version) for t in tensors)
 
 
-class FrozenEncoder:
-    """What ``SegIC`` does with its frozen backbone.
+class FrozenEncoder(nn.Module):
+    """A backbone of any registry that is always in eval mode and runs without autograd.
 
-    The class that it is mixed into has ``backbone``, ``in_feature``, ``input`` (``InputSpec``),
-    ``canvas``, ``pixel_mean``, ``pixel_std``, ``image_chunk``, ``device``, ``memory``
-    (``FeatureMemory``) and ``feature_store`` (see features.py, or None).
+    It uses the output ``feature`` of the backbone, encodes ``chunk`` images at once and keeps
+    ``memory`` MB of features, found by their pixels. Features of views that recur are kept in
+    ``store``, on disk, by the key of the view, where there is one.
     """
 
-    def _backbone_hash(self):
-        """Tells backbones apart by their tensors."""
+    frozen = True  # no checkpoint holds it
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self, backbone: Backbone, feature: str, spec: InputSpec, chunk: int = 8, memory: float = 0
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.feature, self.input, self.chunk = feature, spec, chunk
+        self.memory = FeatureMemory(memory)
+        self.store: FeatureStore | None = None
+        self._known: dict[str, tuple[State, str]] = {}
+        shape = (1, 3, 1, 1)
+        self.register_buffer("pixel_mean", torch.tensor(spec.mean).reshape(shape), False)
+        self.register_buffer("pixel_std", torch.tensor(spec.std).reshape(shape), False)
+
+    def train(self, mode: bool = True) -> FrozenEncoder:
+        """Stays in eval mode."""
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone stands."""
+        return self.pixel_mean.device
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What features depend on beside the input: backbone, tap and weights."""
         state = self.backbone.state_dict()
         names = sorted(state)
 
-        def digest(*tensors):
+        def digest(*tensors: Tensor) -> str:
             digest = hashlib.sha256()
             for name, tensor in zip(names, tensors, strict=True):
                 digest.update(name.encode())
-                digest.update(tensor_bytes(tensor))
+                digest.update(tensor_bytes(tensor).data)
             return digest.hexdigest()[:16]
 
-        return self._read_once("backbone", [state[name] for name in names], digest)
+        return {
+            "backbone": getattr(self.backbone, "tap", type(self.backbone).__name__),
+            "feature": self.feature,
+            "weights": self.read_once("backbone", [state[name] for name in names], digest),
+        }
 
-    def _read_once(self, name, tensors, read):
+    def read_once(self, name: str, tensors: Sequence[Tensor], read: Callable[..., str]) -> str:
         """What ``read(*tensors)`` says, asked again only when one of them changed: every picture
         needs the answer, and the host has to wait for a device that it reads."""
-        known, state = self.__dict__.setdefault("_known", {}), _state(tensors)
-        if name not in known or known[name][0] != state:
-            known[name] = state, read(*tensors)
-        return known[name][1]
-
-    def _backbone_state(self):
-        return _state(self.backbone.state_dict().values())
+        state = _state(tensors)
+        if name not in self._known or self._known[name][0] != state:
+            self._known[name] = state, read(*tensors)
+        return self._known[name][1]
 
     @torch.no_grad()
-    def encode_images(self, images):
-        """Run the frozen backbone.
+    def forward(self, images: Sequence[Tensor | Mapping[str, Any]]) -> Features:
+        """Features of images, uint8 or float (3, h, w) RGB in 0–255; h, w ≤ S, else ValueError.
 
-        Args:
-            images: list of uint8 or float (3, h, w) RGB in 0–255; h, w ≤ S. Each is normalised and
-                then padded right and bottom to the canvas with zeros, the mean colour. Or dicts
-                that hold one as "image", such as episodes and references; in place of it, a dict
-                may bring "features" (C, g, g) and "image_size" (h, w), and is not encoded.
-
-        Returns:
-            Features of the images.
-
-        Raises:
-            ValueError: an image that is no (3, h, w) tensor or does not fit the canvas.
+        Each is normalised and then padded right and bottom to the canvas with zeros, the mean
+        colour. Or of dicts that hold one as "image", such as episodes and references; in place of
+        it, a dict may bring "features" (C, g, g) and "image_size" (h, w), and is not encoded.
         """
-        images = [x if isinstance(x, dict) else {"image": x} for x in images]
-        for image in (x["image"] for x in images if "features" not in x):
-            if image.dim() != 3 or image.shape[0] != 3 or max(image.shape[1:]) > self.canvas:
+        views = [{"image": x} if isinstance(x, Tensor) else x for x in images]
+        canvas = self.input.canvas
+        for image in (x["image"] for x in views if "features" not in x):
+            if image.dim() != 3 or image.shape[0] != 3 or max(image.shape[1:]) > canvas:
                 raise ValueError(
                     f"image of shape {tuple(image.shape)}: expected (3, h, w) with h, w at most "
-                    f"INPUT.CANVAS {self.canvas}"
+                    f"INPUT.CANVAS {canvas}"
                 )
-        sizes, pictures = [image_size(x) for x in images], [x.get("image") for x in images]
-        maps = [self._stored(x) for x in images]
-        rest = [x["image"] for x, found in zip(images, maps, strict=True) if found is None]
-        if len(rest) == len(maps):
-            return Features(self._encode(rest), sizes, pictures)
+        frames = [Frame(canvas, image_size(x), own_size(x)) for x in views]
+        pictures = [x.get("image") for x in views]
+        stored = [self._stored(x) for x in views]
+        rest = [x["image"] for x, found in zip(views, stored, strict=True) if found is None]
+        if len(rest) == len(stored):
+            return Features(self._encode(rest), frames, pictures)
         encoded = iter(self._encode(rest) if rest else ())
-        maps = [next(encoded) if found is None else found for found in maps]
-        return Features(torch.stack(maps), sizes, pictures)
+        maps = [next(encoded) if found is None else found for found in stored]
+        return Features(torch.stack(maps), frames, pictures)
 
-    def _stored(self, image):
-        """Features (C, g, g) that an image brings along or that the store keeps; None: neither.
-
-        What the store lacks is encoded by itself, in full precision and rounded, so that features
-        depend neither on their batch nor on whether, when and by whom they were stored.
-        """
-        shape = self.backbone.output_shape()[self.in_feature]
-        cells = self.canvas // shape.stride
+    def _stored(self, image: Mapping[str, Any]) -> Tensor | None:
+        """Features (C, g, g) that an image brings along or that the store keeps; None: neither."""
+        shape = self.backbone.output_shape()[self.feature]
+        cells = self.input.canvas // shape.stride
         found = brought_features(image, (shape.channels, cells, cells))
         if found is None:
-            store, key = self.feature_store, image.get("feature_key")
+            store, key = self.store, image.get("feature_key")
             if store is None or key is None:
                 return None
             found = store.get(key)  # this or another process may just have met the same view
             if found is None:
+                # by itself, in full precision and rounded: features depend neither on their batch
+                # nor on whether, when and by whom they were stored
                 with torch.autocast(self.device.type, enabled=False):
                     (found,) = next(self._run_backbone([image["image"]]))
-                found = round_features(found, store.dtype, image.get("file_name", "an image"))
+                name = image.get("file_name", "an image")
+                found = round_features(found, store.dtype or found.dtype, name)
                 store.put(key, found)
         return found.to(self.device).float()
 
-    def _encode(self, images):
+    def _encode(self, images: Sequence[Tensor]) -> Tensor:
         """Feature maps (B, C, g, g) of images (3, h, w)."""
         if not self.memory.capacity:
             return torch.cat(list(self._run_backbone(images)))
         half = torch.is_autocast_enabled(self.device.type)  # as of training, not of evaluation
-        self.memory.use((*self._backbone_state(), half))
+        self.memory.use((*_state(self.backbone.state_dict().values()), half))
         keys = [self.memory.key(image) for image in images]
-        maps = {key: self.memory.get(key) for key in keys}
-        new = {key: image for key, image in zip(keys, images, strict=True) if maps[key] is None}
+        maps = {key: found for key in keys if (found := self.memory.get(key)) is not None}
+        new = {key: image for key, image in zip(keys, images, strict=True) if key not in maps}
         encoded = (one for part in self._run_backbone(list(new.values())) for one in part)
         for key, one in zip(new, encoded, strict=True):
             maps[key] = one
             self.memory.put(key, one)
         return torch.stack([maps[key] for key in keys])
 
-    def _run_backbone(self, images):
-        """Feature maps (≤ IMAGE_CHUNK, C, g, g) of normalised, padded images, chunk by chunk."""
-        for start in range(0, len(images), self.image_chunk):
-            part = images[start : start + self.image_chunk]
-            batch = self.pixel_mean.new_zeros(len(part), 3, self.canvas, self.canvas)
+    def _run_backbone(self, images: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Feature maps (≤ chunk, C, g, g) of normalised, padded images, chunk by chunk."""
+        for start in range(0, len(images), self.chunk):
+            part = images[start : start + self.chunk]
+            batch = self.pixel_mean.new_zeros(len(part), 3, self.input.canvas, self.input.canvas)
             for row, image in zip(batch, part, strict=True):
                 pixels = upload(image, self.device).to(torch.float32)  # there, for fewer bytes go
                 if self.input.format == "BGR":
                     pixels = pixels.flip(0)
-                row[:, : image.shape[1], : image.shape[2]] = (
-                    pixels - self.pixel_mean[0]
-                ) / self.pixel_std[0]
-            yield self.backbone(batch)[self.in_feature].float()
+                pixels = (pixels - self.pixel_mean[0]) / self.pixel_std[0]
+                row[:, : image.shape[1], : image.shape[2]] = pixels
+            yield self.backbone(batch)[self.feature].float()

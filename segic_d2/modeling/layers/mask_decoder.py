@@ -5,7 +5,7 @@ Shape shorthand: M entities, T tokens, W width, g grid side.
 
 import torch
 from detectron2.layers.batch_norm import LayerNorm
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .transformer import TwoWayTransformer
@@ -14,14 +14,12 @@ from .transformer import TwoWayTransformer
 class MLP(nn.Module):
     """Linear layers with ReLU between them."""
 
-    def __init__(self, width_in, hidden, width_out, depth=3):
+    def __init__(self, width_in: int, hidden: int, width_out: int, depth: int = 3) -> None:
         super().__init__()
         widths = [width_in, *[hidden] * (depth - 1), width_out]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
         return self.layers[-1](x)
@@ -34,7 +32,15 @@ class MaskDecoder(nn.Module):
     released weights fit; only the first mask token yields the mask.
     """
 
-    def __init__(self, width=256, depth=2, heads=8, mlp=2048, downsample=2, mask_tokens=4):
+    def __init__(
+        self,
+        width: int = 256,
+        depth: int = 2,
+        heads: int = 8,
+        mlp: int = 2048,
+        downsample: int = 2,
+        mask_tokens: int = 4,
+    ) -> None:
         super().__init__()
         self.transformer = TwoWayTransformer(width, depth, heads, mlp, downsample)
         self.iou_token = nn.Embedding(1, width)
@@ -51,33 +57,29 @@ class MaskDecoder(nn.Module):
         )
         self.iou_prediction_head = MLP(width, width, mask_tokens)
 
-    def forward(self, image, image_pos, prompts, prompt_mask=None):
-        """Decode M entities.
+    def forward(
+        self, image: Tensor, image_pos: Tensor, prompts: Tensor, prompt_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits (M, 4g, 4g) and quality estimates (M,).
 
         Args:
             image: float (M, W, g, g), image embedding plus dense prompt of each entity.
             image_pos: float (W, g, g), positional encoding of the grid.
             prompts: float (M, T, W), sparse prompt tokens.
             prompt_mask: bool (M, T), True where a prompt exists; None: all do.
-
-        Returns:
-            mask logits (M, 4g, 4g) and quality estimates (M,).
         """
-        height, width = image.shape[-2:]
+        size = image.shape[-2:]
         tokens, mask = self.tokens(prompts, prompt_mask)
-        tokens, image = self.transformer(
-            tokens,
-            image.flatten(2).transpose(1, 2),  # (M, g·g, W)
-            image_pos.flatten(1).T[None],
-            mask,
-        )
-        image = image.transpose(1, 2).unflatten(2, (height, width))
-        image = self.output_upscaling(image)  # (M, W/8, 4g, 4g)
+        image = image.flatten(2).transpose(1, 2)  # (M, g·g, W)
+        tokens, image = self.transformer(tokens, image, image_pos.flatten(1).T[None], mask)
+        image = self.output_upscaling(image.transpose(1, 2).unflatten(2, size))  # (M, W/8, 4g, 4g)
         weights = self.output_hypernetworks_mlps[0](tokens[:, 1])  # (M, W/8)
         logits = torch.einsum("mc,mchw->mhw", weights, image)
         return logits, self.iou_prediction_head(tokens[:, 0])[:, 0]
 
-    def tokens(self, prompts, prompt_mask=None):
+    def tokens(
+        self, prompts: Tensor, prompt_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """The learned tokens, then the prompts: (M, 1+4+T, W), and which of them exist."""
         learned = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1+4, W)
         if prompt_mask is not None:

@@ -5,63 +5,57 @@ What a frozen backbone's features know of correspondence, without any trained pa
 Shape shorthand: C feature channels, S canvas side (px), g grid side (cells), k points.
 """
 
+from typing import TypeAlias
+
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...structures.frame import valid_cells
 
-
-def to_canvas_px(xy, own_size, image_size):
-    """Pixel coordinates (k, 2) in an image of size (H, W) → in its resized content of (h, w).
-
-    Pixel centres are integers, so that (−½, −½) is the corner of both.
-    """
-    return (xy + 0.5) * _scale(xy, image_size) / _scale(xy, own_size) - 0.5
+Size: TypeAlias = tuple[int, int]  # height, width in px
 
 
-def from_canvas_px(xy, own_size, image_size):
+def to_canvas_px(xy: Tensor, own_size: Size, image_size: Size) -> Tensor:
+    """Pixel coordinates (k, 2) in an image of size (H, W) → in its resized content of (h, w); pixel
+    centres are integers, so that (−½, −½) is the corner of both."""
+    new, old = (xy.new_tensor(size[::-1]) for size in (image_size, own_size))
+    return (xy + 0.5) * new / old - 0.5
+
+
+def from_canvas_px(xy: Tensor, own_size: Size, image_size: Size) -> Tensor:
     """The inverse of ``to_canvas_px``."""
     return to_canvas_px(xy, image_size, own_size)
 
 
-def _scale(xy, size):
-    return xy.new_tensor([size[1], size[0]])
+def sample_features(features: Tensor, xy: Tensor, image_size: Size, canvas: int) -> Tensor:
+    """Features (k, C) of a map (C, g, g) at points (k, 2), px on the canvas of side S.
 
-
-def sample_features(features, xy, image_size, canvas):
-    """Features at points, bilinear between the centres of the cells.
-
-    Args:
-        features: float (C, g, g) of a canvas; xy: float (k, 2), px on the canvas.
-        image_size: (h, w) of the content. Beyond the centres of its last cells the features are
-            those of the last cells, so that padding never counts.
-        canvas: S, in px.
-
-    Returns:
-        float (k, C).
+    Bilinear between the centres of the cells. Beyond those of the last cells of the content (h, w)
+    the features are those of the last cells, so that padding never counts.
     """
     side = features.shape[-1]
     valid = valid_cells([image_size], side, canvas)[0]
     last = xy.new_tensor([valid.any(0).sum() - 1, valid.any(1).sum() - 1])
-    cell = (xy + 0.5) * (side / canvas) - 0.5
-    cell = torch.minimum(cell.clamp(min=0), last)
+    cell = torch.minimum(((xy + 0.5) * (side / canvas) - 0.5).clamp(min=0), last)
     grid = ((2 * cell + 1) / side - 1).to(features.dtype)
     return F.grid_sample(features[None], grid[None, None], align_corners=False)[0, :, 0].T
 
 
-def nearest_points(source, target, xy, sizes, own_sizes, canvas, eps=1e-8):
+def nearest_points(
+    source: Tensor,
+    target: Tensor,
+    xy: Tensor,
+    sizes: tuple[Size, Size],
+    own_sizes: tuple[Size, Size],
+    canvas: int,
+    eps: float = 1e-8,
+) -> Tensor:
     """The cell of the target that is most similar (cosine) to each point of the source.
 
-    Args:
-        source, target: float (C, g, g), features of two canvases.
-        xy: float (k, 2), px in the source's own file.
-        sizes: ((h, w), (h, w)), contents of the two canvases.
-        own_sizes: ((H, W), (H, W)) of the two files.
-        canvas: S, in px.
-
-    Returns:
-        float (k, 2), centres of those cells in px of the target's own file; of equal cells the
-        first. Cells whose centre lies in the padding are never chosen.
+    Points (k, 2), px in the source's own file → centres of those cells, (k, 2), px of the target's;
+    of equal cells the first. Cells whose centre lies in the padding are never chosen. ``sizes`` are
+    of the contents of the two canvases, ``own_sizes`` of the two files.
     """
     on_canvas = to_canvas_px(xy, own_sizes[0], sizes[0])
     wanted = F.normalize(sample_features(source, on_canvas, sizes[0], canvas), dim=1, eps=eps)

@@ -3,36 +3,29 @@
 Shape shorthand: B images, C feature channels, S canvas side (px), g grid side (cells), n vectors.
 """
 
+from typing import Any
+
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 
-def similarity_of_upsampled(features, dots, size, eps=1e-8):
-    """Cosines with bilinearly upsampled features, without upsampling them.
+def similarity_of_upsampled(features: Tensor, dots: Tensor, size: int, eps: float = 1e-8) -> Tensor:
+    """Cosines (B, n, size, size) of upsampled features (B, C, g, g) with n unit vectors.
 
-    cos(up(f), v) = up(<f, v>) / ‖up(f)‖: the numerator interpolates exactly, and the norm is one
-    map per image.
-
-    Args:
-        features: float (B, C, g, g), target features f.
-        dots: float (B, n, g, g), their dot products with n unit vectors v.
-        size: side to which the released code upsamples, S/4.
-        eps: lower bound of the norm.
-
-    Returns:
-        float (B, n, size, size).
+    cos(up(f), v) = up(<f, v>) / ‖up(f)‖: the numerator interpolates exactly, and the norm (at least
+    ``eps``) is one map per image. ``dots`` (B, n, g, g) are the <f, v>; ``size`` as released: S/4.
     """
-    norm = upsampled_norm(features, size)
     border = int(size / (2 * dots.shape[-1]) + 0.5)  # samples beyond the outermost centres
     dots = F.interpolate(dots, size=(size, size), mode="bilinear", align_corners=False)
     # there all are equal; to the bit, so that an arg-max finds the first of them, not the rounding
     for side in (dots, dots.transpose(-1, -2)) if border else ():
         side[..., :border] = side[..., border - 1, None]
         side[..., size - border :] = side[..., size - border, None]
-    return dots / norm.clamp(min=eps)[:, None]
+    return dots / upsampled_norm(features, size).clamp(min=eps)[:, None]
 
 
-def upsampled_norm(features, size, chunk=64):
+def upsampled_norm(features: Tensor, size: int, chunk: int = 64) -> Tensor:
     """Norm of bilinearly upsampled features, (B, size, size), from the g×g grid alone.
 
     Each upsampled vector is a weighted sum of the four cells around it, so its squared norm is a
@@ -40,7 +33,7 @@ def upsampled_norm(features, size, chunk=64):
     stay in the cache.
     """
     height, width = features.shape[-2:]
-    gram = [0.0] * 5
+    gram: list[Any] = [0.0] * 5
     for part in features.split(chunk, dim=1):
         f = F.pad(part, (0, 1, 0, 1), mode="replicate")  # the last row and column repeat
         here, right, down, across = (
@@ -52,19 +45,20 @@ def upsampled_norm(features, size, chunk=64):
     x0, x1, lx = _neighbours(width, size, features)
     ly, ky, lx, kx = ly[:, None], 1 - ly[:, None], lx, 1 - lx
 
-    def at(which, rows, columns):
-        return gram[which][:, rows][:, :, columns]  # (B, size, size)
+    own, beside, below, diagonal, anti = gram
 
-    own, right, down, across, anti = range(5)
+    def at(products: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        return products[:, rows][:, :, columns]  # (B, size, size)
+
     squared = ky**2 * (kx**2 * at(own, y0, x0) + lx**2 * at(own, y0, x1))
     squared += ly**2 * (kx**2 * at(own, y1, x0) + lx**2 * at(own, y1, x1))
-    squared += 2 * kx * lx * (ky**2 * at(right, y0, x0) + ly**2 * at(right, y1, x0))
-    squared += 2 * ky * ly * (kx**2 * at(down, y0, x0) + lx**2 * at(down, y0, x1))
-    squared += 2 * kx * lx * ky * ly * (at(across, y0, x0) + at(anti, y0, x0))
+    squared += 2 * kx * lx * (ky**2 * at(beside, y0, x0) + ly**2 * at(beside, y1, x0))
+    squared += 2 * ky * ly * (kx**2 * at(below, y0, x0) + lx**2 * at(below, y0, x1))
+    squared += 2 * kx * lx * ky * ly * (at(diagonal, y0, x0) + at(anti, y0, x0))
     return squared.clamp(min=0).sqrt()
 
 
-def _neighbours(cells, size, like):
+def _neighbours(cells: int, size: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The two cells around each of ``size`` bilinear samples, and the weight of the second."""
     centre = (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) * (cells / size) - 0.5
     centre = centre.clamp(min=0, max=cells - 1)  # equal beyond the outermost centres, to the bit

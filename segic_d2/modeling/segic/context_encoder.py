@@ -1,115 +1,183 @@
-"""How references become prototypes.
+"""How references become a context: read their shots, pool them, arrange them by entity.
 
-Shape shorthand: R references, N entities, K shots, C feature channels, g grid side (cells).
+Shapes: R references, N entities, K shots, C feature channels, D text channels, g grid side (cells),
+n masks of a reference.
 """
 
-import torch
+from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from ...structures.context import PROTOTYPES, Context
+from ...structures.episode import Names, Reference
 from ...structures.features import image_size
 from ...structures.view import InputSpec
 from ...utils.devices import upload
-from ..layers.correspondence import pool_mask, pool_prototypes
+from ..layers.correspondence import pool_mask
 from ..layers.precision import without_autocast
+from ..layers.similarity import Similarity
+from ..text.encoder import TextEncoder, build_text_encoder
 from . import released
 
 
-def known_on_host(shown):
-    """Which masks weigh something, as a list: all that the host has to wait for in the pooling, for
-    the number of shots decides the shape of a context."""
-    return shown.tolist()
+@dataclass(frozen=True)
+class Shot:
+    """Masks of entities in one image whose features are known: float in [0, 1] (n, h, w), at
+    network size, and the n entities. ``keep_empty``: a mask that weighs nothing counts, with an
+    all-zero prototype."""
+
+    masks: Tensor
+    ids: Sequence[int]
+    keep_empty: bool = False
 
 
-@without_autocast
-def pool_references(
-    maps,
-    references,
-    names,
-    spec: InputSpec,
-    center=None,
-    groups=1,
-    background=False,
-):
-    """Pool every mask of every reference and sort the results by entity and shot.
+@dataclass(frozen=True)
+class Texts:
+    """The meta instruction: an encoder, or None, and the sentences that it is given."""
 
-    Args:
-        maps: float (R, C, g, g), features of the references.
-        references: R dicts {"image" (3, h, w) or "features" and "image_size" (h, w), "masks"
-            (n, h, w) in [0, 1], "entity_ids" (n,)}; its own "empty_mask" goes before the argument.
-        names: {entity id: name or None}, in the order of the result.
-        spec: canvas and pooling. Binarised masks are thresholded at one half first (released). Of
-            empty ones, "no_shot" does not count, "zero" has an all-zero prototype (released).
-        center, groups: see ``pool_prototypes``.
-        background: also pool what lies around each mask, padding left out.
+    encoder: TextEncoder | None = None
+    semantic: str = "{}"
+    instance: str = ""
 
-    Returns:
-        prototypes (N, K, C), unit prototypes (N, K, C), which shots exist bool (N, K), and unit
-        prototypes of the background (N, K, C) or None.
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Texts:
+        text = cfg.MODEL.SEGIC.TEXT
+        return cls(build_text_encoder(cfg), text.SEMANTIC_TEMPLATE, text.INSTANCE_TEXT)
 
-    Raises:
-        ValueError: masks of another size than their image, an entity that nobody asked for, an
-            entity without a non-empty mask (named).
-    """
-    ids = list(names)
-    row_of = {entity: row for row, entity in enumerate(ids)}
-    device = maps.device
-    prototypes = [maps.new_zeros(0, maps.shape[1])]
-    units, mass, rows = [maps.new_zeros(0, maps.shape[1])], [maps.new_zeros(0)], []
-    around = [maps.new_zeros(0, maps.shape[1])]
-    every = []  # which masks count though they weigh nothing
-    for feature, reference in zip(maps, references, strict=True):
-        masks = upload(reference["masks"], device).to(feature.dtype)
+    def vectors(self, names: Sequence[str | None], task: str) -> Tensor | None:
+        """Text vectors (N, D) of names on the CPU, or None without an encoder."""
+        if self.encoder is None:
+            return None
+        if task == "instance":
+            return self.encoder.encode([self.instance] * len(names))
+        return self.encoder.encode([self.semantic.format(n) if n else "" for n in names])
+
+
+class ContextEncoder:
+    """Pools features under masks, as an ``InputSpec`` and a ``Similarity`` (its mean and groups)
+    say, into contexts of prototypes."""
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        similarity: Similarity,
+        rules: released.Rules = released.PAPER,
+        texts: Texts | None = None,
+    ) -> None:
+        self.spec, self.similarity, self.rules = spec, similarity, rules
+        self.texts = texts or Texts()
+
+    def from_references(
+        self, maps: Tensor, references: Sequence[Reference], names: Names, task: str = "semantic"
+    ) -> Context:
+        """The context of references whose features (R, C, g, g) are known; only masks, ids, size
+        and file name are read. ``task``, "semantic" or "instance", chooses the text.
+
+        Raises:
+            ValueError: masks of another size than their image, an entity that nobody asked for, an
+                entity without a non-empty mask (named).
+        """
+        shots = [self._shot(reference, names) for reference in references]
+        files = sorted({str(r["file_name"]) for r in references if "file_name" in r})
+        return self.from_masks(maps, shots, names, task, files)
+
+    def _shot(self, reference: Reference, names: Names) -> Shot:
+        masks, size = reference["masks"], image_size(reference)
         file = reference.get("file_name", "")
-        size = image_size(reference)
-        if masks.shape[-2:] != size:
+        if tuple(masks.shape[-2:]) != size:
             raise ValueError(
                 f"reference {file}: masks of {tuple(masks.shape[-2:])} px for an image of {size} px"
             )
-        entities = [int(i) for i in reference["entity_ids"]]
-        unknown = [i for i in entities if i not in row_of]
-        if unknown or len(entities) != len(masks):
+        ids = [int(i) for i in reference["entity_ids"]]
+        if not set(ids) <= set(names) or len(ids) != len(masks):
             raise ValueError(
-                f"reference {file}: {len(masks)} masks for entities {entities}; asked for are {ids}"
+                f"reference {file}: {len(masks)} masks for entities {ids}; asked for are "
+                f"{list(names)}"
             )
-        if spec.binarize:
+        return Shot(masks, ids, self.spec.released)
+
+    @without_autocast
+    def from_masks(
+        self,
+        maps: Tensor,
+        shots: Sequence[Shot],
+        names: Names,
+        task: str = "semantic",
+        files: Sequence[str] = (),
+    ) -> Context:
+        """The context of masks in R images whose features (R, C, g, g) are known: references,
+        predictions of context reversion, frames of a video. ``files`` are of the images, for the
+        error. ValueError: an entity without a non-empty mask (named)."""
+        empty = maps.new_zeros(0, maps.shape[1])
+        pooled = [self._pool(x, shot) for x, shot in zip(maps, shots, strict=True)]
+        prototypes, units, around, shown = (
+            torch.cat([first, *(part[i] for part in pooled)])
+            for i, first in enumerate((empty, empty, empty, empty.new_zeros(0, dtype=torch.bool)))
+        )
+        row_of = {entity: row for row, entity in enumerate(names)}
+        rows = [row_of[i] for shot in shots for i in shot.ids]
+        counts, slots, kept = [0] * len(names), [], []
+        for i, counted in enumerate(known_on_host(shown)):
+            if counted:
+                kept.append(i)
+                slots.append(counts[rows[i]])  # so many shots its entity has already
+                counts[rows[i]] += 1
+        _check_all_shown(names, counts, files)
+        most, device = max(counts, default=0), maps.device
+        source = upload(kept, device, torch.long)
+        place = tuple(upload(x, device, torch.long) for x in ([rows[i] for i in kept], slots))
+
+        def by_shot(parts: Tensor) -> Tensor:
+            placed = maps.new_zeros(len(names), most, maps.shape[1])
+            placed[place] = parts[source]
+            return placed
+
+        tensors = {"prototypes": by_shot(prototypes), "unit_prototypes": by_shot(units)}
+        if self.rules.direction:
+            tensors["unit_prototypes"] = released.direction(tensors["prototypes"])
+        if self.similarity.background:
+            tensors["background"] = by_shot(around)
+        exists = torch.arange(most, device=device) < upload(counts, device)[:, None]
+        meta = self.texts.vectors(list(names.values()), task)
+        meta = None if meta is None else meta.to(device)
+        return Context(PROTOTYPES, exists, tensors, meta, list(names), list(names.values()), task)
+
+    def weights(self, masks: Tensor, grid: int) -> Tensor:
+        """Weights (n, g, g) of the cells under masks (n, h, w) at network size."""
+        return pool_mask(masks, self.spec.canvas, grid, center=self.spec.released)
+
+    def _pool(self, feature: Tensor, shot: Shot) -> tuple[Tensor, ...]:
+        """Of n masks in (C, g, g): prototype, unit mean, that around, (n, C); which are shots."""
+        masks = upload(shot.masks, feature.device).to(feature.dtype)
+        if self.spec.binarize:
             masks = released.binarize(masks)
-        weights = pool_mask(masks, spec.canvas, feature.shape[-1], spec.mask_pooling)
-        pooled = weights
-        if background:
-            whole = pool_mask(torch.ones_like(masks[:1]), spec.canvas, feature.shape[-1])
+        weights = pooled = self.weights(masks, feature.shape[-1])
+        if self.similarity.background:
+            whole = pool_mask(torch.ones_like(masks[:1]), self.spec.canvas, feature.shape[-1])
             pooled = torch.cat([weights, (whole - weights).clamp(min=0)])
-        prototype, unit = pool_prototypes(feature, pooled, spec.eps, center, groups)
-        around.append(unit[len(masks) :])
-        prototypes.append(prototype[: len(masks)])
-        units.append(unit[: len(masks)])
-        mass.append(weights.flatten(1).sum(1))
-        rows += [row_of[i] for i in entities]
-        every += [reference.get("empty_mask", spec.empty_mask) == "zero"] * len(entities)
-    mass = torch.cat(mass)
-    shown = mass > 0
-    if any(every):
-        shown = torch.where(upload(every, device), released.every_mask(mass), shown)
-    shots, slots, kept = [0] * len(ids), [], []
-    for i, counts in enumerate(known_on_host(shown)):
-        if counts:
-            kept.append(i)
-            slots.append(shots[rows[i]])  # the how-manieth shot of its entity it is
-            shots[rows[i]] += 1
-    missing = [entity for entity, k in zip(ids, shots, strict=True) if k == 0]
+        prototypes, units = self.similarity.pool(feature, pooled)
+        n, shown = len(masks), weights.flatten(1).sum(1) > 0
+        if shot.keep_empty:
+            shown = torch.ones_like(shown)
+        return prototypes[:n], units[:n], units[n:], shown
+
+
+def known_on_host(shown: Tensor) -> list[bool]:
+    """Which masks weigh something: all that the host has to wait for in the pooling, for the number
+    of shots decides the shape of a context."""
+    return shown.tolist()
+
+
+def _check_all_shown(names: Names, counts: Sequence[int], files: Sequence[str]) -> None:
+    missing = [entity for entity, k in zip(names, counts, strict=True) if k == 0]
     if missing:
         named = ", ".join(f"{i} ({names[i]!r})" if names[i] else str(i) for i in missing)
-        files = sorted({str(r["file_name"]) for r in references if "file_name" in r})
         raise ValueError(
             f"no reference with a non-empty mask for entity {named}"
             + (f" in {', '.join(files[:5])}" if files else "")
         )
-    most = max(shots, default=0)
-    source = upload(kept, device, torch.long)
-    place = upload([rows[i] for i in kept], device, torch.long), upload(slots, device, torch.long)
-
-    def by_shot(parts):
-        placed = maps.new_zeros(len(ids), most, maps.shape[1])
-        placed[place] = torch.cat(parts)[source]
-        return placed
-
-    exists = torch.arange(most, device=device) < upload(shots, device)[:, None]
-    return by_shot(prototypes), by_shot(units), exists, by_shot(around) if background else None

@@ -1,63 +1,67 @@
 """What a training step looks like, in Detectron2's storage: a mean IoU, the losses of each task,
 and now and then a picture.
 
-Shape shorthand: B targets, n masks of one image, r side of the logits, S canvas side (px).
+Shapes: B targets, n masks of one image, r side of the logits, S canvas side (px).
 """
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
+from torch import Tensor
 
-from ...structures.frame import masks_in_image, on_canvas, resize_to_image
+from ...structures.episode import Episode, Reference
+from ...structures.frame import Frame
 from .quality import mask_iou
 
 REFERENCES, ENTITIES = 4, 3  # of an episode, at most so many are drawn
 
 
 @torch.no_grad()
-def report_step(model, episodes, features, contexts, logits):
-    """Put ``mask_iou`` and, every ``VIS_PERIOD`` iterations, a panel of the first episode.
+def report_step(
+    episodes: Sequence[Episode],
+    frames: Sequence[Frame],
+    logits: Sequence[Tensor],
+    threshold: float,
+    vis_period: int,
+    propagate: Callable[[], Tensor],
+) -> None:
+    """Put ``mask_iou`` and, every ``vis_period`` (0: never) iterations, a panel of the first
+    episode. Both are of this process alone. Without a storage, outside a trainer, nothing happens.
 
-    Both are of this process alone. Without a storage, outside a trainer, nothing happens.
-
-    Args:
-        model: SegIC, for its canvas, threshold and period.
-        episodes: B episodes with ``masks``.
-        features: Features, of the B targets first; contexts: B Contexts.
-        logits: B float (n, r, r).
+    Logits are B float (n, r, r), above ``threshold`` where a cell is predicted; ``propagate`` gives
+    the propagated masks of the first episode, float (n, r', r').
     """
     if not has_event_storage():
         return
     storage = get_event_storage()
     found = []  # of what there is to find
-    for episode, low, size in zip(episodes, logits, features.image_sizes, strict=False):
+    for episode, low, frame in zip(episodes, logits, frames, strict=True):
         masks, ignore = episode["masks"], episode.get("ignore")
         shown = masks.flatten(1).any(1).to(low.device)
-        truth = on_canvas(masks, model.canvas).to(low.device)
-        unknown = None if ignore is None else on_canvas(ignore, model.canvas).to(low.device)
-        found.append(mask_iou(low, truth, size, unknown, model.threshold)[shown])
-    if len(found := torch.cat(found)):
-        storage.put_scalar("mask_iou", found.mean())
+        truth = frame.pad(masks).to(low.device)
+        unknown = None if ignore is None else frame.pad(ignore).to(low.device)
+        found.append(mask_iou(low, truth, frame.content, unknown, threshold)[shown])
+    if len(ious := torch.cat(found)):
+        storage.put_scalar("mask_iou", ious.mean())
     # only the main process has a writer, which empties the storage of its pictures
-    if model.vis_period and storage.iter % model.vis_period == 0 and comm.is_main_process():
-        (maps,) = model.propagated_mask(features[:1], contexts[:1])
-        sheet = draw_episode(
-            episodes[0], maps, logits[0], model.canvas, features.image_sizes[0], model.threshold
-        )
+    if vis_period and storage.iter % vis_period == 0 and comm.is_main_process():
+        sheet = draw_episode(episodes[0], propagate(), logits[0], frames[0], threshold)
         storage.put_image("episode", sheet.transpose(2, 0, 1))
 
 
 @torch.no_grad()
-def report_tasks(episodes, terms, suffix=""):
+def report_tasks(
+    episodes: Sequence[Episode], terms: Sequence[dict[str, Tensor]], suffix: str = ""
+) -> None:
     """Put the losses of each task apart: "semantic/mask", "instance/dice", and so on.
 
     They are means over the masks of the task in this process, unweighted and not optimised: those
-    are the entries that begin with "loss". Without a storage nothing happens.
-
-    Args:
-        episodes: B episodes; terms: their B dicts of ``EpisodeCriterion.per_mask``.
-        suffix: behind each name.
+    are the entries that begin with "loss". Without a storage nothing happens. ``terms``: B dicts of
+    ``EpisodeCriterion.per_mask``; ``suffix``: behind each name.
     """
     if not has_event_storage():
         return
@@ -70,17 +74,13 @@ def report_tasks(episodes, terms, suffix=""):
     get_event_storage().put_scalars(**dict(zip(means, values, strict=True)))
 
 
-def draw_episode(episode, maps, logits, canvas, image_size, threshold=0.0):
-    """References with their masks, target, propagated masks, prediction and truth side by side.
-
-    Args:
-        episode: with ``masks`` bool (n, h, w) at network size.
-        maps: float (n, r', r'), propagated masks; logits: float (n, r, r); both over the canvas.
-        image_size: (h, w) of the target on the canvas.
-
-    Returns:
-        uint8 (H, W, 3); the colour of an entity is the same in every picture.
-    """
+def draw_episode(
+    episode: Episode, maps: Tensor, logits: Tensor, frame: Frame, threshold: float = 0.0
+) -> np.ndarray:
+    """References with their masks, target, propagated masks, prediction and truth side by side:
+    uint8 (H, W, 3); the colour of an entity is the same in every picture. The episode has ``masks``
+    bool (n, h, w) at network size; ``maps``, float (n, r', r'), are propagated masks, and logits
+    float (n, r, r), both over the canvas."""
     from ...utils.visualizer import heat_map, overlay, panel
 
     colour = {entity["id"]: i + 1 for i, entity in enumerate(episode["entities"])}
@@ -91,18 +91,18 @@ def draw_episode(episode, maps, logits, canvas, image_size, threshold=0.0):
         pictures.append(("reference", picture))
     target, ids = _picture(episode), list(colour.values())
     pictures.append(("target", target))
-    frame = canvas, image_size, *image_size
-    shown = resize_to_image(maps[:ENTITIES].float(), *frame).cpu()
+    here = replace(frame, size=frame.content)
+    shown = here.upsample(maps[:ENTITIES].float()).cpu()
     for entity, one in zip(episode["entities"], shown, strict=False):
         title = f"propagated mask: {entity['name'] or entity['id']}"
         pictures.append((title, heat_map(target, one)))
-    predicted = masks_in_image(logits, *frame, threshold).cpu()
+    predicted = here.masks(logits, threshold).cpu()
     pictures.append(("prediction", overlay(target, predicted, ids)))
     pictures.append(("truth", overlay(target, episode["masks"].cpu(), ids)))
     return panel(pictures)
 
 
-def _picture(view):
+def _picture(view: Episode | Reference) -> np.ndarray:
     """The image of an episode or reference as uint8 (h, w, 3); grey where it came as features."""
     if "image" not in view:
         return np.full((*view["image_size"], 3), 128, np.uint8)

@@ -3,40 +3,31 @@
 Features of one backbone share a large common part, so that raw cosines are high between any two
 positions. Without it they tell things apart better. The mean is fixed and comes from other
 pictures, so that a context stays independent of its targets; it is kept with the weights.
-
-Shape shorthand: C feature channels, g grid side (cells).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from detectron2.config import CfgNode
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
-from ...structures.frame import valid_cells
+from ...structures.episode import View
+from ..protocol import InContextModel
 
 TENSOR = "feature_mean"
 
 
 @torch.no_grad()
-def compute_feature_mean(model, images):
-    """Mean over pictures of the mean feature of a picture, whatever their sizes.
-
-    Args:
-        model: ``SegIC``.
-        images: iterable of pictures, see ``SegIC.encode_images``; none of them padded.
-
-    Returns:
-        float (C,) on the CPU.
-
-    Raises:
-        ValueError: no pictures.
-    """
-    total, count = 0.0, 0
+def compute_feature_mean(model: InContextModel, images: Iterable[Tensor | View]) -> Tensor:
+    """Mean over pictures (``encode_images``), none padded, of the mean feature of a picture,
+    whatever their sizes: float (C,) on the CPU. ValueError: no pictures."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
     for image in images:
         features = model.encode_images([image])
-        grid = features.map.shape[-1]
-        inside = valid_cells(features.image_sizes, grid, model.canvas, features.map.device)[0]
+        inside = features.frames[0].cells(features.map.shape[-1], features.map.device)
         total = total + features.map[0][:, inside].double().mean(1).cpu()
         count += 1
     if not count:
@@ -44,18 +35,28 @@ def compute_feature_mean(model, images):
     return (total / count).float()
 
 
-def save_feature_mean(mean, path):
+def save_feature_mean(mean: Tensor, path: str | Path) -> None:
     """Write a mean (C,) for ``MODEL.SEGIC.SIMILARITY.MEAN``."""
     Path(path).write_bytes(save({TENSOR: mean.contiguous()}))
 
 
-def load_feature_mean(path, channels):
-    """Read the mean (C,) from a .safetensors file.
+def configured_mean(cfg: CfgNode, channels: int) -> Tensor | None:
+    """The mean (C,) of ``SIMILARITY.MEAN``, zeros where weights will bring it; None: raw cosines.
+    Errors of ``load_feature_mean``, and ValueError: a mean beside the released rules."""
+    options = cfg.MODEL.SEGIC.SIMILARITY
+    if options.CENTER != "fixed":
+        return None
+    if cfg.MODEL.SEGIC.RELEASED:
+        raise ValueError(
+            "MODEL.SEGIC.SIMILARITY.CENTER is 'fixed', which MODEL.SEGIC.RELEASED does not know; "
+            "it must be 'none'"
+        )
+    return load_feature_mean(options.MEAN, channels) if options.MEAN else torch.zeros(channels)
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no mean in it, or one of another number of channels.
-    """
+
+def load_feature_mean(path: str, channels: int) -> Tensor:
+    """Read the mean (C,) from a .safetensors file. FileNotFoundError: no such file; ValueError: no
+    mean in it, or one of another number of channels."""
     key = "MODEL.SEGIC.SIMILARITY.MEAN"
     if not Path(path).is_file():
         raise FileNotFoundError(f"{key} {path}: no such file")

@@ -4,59 +4,111 @@ A class of the context lights up wherever the target shows it. Each local maximu
 for an instance: the point of the peak, with the class's visual token, text and propagated mask.
 Peaks on one object yield the same mask twice, which mask NMS removes.
 
-Shape shorthand: B targets, M entities (classes) over all of them, P prompts, r side of a map or of
-the low-resolution logits, S canvas side (px), g grid side (cells).
+Shapes: B targets, M entities (classes) over all of them, P prompts, r side of a map or of the
+low-resolution logits, S canvas side (px), g grid side (cells).
 """
 
-from dataclasses import dataclass, replace
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from detectron2.config import CfgNode
+from torch import Tensor
 from torch.nn import functional as F
 
+from ...structures.context import Context
+from ...structures.features import Features
+from ...structures.segmentation import Segmentation
 from ..layers.correspondence import best_points
-from .mask_head import HeadOutput
+from .mask_head import HeadOutput, InContextMaskHead
+from .queries import Queries
+from .readout import Readout
 
 PEAK_POSITIONS = 2**22  # of propagated masks that are searched at once
 NMS_ROWS = 128  # masks of which overlaps with as many others are computed at once
+APART = 2.0  # grid cells between the centres of two peaks of a class, at least
+
+
+@dataclass(frozen=True)
+class InstanceOptions:
+    """``MODEL.SEGIC.INSTANCES``: prompts per class and per target (0: all) at most, the least
+    similarity of a peak, and the overlap from which on a mask is another's double."""
+
+    per_class: int = 10
+    per_image: int = 1000
+    min_similarity: float = 0.0
+    nms_iou: float = 0.5
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> InstanceOptions:
+        o = cfg.MODEL.SEGIC.INSTANCES
+        return cls(o.PER_CLASS, o.PER_IMAGE, o.MIN_SIMILARITY, o.NMS_IOU)
+
+
+def find_instances(
+    head: InContextMaskHead,
+    readout: Readout,
+    features: Features,
+    context: Context,
+    options: InstanceOptions,
+    limit: int = 100,
+    chunk: int = 0,
+) -> list[Segmentation]:
+    """The objects of every class of a context (its task should be "instance") in each of B targets,
+    best first, ``limit`` per target at most. All prompts of a target are decoded in one batch, one
+    target after the other. ``chunk``: see ``InContextMaskHead.forward``."""
+    found, queries = [], Queries.from_contexts([context])
+    for i in range(len(features)):
+        one = features[i : i + 1]
+        (frame,) = one.frames
+        peaks, out = decode_instances(head, one.map, [frame.content], queries, options, chunk)
+        quality = readout.instance_quality(out, peaks.similarity)
+        scores, logits = readout.scored(out.logits.float(), frame, quality)
+        classes = torch.tensor(context.ids, device=logits.device)[peaks.entity]
+        content = frame.rows_columns(logits.shape[-1])
+        rows = best_instances(
+            logits, scores, classes, content, readout.threshold, options.nms_iou, limit
+        )
+        best, entities = readout.refined(logits[rows], one), peaks.entity[rows].tolist()
+        ids, names = [context.ids[e] for e in entities], [context.names[e] for e in entities]
+        told = Segmentation(best, scores[rows], ids, names, frame, readout.threshold)
+        told.classes = classes[rows]
+        found.append(told)
+    return found
 
 
 @dataclass
 class Peaks:
-    """Instance prompts of a batch, sorted by entity, best first within an entity.
+    """Instance prompts of a batch, sorted by entity, best first within an entity: int64 (P,) rows
+    of the ``Queries``, px on the canvas (P, 2), and values (P,) of the propagated mask there."""
 
-    Attributes:
-        entity: int64 (P,), the entity of each peak, a row of the ``Queries``.
-        xy: float (P, 2), pixel coordinates on the canvas.
-        similarity: float (P,), value of the propagated mask there.
-    """
+    entity: Tensor
+    xy: Tensor
+    similarity: Tensor
 
-    entity: torch.Tensor
-    xy: torch.Tensor
-    similarity: torch.Tensor
-
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.entity)
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Tensor) -> Peaks:
         return Peaks(self.entity[rows], self.xy[rows], self.similarity[rows])
 
 
-def find_peaks(maps, valid, canvas, *, count, min_distance, min_similarity=-torch.inf):
-    """Local maxima of propagated masks, the best first, kept apart.
+def find_peaks(
+    maps: Tensor,
+    valid: Tensor,
+    canvas: int,
+    count: int,
+    min_distance: float,
+    min_similarity: float = -torch.inf,
+) -> Peaks:
+    """Local maxima of propagated masks (M, r, r), the best first, kept apart.
 
     A local maximum is no lower than its up to eight valid neighbours. Of those that are high enough
-    the best is taken, then the best of what is far enough from it, and so on.
-
-    Args:
-        maps: float (M, r, r), propagated masks.
-        valid: bool (M, r, r), where a peak may lie; elsewhere maps are as if they were not.
-        canvas: S, in pixels.
-        count: peaks per entity, at most.
-        min_distance: pixels on the canvas between two peaks of an entity, at least.
-        min_similarity: a peak is at least this high.
-
-    Returns:
-        ``Peaks``; an entity may have none.
+    the best is taken, then the best of what is at least ``min_distance`` px of the canvas from it,
+    and so on, up to ``count`` per entity. Where ``valid``, bool (M, r, r), is False, maps are as if
+    they were not.
     """
     parts, step = [], max(1, PEAK_POSITIONS // maps[0].numel()) if len(maps) else 1
     for start in range(0, len(maps), step):
@@ -75,14 +127,9 @@ def find_peaks(maps, valid, canvas, *, count, min_distance, min_similarity=-torc
     return Peaks(*(torch.cat([getattr(p, k) for p in parts]) for k in vars(parts[0])))
 
 
-def strongest(peaks, image_index, limit):
-    """The ``limit`` peaks of the highest similarity of each target, in their order.
-
-    Args:
-        peaks: ``Peaks``.
-        image_index: int64 (M,), the target of each entity.
-        limit: prompts per target, at most; 0: all.
-    """
+def strongest(peaks: Peaks, image_index: Tensor, limit: int) -> Peaks:
+    """The ``limit`` (0: all) peaks of the highest similarity of each target, in their order;
+    ``image_index`` is int64 (M,), the target of each entity."""
     if not limit or len(peaks) <= limit:
         return peaks
     order = peaks.similarity.argsort(descending=True, stable=True)
@@ -91,88 +138,65 @@ def strongest(peaks, image_index, limit):
     counts = torch.bincount(image)
     first = counts.cumsum(0) - counts
     rank = torch.arange(len(image), device=image.device) - first[image[by_image]]
-    kept = order[by_image[rank < limit]]
-    return peaks[kept.sort().values]
+    return peaks[order[by_image[rank < limit]].sort().values]
 
 
-_ROWS = "vectors", "prototypes", "shots", "meta", "background"
-
-
-def prompt_queries(queries, peaks, images):
-    """``Queries`` of P prompts: each peak with the vectors of its entity.
-
-    Args:
-        queries: ``Queries`` of M entities.
-        peaks: ``Peaks`` of these entities.
-        images: B, number of targets.
-    """
-    image_index = queries.image_index[peaks.entity]
-    rows = [k for k in _ROWS if getattr(queries, k) is not None]
-    return replace(
-        queries,
-        image_index=image_index,
-        counts=torch.bincount(image_index, minlength=images).tolist(),
-        **{name: getattr(queries, name)[peaks.entity] for name in rows},
+def prompt_queries(queries: Queries, peaks: Peaks, images: int) -> Queries:
+    """``Queries`` of P prompts: each peak with the vectors of its entity among ``queries``;
+    ``images`` is B, number of targets."""
+    rows = peaks.entity
+    index, meta = queries.image_index[rows], queries.meta
+    return Queries(
+        index,
+        torch.bincount(index, minlength=images).tolist(),
+        queries.vectors[rows],
+        queries.prototypes[rows],
+        queries.shots[rows],
+        None if meta is None else meta[rows],
     )
 
 
-def decode_instances(head, features, image_sizes, queries, options, chunk=0):
-    """Mask logits of every instance prompt of every target, in one batched decode.
+def decode_instances(
+    head: InContextMaskHead,
+    features: Tensor,
+    image_sizes: Sequence[tuple[int, int]],
+    queries: Queries,
+    options: InstanceOptions,
+    chunk: int = 0,
+) -> tuple[Peaks, HeadOutput]:
+    """Mask logits of every instance prompt of every target, in one batched decode: ``Peaks`` of P
+    prompts, sorted by target and entity, and the ``HeadOutput`` of P rows.
 
     Prompts see the visual token of their own class alone: the other classes of a vocabulary are too
     many to be told apart as in training, and would cost memory with the square of their number.
-
-    Args:
-        head: ``InContextMaskHead``.
-        features: float (B, C, g, g); image_sizes: B (h, w) in pixels.
-        queries: ``Queries`` of M entities.
-        options: ``MODEL.SEGIC.INSTANCES``.
-        chunk: see ``InContextMaskHead.forward``.
-
-    Returns:
-        ``Peaks`` of P prompts, sorted by target and entity, and the ``HeadOutput`` of P rows.
-
-    Raises:
-        ValueError: a head without points (``MODEL.SEGIC.POINT``), which cannot be asked so.
+    ValueError: a head without points (``MODEL.SEGIC.POINT``), which cannot be asked so.
     """
-    if not head.point:
+    if not head.on.point:
         raise ValueError(
             "MODEL.SEGIC.POINT is False: instance prompts are points, so it must be on"
         )
     maps = head.propagate(features, queries)
-    peaks = find_peaks(
-        maps,
-        head.valid_positions(image_sizes, maps)[queries.image_index],
-        head.canvas,
-        count=options.PER_CLASS,
-        min_distance=options.MIN_DISTANCE * head.stride,
-        min_similarity=options.MIN_SIMILARITY,
-    )
-    peaks = strongest(peaks, queries.image_index, options.PER_IMAGE)
+    valid = head.valid_positions(image_sizes, maps)[queries.image_index]
+    apart, least = APART * head.stride, options.min_similarity
+    peaks = find_peaks(maps, valid, head.canvas, options.per_class, apart, least)
+    peaks = strongest(peaks, queries.image_index, options.per_image)
     if not len(peaks):
-        side = 4 * head.grid
-        none = maps.new_zeros(0)
-        return peaks, HeadOutput(maps.new_zeros(0, side, side), none, none)
+        none, side = maps.new_zeros(0), 4 * head.grid
+        return peaks, HeadOutput(maps.new_zeros(0, side, side), none, none, maps[:0])
     prompts = prompt_queries(queries, peaks, len(features))
-    output = head(
-        features, image_sizes, prompts, crossing=False, points=peaks.xy[:, None], chunk=chunk
-    )
-    return peaks, output
+    points = peaks.xy[:, None]
+    return peaks, head(features, image_sizes, prompts, crossing=False, points=points, chunk=chunk)
 
 
-def mask_nms(masks, scores, classes, iou):
+def mask_nms(masks: Tensor, scores: Tensor, classes: Tensor, iou: float) -> Tensor:
     """Greedy non-maximum suppression by the overlap of masks, within each class.
 
     Going from the best score down (ties: the first), a mask is dropped if its IoU with a kept one
     of its class is above ``iou``. All masks are decided together: which are kept, given which
     better ones are, is computed until nothing changes, and that is the greedy result.
 
-    Args:
-        masks: bool (P, …); scores: float (P,); classes: int64 (P,).
-        iou: in [0, 1].
-
-    Returns:
-        int64, the rows that are kept, best first.
+    ``masks`` are bool (P, …), scores float (P,), classes int64 (P,); the result is int64, the rows
+    that are kept, best first.
     """
     order = scores.argsort(descending=True, stable=True)
     flat, classes = masks[order].flatten(1), classes[order]
@@ -186,7 +210,7 @@ def mask_nms(masks, scores, classes, iou):
         kept = now
 
 
-def _overlaps(masks, iou):
+def _overlaps(masks: Tensor, iou: float) -> Tensor:
     """Whether the IoU of two masks, bool (P, L), is above ``iou``: bool (P, P)."""
     area = masks.sum(1)
     above = torch.empty(len(masks), len(masks), dtype=torch.bool, device=masks.device)
@@ -200,36 +224,20 @@ def _overlaps(masks, iou):
     return above
 
 
-def best_instances(logits, scores, classes, content, *, threshold=0.0, iou=0.5, limit=100):
-    """Which prompts of a target are instances.
-
-    Args:
-        logits: float (P, r, r) over the canvas; scores: float (P,); classes: int64 (P,).
-        content: (h, w), cells of the logits that are image and not padding.
-        threshold: a cell is foreground where its logit is above this.
-        iou: see ``mask_nms``; overlaps are those on the grid of the logits.
-        limit: instances per target, at most.
-
-    Returns:
-        int64, rows of the non-empty masks that are kept, best first.
-    """
+def best_instances(
+    logits: Tensor,
+    scores: Tensor,
+    classes: Tensor,
+    content: tuple[int, int],
+    threshold: float = 0.0,
+    iou: float = 0.5,
+    limit: int = 100,
+) -> Tensor:
+    """Which prompts of a target are instances: int64, rows of the non-empty masks, best first,
+    ``limit`` at most. ``content``: (h, w), cells of the logits (P, r, r) that are image and not
+    padding; ``iou``: see ``mask_nms``, on the grid of the logits."""
     height, width = content
     masks = logits[:, :height, :width] > threshold
     rows = masks.flatten(1).any(1).nonzero()[:, 0]
     kept = mask_nms(masks[rows], scores[rows], classes[rows], iou)
     return rows[kept][:limit]
-
-
-def check_options(options):
-    """Raise ValueError if a value of ``MODEL.SEGIC.INSTANCES`` cannot be."""
-    rules = (
-        ("PER_CLASS", options.PER_CLASS >= 1, "at least 1"),
-        ("PER_IMAGE", options.PER_IMAGE >= 0, "0 (all) or more"),
-        ("MIN_DISTANCE", options.MIN_DISTANCE >= 0, "0 or more"),
-        ("NMS_IOU", 0 <= options.NMS_IOU <= 1, "in [0, 1]"),
-    )
-    for name, fine, allowed in rules:
-        if not fine:
-            raise ValueError(
-                f"MODEL.SEGIC.INSTANCES.{name} is {getattr(options, name)}; it must be {allowed}"
-            )

@@ -1,12 +1,17 @@
 """The entities of a batch, flattened, as the head decodes them.
 
-Shape shorthand: M entities of a batch, K shots, C feature channels, D text channels.
+Shapes: M entities of a batch, K shots, v vectors per entity, C feature channels, D text channels.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from ...structures.context import Context, pad_shots
 from ...utils.devices import upload
 
 
@@ -15,51 +20,40 @@ class Queries:
     """The entities of a batch, flattened: what the head decodes in one pass.
 
     Attributes:
-        image_index: int64 (M,), sorted, the target of each entity.
-        counts: N of each target.
-        vectors: float (M, C), for the propagated mask.
-        prototypes: float (M, K, C); shots: bool (M, K).
-        meta: float (M, D) or None.
-        background: float (M, C), for the similarity to the references' background, or None.
+        image_index: int64 (M,), sorted, the target of each entity. counts: N of each target.
+        vectors: float (M, v, C), for the similarity to the entity and, where it is on, to the
+            references' background.
+        prototypes: float (M, K, C); shots: bool (M, K). meta: float (M, D) or None.
     """
 
-    image_index: torch.Tensor
-    counts: list
-    vectors: torch.Tensor
-    prototypes: torch.Tensor
-    shots: torch.Tensor
-    meta: torch.Tensor | None
-    background: torch.Tensor | None = None
+    image_index: Tensor
+    counts: list[int]
+    vectors: Tensor
+    prototypes: Tensor
+    shots: Tensor
+    meta: Tensor | None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.image_index)
 
     @classmethod
-    def from_contexts(cls, contexts, released=False, eps=1e-8):
-        """Flatten one context per target; shots are padded to the largest K."""
+    def from_contexts(cls, contexts: Sequence[Context]) -> Queries:
+        """Flatten one context of prototypes per target; shots are padded to the largest K.
+        ValueError: some contexts carry text vectors and others do not."""
+        shots, device = max(c.shots.shape[1] for c in contexts), contexts[0].shots.device
         counts = [len(c) for c in contexts]
-        shots = max(c.shots.shape[1] for c in contexts)
-        device = contexts[0].prototypes.device
-
-        def padded(tensor):
-            missing = shots - tensor.shape[1]
-            return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], 1)
-
-        metas = [c.meta for c in contexts]
-        if any(m is None for m in metas) and any(m is not None for m in metas):
+        index = [i for i, n in enumerate(counts) for _ in range(n)]
+        metas = [c.meta for c in contexts if c.meta is not None]
+        if metas and len(metas) < len(contexts):
             raise ValueError("some contexts of the batch carry text vectors and others do not")
+        kinds = "unit_prototypes", "background"
+        means = [[c.mean_over_shots(k) for k in kinds] for c in contexts]
+        vectors = [torch.stack([x for x in pair if x is not None], 1) for pair in means]
         return cls(
-            image_index=upload(
-                [i for i, n in enumerate(counts) for _ in range(n)], device, torch.long
-            ),
+            image_index=upload(index, device, torch.long),
             counts=counts,
-            vectors=torch.cat([c.mean_unit(released, eps) for c in contexts]),
-            prototypes=torch.cat([padded(c.prototypes) for c in contexts]),
-            shots=torch.cat([padded(c.shots) for c in contexts]),
-            meta=None if metas[0] is None else torch.cat(metas),
-            background=_joined([c.mean_background() for c in contexts]),
+            vectors=torch.cat(vectors),
+            prototypes=torch.cat([pad_shots(c.tensors["prototypes"], shots) for c in contexts]),
+            shots=torch.cat([pad_shots(c.shots, shots) for c in contexts]),
+            meta=torch.cat(metas) if metas else None,
         )
-
-
-def _joined(parts):
-    return None if parts[0] is None else torch.cat(parts)

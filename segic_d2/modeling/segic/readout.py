@@ -1,61 +1,106 @@
-"""From mask logits to scores: the rules of ``MODEL.SEGIC.TEST.SCORE`` and ``MIN_SCORE``.
+"""From mask logits to masks and scores: the one way there is.
 
-Shape shorthand: N entities, r side of the low-resolution logits.
+Shapes: N entities of a target, M of a batch, r side of the low-resolution logits.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from ...structures.context import Context
+from ...structures.features import Features
+from ...structures.frame import Frame
+from ...structures.segmentation import Segmentation
+from ..layers.similarity import Similarity
+from .mask_head import HeadOutput
+from .refinement import Refinement
 
 NOWHERE = -1e4  # logit of an entity that was not found, below any threshold also in fp16
 
 
-def mask_scores(logits, canvas, image_size, threshold=0.0):
+class Readout:
+    """How decoded logits are read (``MODEL.SEGIC.TEST``).
+
+    Args:
+        threshold: a pixel is foreground where its logit is above this.
+        score: "mask": mean foreground probability inside the mask, 0 for an empty one; "quality":
+            the IoU that the quality token expects; "quality_similarity": that times the highest
+            similarity in the target, for where nothing is alike nothing is there.
+        min_score: an entity with a lower score gets an empty mask; 0: never.
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.0,
+        score: str = "mask",
+        min_score: float = 0.0,
+        refinement: Refinement | None = None,
+    ) -> None:
+        self.threshold, self.score, self.min_score = threshold, score, min_score
+        self.refinement = refinement or Refinement()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Readout:
+        test = cfg.MODEL.SEGIC.TEST
+        refinement = Refinement(test.REFINE.RADIUS, test.REFINE.WALK)
+        return cls(test.THRESHOLD, test.SCORE, test.MIN_SCORE, refinement)
+
+    def __call__(
+        self,
+        out: HeadOutput,
+        features: Features,
+        contexts: Sequence[Context],
+        similarity: Similarity,
+    ) -> list[Segmentation]:
+        """What the head's output of M entities means for each of B targets."""
+        counts = [len(c) for c in contexts]
+        logits, maps = out.logits.float().split(counts), out.maps.split(counts)
+        quality = self.instance_quality(out, out.similarity).split(counts)
+        found = []
+        for row, context in enumerate(contexts):
+            frame, walk = features.frames[row], context.task != "instance"  # it joins what is alike
+            refined = self.refined(logits[row], features, row, similarity if walk else None)
+            scores, kept = self.scored(refined, frame, quality[row])
+            ids, names = list(context.ids), list(context.names)
+            found.append(Segmentation(kept, scores, ids, names, frame, self.threshold, maps[row]))
+        return found
+
+    def refined(
+        self, logits: Tensor, features: Features, row: int = 0, similarity: Similarity | None = None
+    ) -> Tensor:
+        """Logits (N, r, r) of one of the targets after ``MODEL.SEGIC.TEST.REFINE``; without
+        ``similarity`` without the random walk."""
+        return self.refinement(logits, features, row, similarity, self.threshold)
+
+    def scored(self, logits: Tensor, frame: Frame, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (N,) of a target's entities, and their logits (N, r, r), ``NOWHERE`` all over
+        where the score is below the minimum; ``quality`` (N,), logits of the scores, is not used by
+        "mask"."""
+        by_mask = self.score == "mask"
+        scores = mask_scores(logits, frame, self.threshold) if by_mask else quality.sigmoid()
+        if self.min_score > 0:
+            lost = (scores < self.min_score)[:, None, None]
+            logits = logits.masked_fill(lost, NOWHERE)
+        return scores, logits
+
+    def instance_quality(self, out: HeadOutput, similarity: Tensor) -> Tensor:
+        """Logits of the scores of M entities or P instance prompts, of these similarities."""
+        quality = out.quality.float()
+        if self.score != "quality_similarity":
+            return quality
+        return torch.logit(quality.sigmoid() * similarity.clamp(0, 1), eps=1e-6)
+
+
+def mask_scores(logits: Tensor, frame: Frame, threshold: float = 0.0) -> Tensor:
     """Mean foreground probability inside each mask, (N,); 0 for an empty mask.
 
     ``logits`` is float (N, r, r) over the canvas; the padding does not count.
     """
-    side = logits.shape[-1]
-    height, width = (max(1, round(x * side / canvas)) for x in image_size)
-    logits = logits[:, :height, :width].flatten(1)
+    rows, columns = frame.rows_columns(logits.shape[-1])
+    logits = logits[:, :rows, :columns].flatten(1)
     inside = (logits > threshold).to(logits.dtype)
     return (logits.sigmoid() * inside).sum(1) / inside.sum(1).clamp(min=1)
-
-
-def scores_of(rule, logits, quality, canvas, image_size, threshold=0.0):
-    """Scores (N,) of the entities of a target (``MODEL.SEGIC.TEST.SCORE``).
-
-    Args:
-        rule: "mask": ``mask_scores``; others: what ``quality_of`` says.
-        quality: its result (N,), not needed by "mask".
-
-    Raises:
-        ValueError: the rule needs estimates and there are none.
-    """
-    if rule == "mask":
-        return mask_scores(logits, canvas, image_size, threshold)
-    if quality is None:
-        raise ValueError(
-            f"MODEL.SEGIC.TEST.SCORE is {rule!r}, but no quality estimates were given: "
-            "take them from segment_scored"
-        )
-    return quality.sigmoid()
-
-
-def quality_of(rule, quality, similarity):
-    """Logits (N,) of the scores of entities (``MODEL.SEGIC.TEST.SCORE``).
-
-    Args:
-        rule: "quality_similarity": the IoU that the quality token expects times the highest
-            similarity in the target, for where nothing is alike nothing is there; others: that IoU.
-        quality: the token's estimates (N,), logits.
-        similarity: (N,), see ``HeadOutput``; of an instance prompt, that at its own peak.
-    """
-    if rule != "quality_similarity":
-        return quality
-    return torch.logit(quality.sigmoid() * similarity.clamp(0, 1), eps=1e-6)
-
-
-def abstain(logits, scores, min_score):
-    """Logits (N, r, r), ``NOWHERE`` all over for entities whose score (N,) is below a minimum."""
-    if min_score <= 0:
-        return logits
-    return logits.masked_fill((scores < min_score)[:, None, None], NOWHERE)

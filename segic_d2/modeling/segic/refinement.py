@@ -7,52 +7,83 @@ Sun, Tang, TPAMI 2013) then moves edges: the backbone sees cells of 14 or 16 pix
 bend where cells meet, but within a small window a mask should be an affine function of the
 picture's colours. Neither is trained.
 
-Shape shorthand: N entities, r side of the low-resolution logits, S canvas side (px), g grid side
-(cells).
+Shapes: N entities, r side of the low-resolution logits, S canvas side (px), g grid side (cells).
 """
 
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
+from ...structures.features import Features
 from ...utils.devices import upload
 from ..layers.precision import without_autocast
+from ..layers.similarity import Similarity
 
 AT_ONCE = 64  # entities filtered at once
 SURE = 1e-3  # a probability this near 0 or 1 keeps the logit it had, if that was surer still
 STEPS = 10  # of the random walk
+POWER = 8.0  # of the similarities of the walk
+FLAT = 0.005  # variance of colours in [0, 1] below which a window of the filter has no edge
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """``MODEL.SEGIC.TEST.REFINE``: the radius of the guided filter in cells of the logits and its
-    eps, the share of the walk that goes on at a step, and the power of its similarities. A radius
-    or a share of 0 leaves that part out."""
+    """``MODEL.SEGIC.TEST.REFINE``: the radius of the guided filter in cells of the logits, and the
+    share of the walk that goes on at a step; 0 leaves that part out."""
 
     radius: int = 0
-    eps: float = 0.005
     walk: float = 0.0
-    power: float = 8.0
+
+    def __call__(
+        self,
+        logits: Tensor,
+        features: Features,
+        row: int,
+        similarity: Similarity | None,
+        threshold: float,
+    ) -> Tensor:
+        """Logits (N, r, r) of one of the targets, walked (unless ``similarity`` is None) and
+        filtered. ValueError: the filter needs the picture of the target, which did not come
+        along."""
+        refined = logits
+        if self.walk and similarity is not None:
+            alike, cells = similarity.within(features.map[row], features.frames[row].content)
+            refined = random_walk(refined, alike, cells, self.walk, POWER, threshold)
+        if self.radius:
+            picture = features.pictures[row] if features.pictures else None
+            if picture is None:
+                raise ValueError(
+                    f"MODEL.SEGIC.TEST.REFINE.RADIUS is {self.radius}, which needs the pictures of "
+                    "the targets beside their features"
+                )
+            canvas = features.frames[row].canvas
+            refined = refine_logits(refined, picture, canvas, self.radius, FLAT, threshold)
+        return logits if refined is logits else unless_lost(refined, logits, threshold)
 
 
 @without_autocast
-def random_walk(logits, similarity, cells, go_on, power, threshold=0.0):
+def random_walk(
+    logits: Tensor,
+    similarity: Tensor,
+    cells: tuple[int, int, int],
+    go_on: float,
+    power: float,
+    threshold: float = 0.0,
+) -> Tensor:
     """Mask logits after a random walk of their foreground probability over cells that look alike.
 
     A cell's new probability is its own with a share of 1 − ``go_on``, and else the mean over cells
     as the last step left them, weighed by similarity to the power ``power``; ``STEPS`` times. What
-    that adds to the cell's logit, between −7 and 7, is added to all logits in it.
+    that adds to the cell's logit, between −7 and 7, is interpolated between cells and added to all
+    logits in it: float32 (N, r, r).
 
     Args:
-        logits: float (N, r, r) over the canvas.
+        logits: float (N, r, r) over the canvas. threshold: see ``refine_logits``.
         similarity: float (h·w, h·w), cosines of the cells of the content; below 0 counts as 0.
         cells: (g, h, w): the grid's side, and the rows and columns of cells with any content.
         go_on: in [0, 1). power: above 0.
-        threshold: see ``refine_logits``.
-
-    Returns:
-        float32 (N, r, r): the logits plus what the walk adds, interpolated between cells.
     """
     side, rows, columns = cells
     weights = similarity.float().clamp(min=0) ** power
@@ -70,27 +101,19 @@ def random_walk(logits, similarity, cells, go_on, power, threshold=0.0):
     return logits + F.interpolate(added, size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def window_mean(maps, radius):
-    """Mean over the (2·radius+1)² window of each position, as far as it lies inside of the map.
-
-    ``maps`` is float (B, C, h, w)."""
+def window_mean(maps: Tensor, radius: int) -> Tensor:
+    """Mean over the (2·radius+1)² window of each position of maps (B, C, h, w), as far as it lies
+    inside of the map."""
     length = 2 * radius + 1
     rows = F.avg_pool2d(maps, (length, 1), 1, (radius, 0), count_include_pad=False)
     return F.avg_pool2d(rows, (1, length), 1, (0, radius), count_include_pad=False)
 
 
 @without_autocast
-def guided_filter(guide, maps, radius, eps):
-    """Filter maps so that they follow the edges of a guide (the paper's Eqs. 19–21).
-
-    Args:
-        guide: float (3, h, w), colours in [0, 1].
-        maps: float (N, h, w).
-        radius: of the window, cells. eps: variance of colours below which a window counts as flat.
-
-    Returns:
-        float (N, h, w).
-    """
+def guided_filter(guide: Tensor, maps: Tensor, radius: int, eps: float) -> Tensor:
+    """Filter maps (N, h, w) so that they follow the edges of a guide (3, h, w), colours in [0, 1]
+    (the paper's Eqs. 19–21), in windows of ``radius`` cells; below the variance ``eps`` one counts
+    as flat."""
     colours = guide[None]  # (1, 3, h, w)
     mean = window_mean(colours, radius)
     products = (colours[:, :, None] * colours[:, None]).flatten(1, 2)
@@ -109,27 +132,20 @@ def guided_filter(guide, maps, radius, eps):
 
 
 @without_autocast
-def refine_logits(logits, picture, canvas, *, radius, eps, threshold=0.0):
-    """Mask logits whose foreground probability is filtered with the picture as the guide.
-
-    Args:
-        logits: float (N, r, r) over the canvas.
-        picture: uint8 or float (3, h, w) in 0–255, the content of the canvas.
-        radius: cells of the logits. eps: see ``guided_filter``.
-        threshold: the logit above which a pixel is foreground, so that its probability is one half.
-
-    Returns:
-        float32 (N, r, r); beyond the content, what is nearest in it.
-    """
-    side = logits.shape[-1]
-    size = picture.shape[-2:]
+def refine_logits(
+    logits: Tensor, picture: Tensor, canvas: int, radius: int, eps: float, threshold: float = 0.0
+) -> Tensor:
+    """Mask logits (N, r, r) whose foreground probability, one half at ``threshold``, is filtered
+    with the picture, (3, h, w) in 0–255, the content of the canvas, as the guide: float32; beyond
+    the content, what is nearest in it. ``radius``: cells of the logits; ``eps``: see
+    ``guided_filter``."""
+    side, (height, width) = logits.shape[-1], picture.shape[-2:]
     colours = upload(picture, logits.device).to(torch.float32)[None] / 255
-    pad = (0, canvas - size[1], 0, canvas - size[0])
-    colours = F.pad(colours, pad, mode="replicate")
+    colours = F.pad(colours, (0, canvas - width, 0, canvas - height), mode="replicate")
     guide = F.interpolate(
         colours, (side, side), mode="bilinear", align_corners=False, antialias=True
     )[0]
-    rows, columns = (-(-n * side // canvas) for n in size)
+    rows, columns = (-(-n * side // canvas) for n in (height, width))
     guide, beyond = guide[:, :rows, :columns], (0, side - columns, 0, side - rows)
     refined = []
     for part in logits.split(AT_ONCE):
@@ -142,7 +158,7 @@ def refine_logits(logits, picture, canvas, *, radius, eps, threshold=0.0):
     return torch.cat(refined)
 
 
-def unless_lost(refined, logits, threshold):
+def unless_lost(refined: Tensor, logits: Tensor, threshold: float) -> Tensor:
     """Refined logits (N, r, r), but those before of an entity of which nothing would be left: what
     is smaller than the filter's window and hardly stands out is smoothed away."""
     lost = (refined <= threshold).flatten(1).all(1)

@@ -1,70 +1,82 @@
 """The rules of the released implementation that the paper does not have, all in this place.
 
-Each is chosen by one config key and off by default; ``configs/official`` turns all of them on, so
-that released weights see what they were trained with. Rules that are only a number are listed too.
+``MODEL.SEGIC.RELEASED`` chooses them all, so that released weights see what they were trained with.
 
-=====================================  ==========  ===========  ==================================
-key (MODEL.SEGIC. …)                   default     released     what the released value does
-=====================================  ==========  ===========  ==================================
-MASK_POOLING                           area        center       ``center_weights``
-BINARIZE_MASKS                         False       True         ``binarize``, before the pooling
-EMPTY_MASK                             no_shot     zero         ``every_mask``: zero prototypes
-SIMILARITY.PROTOTYPE                   mean_unit   pooled       ``direction`` of the mean feature
-SIMILARITY.INTERPOLATE                 map         features     ``similarity_of_upsampled``
-SIMILARITY.EPS                         1e-8        1e-8         lower bound of the norms above
-POINTS.ARGMAX                          grid        canvas       over canvas pixels
-POINTS.IN_PADDING                      False       True         ``whole_canvas``
-CROSS_ENTITY.TYPE_ALWAYS               True        False        ``untyped_unless_crossing``
-BOX_PROMPT_PROB                        0           0.5          ground-truth boxes in training
-REVERSION.PROB                         1.0         1.0          every episode is reversed
-REVERSION.EMPTY                        skip        zero         zero prototypes, and all reversed
-REVERSION.IN_PADDING                   False       True         predictions in the padding count
-LOSS.NUM_MASKS                         world       process      ``average_losses``
-LOSS.QUALITY_WEIGHT                    1.0         0.0          the quality token is not trained
-=====================================  ==========  ===========  ==================================
+==========================  ==============================  =======================================
+what                        the paper (False)               the released code (True)
+==========================  ==============================  =======================================
+weights of a mask's cells   share that is covered           ``center_weights``: the centre decides
+a mask that vanished        is no shot                      a shot with an all-zero prototype
+vector of an entity         mean of unit features (Eq. 2)   ``direction`` of the mean feature
+similarity                  on the grid                     ``similarity_of_upsampled`` features
+points                      over the grid's cells           over canvas pixels, padding included
+own-type embedding          always                          ``untyped_unless_crossing``
+reversion                   of what was predicted and is    of every entity; predictions in the
+                            there                           padding count
+mean of the losses          over the masks of all           ``average_losses`` of each process
+                            processes
+==========================  ==============================  =======================================
 
-The released code does not binarise where it segments all classes of an image at once: there
-BINARIZE_MASKS is False.
+What is only a number, or has another use, keeps its own key: ``MODEL.SEGIC.BINARIZE_MASKS``
+(released: True, but False where all classes of an image are segmented at once),
+``BOX_PROMPT_PROB`` (0.5), ``LOSS.QUALITY_WEIGHT`` (0), ``MODEL.TIMM.POS_EMBED``, ``INPUT.RESIZE``,
+and for training ``INPUT.SEMANTIC.SQUARE_REFERENCE``, ``INPUT.MAX_REDRAWS``,
+``INPUT.INSTANCE.MAX_MASKS`` and ``INPUT.INSTANCE.CAP``.
 
-Before the model there are more: ``MODEL.TIMM.POS_EMBED`` and ``INPUT.RESIZE``, and for training
-``INPUT.SEMANTIC.SQUARE_REFERENCE``, ``INPUT.MAX_REDRAWS``, ``INPUT.INSTANCE.MAX_MASKS`` and
-``INPUT.INSTANCE.CAP``.
-
-Shape shorthand: B images, C feature channels, S canvas side (px), g grid side (cells), n masks,
-M entities over all images.
+Shapes: S canvas side (px), n masks, M entities over all images, W decoder width.
 """
 
-import torch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+from torch import Tensor
 
 
-def binarize(masks):
+@dataclass(frozen=True)
+class Rules:
+    """What the model does as released where the paper says otherwise; see the table above. How
+    masks weigh cells is part of the ``InputSpec``."""
+
+    direction: bool = False
+    upsampled: bool = False
+    canvas_points: bool = False
+    in_padding: bool = False
+    untyped: bool = False
+    keep_empty: bool = False
+    process_mean: bool = False
+
+
+PAPER, RELEASED = Rules(), Rules(*[True] * 7)
+
+
+def find_rules(cfg: CfgNode) -> Rules:
+    """The rules of ``MODEL.SEGIC.RELEASED``."""
+    return RELEASED if cfg.MODEL.SEGIC.RELEASED else PAPER
+
+
+def direction(prototypes: Tensor, eps: float = 1e-8) -> Tensor:
+    """Unit vectors (…, C) of mean features, in place of the mean of unit features."""
+    return prototypes / prototypes.norm(dim=-1, keepdim=True).clamp(min=eps)
+
+
+def binarize(masks: Tensor) -> Tensor:
     """Soft masks in [0, 1] → {0, 1}: foreground above one half, at network size."""
     return (masks > 0.5).to(masks.dtype)
 
 
-def every_mask(mass):
-    """All n masks count as shots, bool (n,); one that vanished gives an all-zero prototype."""
-    return torch.ones_like(mass, dtype=torch.bool)
-
-
-def whole_canvas(image_sizes, canvas):
+def whole_canvas(image_sizes: Sequence[tuple[int, int]], canvas: int) -> list[tuple[int, int]]:
     """Image sizes as if there were no padding, so that points may fall into it."""
     return [(canvas, canvas)] * len(image_sizes)
 
 
-def untyped_unless_crossing(type_embed, crossing):
-    """Type embeddings (M, …, W) zeroed where an image's entities do not see each other.
-
-    Without crossing the released model never adds its own-type embedding. ``crossing`` is bool (M,)
-    """
+def untyped_unless_crossing(type_embed: Tensor, crossing: Tensor) -> Tensor:
+    """Type embeddings (M, …, W) zeroed where ``crossing``, bool (M,), is False: without it the
+    released model never adds its own-type embedding."""
     return type_embed * crossing.reshape(-1, *[1] * (type_embed.dim() - 1))
 
 
-def average_losses(bce, dice, num_masks):
-    """Mean BCE and Dice as released: Dice is divided by ``num_masks`` twice.
-
-    Args:
-        bce, dice: float (n,), per mask.
-        num_masks: masks of the process; the result is the mean only where it equals n.
-    """
+def average_losses(bce: Tensor, dice: Tensor, num_masks: float) -> tuple[Tensor, Tensor]:
+    """Mean of BCE and Dice (n,) as released: Dice is divided by ``num_masks``, the masks of the
+    process, twice, so that the result is the mean only where it equals n."""
     return bce.sum() / num_masks, len(dice) * dice.sum() / num_masks**2

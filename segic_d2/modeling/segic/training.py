@@ -3,99 +3,177 @@
 Everything random follows from each sample's own seed, so that it does not depend on the batch, the
 process or the worker that the sample falls into.
 
-Shape shorthand: B episodes, N entities of an episode, M over all, S canvas side (px), g grid side
-(cells).
+Shapes: B episodes, N entities of an episode, M over all, S canvas side (px), g grid side (cells).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
+from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
-from ...structures.frame import on_canvas
+from ...structures.context import Context
+from ...structures.episode import Episode
+from ...structures.features import Features
 from ...utils.devices import upload
-from ..layers.correspondence import pool_mask
+from .context_encoder import ContextEncoder
 from .diagnostics import report_step, report_tasks
+from .losses import EpisodeCriterion
+from .mask_head import InContextMaskHead
 from .queries import Queries
+from .released import Rules
+from .reversion import Reversion
 
 _STYLE = 1  # of a seed: the draw of a style's share
 
 
-def training_losses(model, episodes, features, contexts):
-    """Losses of a batch; their sum is what is optimised.
+@dataclass
+class EpisodeLosses:
+    """What a training step does with encoded episodes; the probabilities, per image, are that its
+    entities see each other's visual tokens, and that of the true boxes as prompts; ``mixstyle``: α
+    of ``mix_styles``, 0: off; ``vis_period``: see ``report_step``."""
 
-    Where reversion is on, an episode that is reversed has half of its weight in each direction, and
-    all processes report the same losses, whatever was drawn.
+    criterion: EpisodeCriterion = field(default_factory=EpisodeCriterion)
+    reversion: Reversion = field(default_factory=Reversion)
+    crossing_prob: float = 0.0
+    box_prob: float = 0.0
+    mixstyle: float = 0.0
+    vis_period: int = 0
 
-    Args:
-        model: SegIC.
-        episodes: B training episodes.
-        features: Features of their B targets, then of all references in order.
-        contexts: B Contexts.
+    @classmethod
+    def from_config(cls, cfg: CfgNode, rules: Rules) -> EpisodeLosses:
+        m = cfg.MODEL.SEGIC
+        criterion = EpisodeCriterion.from_config(cfg, rules.process_mean)
+        reversion = Reversion.from_config(cfg, rules.keep_empty, rules.in_padding)
+        crossing = m.CROSS_ENTITY.TRAIN_PROB * m.CROSS_ENTITY.ENABLED
+        return cls(criterion, reversion, crossing, m.BOX_PROMPT_PROB, m.MIXSTYLE, cfg.VIS_PERIOD)
 
-    Returns:
-        {"loss_mask", "loss_dice"}, "loss_quality" where it has a weight, and each with "_reversed"
-        appended where reversion is on.
-    """
-    drawn = model.reversion.drawn(episodes)
-    weights = [0.5 if both else 1.0 for both in drawn]
-    targets, mixing = features[: len(episodes)], model.mixstyle > 0
-    styles = features.map[first_references(episodes)] if mixing else None
-    losses, logits = episode_losses(model, episodes, targets, contexts, weights, styles)
-    report_step(model, episodes, features, contexts, logits)
-    if not model.reversion.prob:
-        return losses
-    turned = reversed_losses(model, episodes, drawn, features, logits)
-    zero = logits[0].new_zeros(())
-    return losses | {f"{key}_reversed": turned.get(key, zero) for key in losses}
+    def __call__(
+        self,
+        head: InContextMaskHead,
+        encoder: ContextEncoder,
+        episodes: Sequence[Episode],
+        features: Features,
+        contexts: Sequence[Context],
+    ) -> dict[str, Tensor]:
+        """Losses of a batch; their sum is what is optimised: {"loss_mask", "loss_dice"},
+        "loss_quality" where it has a weight, and each with "_reversed" appended where reversion is
+        on.
+
+        Then an episode that is reversed has half of its weight in each direction, and all processes
+        report the same losses, whatever was drawn. ``features`` are of the B targets, then of all
+        references in order.
+        """
+        drawn = self.reversion.drawn(episodes)
+        weights = [0.5 if both else 1.0 for both in drawn]
+        targets = features[: len(episodes)]
+        styles = features.map[first_references(episodes)] if self.mixstyle else None
+        losses, logits = self._losses(head, episodes, targets, contexts, weights, styles)
+        first, threshold = targets[:1].map, self.criterion.threshold
+
+        def propagated() -> Tensor:
+            return head.propagate(first, Queries.from_contexts(contexts[:1]))
+
+        report_step(episodes, targets.frames, logits, threshold, self.vis_period, propagated)
+        if not self.reversion.prob:
+            return losses
+        turned = self._reversed(head, encoder, episodes, drawn, features, logits)
+        zero = logits[0].new_zeros(())
+        return losses | {f"{key}_reversed": turned.get(key, zero) for key in losses}
+
+    def _reversed(
+        self,
+        head: InContextMaskHead,
+        encoder: ContextEncoder,
+        episodes: Sequence[Episode],
+        drawn: Sequence[bool],
+        features: Features,
+        logits: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """Losses of the reversed episodes, or {} if there are none."""
+        # Their sums are divided by the number of masks that the references of all episodes show,
+        # drawn or not, so that the weight of an episode does not depend on the others' draws and
+        # predictions.
+        shown = sum(len(r["entity_ids"]) for x in episodes for r in x["references"])
+        maps, frames = features.map, features.frames
+        count = self.criterion.num_masks(shown, maps.device)  # every process asks, always
+        weigh = partial(encoder.weights, grid=maps.shape[-1])
+        found = self.reversion.reverse(episodes, drawn, logits, frames, weigh)
+        if not found:
+            return {}
+
+        targets, contexts = features[[x.image for x in found]], []
+        for x in found:
+            names = {e["id"]: e["name"] for e in x.episode["entities"]}
+            own = maps[x.sources]
+            contexts.append(encoder.from_masks(own, x.shots, names, x.episode["task"]))
+        styles = maps[[x.sources[0] for x in found]] if self.mixstyle else None
+        turned, weights = [x.episode for x in found], [0.5] * len(found)
+        return self._losses(head, turned, targets, contexts, weights, styles, count, "_reversed")[0]
+
+    def _losses(
+        self,
+        head: InContextMaskHead,
+        episodes: Sequence[Episode],
+        features: Features,
+        contexts: Sequence[Context],
+        weights: Sequence[float],
+        styles: Tensor | None,
+        count: float | None = None,
+        suffix: str = "",
+    ) -> tuple[dict[str, Tensor], Sequence[Tensor]]:
+        """Losses of B episodes in one decoding pass, and their mask logits, B float (N, 4g, 4g)."""
+        # features: of the B targets; styles: see ``mix_styles``; suffix: of the reports per task
+        queries, maps = Queries.from_contexts(contexts), features.map
+        seeds = [x["seed"] for x in episodes]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        draws = torch.stack([torch.rand(2, generator=generator) for generator in generators])
+        pairs = list(zip(features.frames, episodes, strict=True))
+        targets = [frame.pad(x["masks"]) for frame, x in pairs]  # on the CPU, as they come
+        ignores = [
+            upload(frame.pad(x["ignore"]), maps.device) if x.get("ignore") is not None else None
+            for frame, x in pairs
+        ]
+        boxes = box_prompts(targets, draws[:, 1] < self.box_prob)
+        out = head(
+            maps,
+            features.image_sizes,
+            queries,
+            crossing=draws[:, 0] < self.crossing_prob,  # on the CPU: the head asks whether any does
+            boxes=None if boxes is None else upload(boxes, maps.device),
+            appearance=None if styles is None else mix_styles(maps, styles, seeds, self.mixstyle),
+        )
+        logits = out.logits.float().split(queries.counts)
+        qualities = out.quality.float().split(queries.counts)
+        truth = [upload(target, maps.device) for target in targets]
+        terms = self.criterion.per_mask(
+            logits, truth, ignores, seeds, qualities, features.image_sizes
+        )
+        report_tasks(episodes, terms, suffix)
+        return self.criterion.total(terms, weights, count), logits
 
 
-def reversed_losses(model, episodes, drawn, features, logits):
-    """Losses of the reversed episodes, or {} if there are none.
-
-    Their sums are divided by the number of masks that the references of all episodes show, drawn or
-    not, so that the weight of an episode does not depend on the others' draws and predictions.
-
-    Args:
-        drawn: B bools, which episodes are reversed; logits: B float (N, 4g, 4g), the predictions.
-    """
-    shown = sum(len(r["entity_ids"]) for x in episodes for r in x["references"])
-    count = model.criterion.num_masks(shown, model.device)  # every process asks, always
-    sizes, maps = features.image_sizes, features.map
-    weigh = partial(
-        pool_mask, canvas=model.canvas, grid=maps.shape[-1], mode=model.input.mask_pooling
-    )
-    found = model.reversion.reverse(episodes, drawn, logits, sizes, model.canvas, weigh)
-    if not found:
-        return {}
-    targets = features[[x.image for x in found]]
-    contexts = [model.episode_context(x.episode, maps[x.sources]) for x in found]
-    styles = maps[[x.sources[0] for x in found]] if model.mixstyle else None
-    turned, weights = [x.episode for x in found], [0.5] * len(found)
-    return episode_losses(model, turned, targets, contexts, weights, styles, count, "_reversed")[0]
-
-
-def first_references(episodes):
+def first_references(episodes: Sequence[Episode]) -> list[int]:
     """Row of each episode's first reference among B targets and then all references: B ints."""
     counts = [len(x["references"]) for x in episodes]
     return [len(episodes) + sum(counts[:i]) for i in range(len(episodes))]
 
 
-def mix_styles(features, styles, seeds, alpha):
-    """Features with the mean and deviation of each channel drawn towards those of other pictures
-    (MixStyle, Zhou et al., ICLR 2021), so that a decoder cannot rely on a picture's look.
+def mix_styles(features: Tensor, styles: Tensor, seeds: Sequence[int], alpha: float) -> Tensor:
+    """Features (B, C, g, g) with the mean and deviation of each channel drawn towards those of
+    other pictures, ``styles`` (MixStyle, Zhou et al., ICLR 2021), so that a decoder cannot rely on
+    a picture's look.
 
     Where MixStyle shuffles a batch, each picture here mixes with one of its own episode: the result
-    does not depend on the batch. The statistics are of the whole canvas, padding included.
-
-    Args:
-        features: float (B, C, g, g); styles: float (B, C, g, g), of the other pictures.
-        seeds: B ints, which the share of the features' own statistics follows from: Beta(α, α).
-        alpha: α > 0; small: nearly all of one or the other.
-
-    Returns:
-        float (B, C, g, g).
+    does not depend on the batch. The statistics are of the whole canvas, padding included. The
+    share of a picture's own statistics follows Beta(α, α) from its seed; small α: nearly all of
+    one.
     """
     shares = [np.random.default_rng([seed, _STYLE]).beta(alpha, alpha) for seed in seeds]
     share = upload(shares, features.device, features.dtype)[:, None, None, None]
@@ -106,54 +184,10 @@ def mix_styles(features, styles, seeds, alpha):
     return unit * std_other.lerp(std, share) + mean_other.lerp(mean, share)
 
 
-def episode_losses(model, episodes, features, contexts, weights, styles, count=None, suffix=""):
-    """Losses of B episodes in one decoding pass, and their mask logits, B float (N, 4g, 4g).
-
-    Args:
-        features: Features of the B targets; contexts: B Contexts.
-        styles: float (B, C, g, g), see ``mix_styles``; None: without.
-        weights, count: see ``EpisodeCriterion``; suffix: of what is reported per task.
-    """
-    queries = Queries.from_contexts(contexts, model.released_prototype, model.input.eps)
-    seeds = [x["seed"] for x in episodes]
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    draws = torch.stack([torch.rand(2, generator=generator) for generator in generators])
-    crossing = draws[:, 0] < model.cross_entity_prob * model.cross_entity
-    targets = [on_canvas(x["masks"], model.canvas) for x in episodes]  # on the CPU, as they come
-    ignores = [x.get("ignore") for x in episodes]
-    boxes = box_prompts(targets, draws[:, 1] < model.box_prompt_prob)
-    device = model.device
-    maps = features.map
-    out = model.sem_seg_head(
-        maps,
-        features.image_sizes,
-        queries,
-        crossing=crossing,  # on the CPU: the head asks whether any does
-        boxes=None if boxes is None else upload(boxes, device),
-        appearance=None if styles is None else mix_styles(maps, styles, seeds, model.mixstyle),
-    )
-    logits = out.logits.float().split(queries.counts)
-    terms = model.criterion.per_mask(
-        logits,
-        [upload(target, device) for target in targets],
-        [None if i is None else upload(on_canvas(i, model.canvas), device) for i in ignores],
-        seeds,
-        qualities=out.quality.float().split(queries.counts),
-        sizes=features.image_sizes,
-    )
-    report_tasks(episodes, terms, suffix)
-    return model.criterion.total(terms, weights, count), logits
-
-
-def box_prompts(targets, boxed):
-    """Tight boxes (M, 4) of the ground truth, xyxy in pixels, as prompts.
-
-    Args:
-        targets: B bool (N, S, S); boxed: bool (B,), which of them give their boxes.
-
-    Returns:
-        float (M, 4), NaN where an entity has none; None where no target gives its boxes.
-    """
+def box_prompts(targets: Sequence[Tensor], boxed: Tensor) -> Tensor | None:
+    """Tight boxes (M, 4) of the ground truth, xyxy in pixels, NaN where an entity has none, as
+    prompts; None where no target gives its boxes. ``targets``: B bool (N, S, S); ``boxed``: bool
+    (B,), which of them give their boxes."""
     if not boxed.any():
         return None
     boxes = []

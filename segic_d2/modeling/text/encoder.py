@@ -3,29 +3,43 @@
 A text encoder is frozen, holds no parameters of the model and remembers what it has encoded.
 """
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.utils.registry import Registry
 from safetensors import safe_open
 from safetensors.torch import save
+from torch import Tensor, nn
 
 from ..layers.precision import without_autocast
 
+
+class TextEncoder(Protocol):
+    """What a text encoder offers."""
+
+    dim: int  # D, length of a vector
+    identity: str  # for fingerprints
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Vectors (len(texts), D) on the CPU."""
+
+
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
-Text encoders by name (``MODEL.SEGIC.TEXT.NAME``): callables that take the config and return an
-object with ``dim``, ``identity`` (a string for fingerprints) and ``encode(list of str)``.
+Text encoders by name (``MODEL.SEGIC.TEXT.NAME``): callables that take the config and return a
+``TextEncoder``, or None.
 """
 
 
-def build_text_encoder(cfg):
-    """The text encoder of ``MODEL.SEGIC.TEXT.NAME``, or None where ``MODEL.SEGIC.META`` is off.
-
-    Raises:
-        ValueError: META is on and the encoder is "none".
-    """
+def build_text_encoder(cfg: CfgNode) -> TextEncoder | None:
+    """The text encoder of ``MODEL.SEGIC.TEXT.NAME``, or None where ``MODEL.SEGIC.META`` is off;
+    ValueError where that is on and the encoder "none"."""
     if not cfg.MODEL.SEGIC.META:
         return None
     encoder = TEXT_ENCODER_REGISTRY.get(cfg.MODEL.SEGIC.TEXT.NAME)(cfg)
@@ -34,17 +48,13 @@ def build_text_encoder(cfg):
     return encoder
 
 
-def save_text_table(path, texts, vectors, encoder=""):
-    """Write precomputed vectors (len(texts), D) for the "table" text encoder.
+def save_text_table(
+    path: str | Path, texts: Sequence[str], vectors: Tensor, encoder: str = ""
+) -> None:
+    """Write float vectors (len(texts), D) as a .safetensors file for the "table" text encoder.
 
-    Args:
-        path: the .safetensors file.
-        texts: different strings without line breaks.
-        vectors: float tensor.
-        encoder: ``identity`` of the encoder that made them, so that the table can be extended.
-
-    Raises:
-        ValueError: repeated texts, another number of vectors, or a text with a line break.
+    ``encoder`` is the ``identity`` of the encoder that made them, so that it can be extended.
+    ValueError for repeated texts, another number of vectors, or a text with a line break.
     """
     if len(texts) != len(vectors) or len(set(texts)) != len(texts):
         raise ValueError(f"{len(vectors)} vectors for {len(set(texts))} different texts")
@@ -55,22 +65,17 @@ def save_text_table(path, texts, vectors, encoder=""):
     Path(path).write_bytes(save({"vectors": vectors.float().contiguous()}, metadata))
 
 
-def read_text_table(path):
-    """What ``save_text_table`` wrote: texts (list), vectors (len(texts), D), encoder (str)."""
+def read_text_table(path: str | Path) -> tuple[list[str], Tensor, str]:
+    """What ``save_text_table`` wrote: texts, vectors (len(texts), D), encoder."""
     with safe_open(str(path), "pt") as f:
         metadata = f.metadata()
         return metadata["texts"].split("\n"), f.get_tensor("vectors"), metadata.get("encoder", "")
 
 
 class TableTextEncoder:
-    """Vectors from a file that ``save_text_table`` wrote; no text tower is needed.
+    """Vectors of length ``dim`` from a file of ``save_text_table``; no text tower is needed."""
 
-    Args:
-        path: the .safetensors table.
-        dim: expected length of a vector (``MODEL.SEGIC.TEXT.DIM``).
-    """
-
-    def __init__(self, path, dim):
+    def __init__(self, path: str, dim: int) -> None:
         if not path or not Path(path).is_file():
             raise FileNotFoundError(f"text table not found: MODEL.SEGIC.TEXT.TABLE is {path!r}")
         texts, vectors, _ = read_text_table(path)
@@ -83,7 +88,7 @@ class TableTextEncoder:
         self.identity = f"table:{digest.hexdigest()[:16]}"
         self._vectors = dict(zip(texts, vectors, strict=True))
 
-    def encode(self, texts):
+    def encode(self, texts: Sequence[str]) -> Tensor:
         """Vectors (len(texts), D) on the CPU; KeyError names a text that the table lacks."""
         for text in texts:
             if text not in self._vectors:
@@ -97,24 +102,19 @@ class TableTextEncoder:
 class OpenClipTextEncoder:
     """The text tower of an open_clip model, loaded when the first text is encoded.
 
-    A vector is the end-of-text token after the final norm and before CLIP's projection.
-
-    Args:
-        model: open_clip model name.
-        weights: pretrained tag or a local file; "" leaves the tower random (tests only).
-        dim: expected length of a vector.
-
-    Encoding raises ImportError without open_clip, ValueError for a model that is none or has
-    another ``dim``, and RuntimeError, naming the key, where its weights cannot be had.
+    A vector is the end-of-text token after the final norm and before CLIP's projection. The weights
+    are a pretrained tag or a local file; "" leaves the tower random (tests only). Encoding raises
+    ImportError without open_clip, ValueError for a model that is none or has another ``dim``, and
+    RuntimeError, naming the key, where its weights cannot be had.
     """
 
-    def __init__(self, model, weights, dim):
+    def __init__(self, model: str, weights: str, dim: int) -> None:
         self.model_name, self.weights, self.dim = model, weights, dim
         self.identity = f"open_clip:{model}:{Path(weights).name}"
-        self._tower = None
-        self._vectors = {}
+        self._tower: nn.Module | None = None
+        self._vectors: dict[str, Tensor] = {}
 
-    def _load(self):
+    def _load(self) -> None:
         try:
             import open_clip
         except ImportError as e:
@@ -141,14 +141,13 @@ class OpenClipTextEncoder:
                 f"{self.model_name} has text vectors of length {width}, "
                 f"MODEL.SEGIC.TEXT.DIM is {self.dim}"
             )
-        model.visual = None  # only the text tower is used
-        model.text_projection = None
+        model.visual = model.text_projection = None  # only the text tower is used
         self._tower = model.eval().requires_grad_(False)
         self._tokenizer = open_clip.get_tokenizer(self.model_name)
 
     @torch.no_grad()
     @without_autocast  # the vectors are kept, for evaluation in full precision too
-    def encode(self, texts):
+    def encode(self, texts: Sequence[str]) -> Tensor:
         """Vectors (len(texts), D) on the CPU."""
         new = [t for t in dict.fromkeys(texts) if t not in self._vectors]
         if new:
@@ -160,16 +159,16 @@ class OpenClipTextEncoder:
 
 
 @TEXT_ENCODER_REGISTRY.register()
-def open_clip(cfg):
+def open_clip(cfg: CfgNode) -> OpenClipTextEncoder:
     text = cfg.MODEL.SEGIC.TEXT
     return OpenClipTextEncoder(text.MODEL, text.WEIGHTS, text.DIM)
 
 
 @TEXT_ENCODER_REGISTRY.register()
-def table(cfg):
+def table(cfg: CfgNode) -> TableTextEncoder:
     return TableTextEncoder(cfg.MODEL.SEGIC.TEXT.TABLE, cfg.MODEL.SEGIC.TEXT.DIM)
 
 
 @TEXT_ENCODER_REGISTRY.register()
-def none(cfg):
+def none(cfg: CfgNode) -> None:
     return None

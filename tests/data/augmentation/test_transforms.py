@@ -15,8 +15,9 @@ from segic_d2.data.augmentation.transforms import (
 )
 from segic_d2.data.augmentation.views import draw_showing
 from segic_d2.data.episodes import derive_seed
+from segic_d2.structures.picture import seeded
 from segic_d2.structures.resize import ResizeLongestSide, apply_soft
-from segic_d2.structures.view import seeded, zoomed
+from segic_d2.structures.view import zoomed
 from tests.data import toy
 from tests.views import draw_view, plain_augmentations
 

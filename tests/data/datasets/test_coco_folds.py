@@ -10,8 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from segic_d2.data import register_folder_dataset
 from segic_d2.data.datasets.coco_folds import fold_classes
 from segic_d2.data.index import Source, load_records
-from segic_d2.data.records import class_mask
-from tests.data import paper_data
+from tests.data import paper_data, toy
 
 LISTS = Path(__file__).resolve().parents[4] / "shared/protocols"
 PUBLISHED = {  # the first and the last classes of each fold
@@ -53,11 +52,11 @@ def test_training_never_asks_for_a_held_out_class(paper_root, fold):
 def test_pixels_of_held_out_classes_are_background(paper_root):
     """Image 1 shows the classes 0 … 13 and a crowd of class 0, which fold 0 holds out."""
     record = Source("coco_2014_train@fold0").records[0]
-    mask, ignore = class_mask(record, 1)
+    mask, ignore = toy.class_mask(record, 1)
     assert mask.sum() == 49 and ignore is None
-    mask, _ = class_mask(record, 0)
+    mask, _ = toy.class_mask(record, 0)
     assert not mask.any()
-    mask, ignore = class_mask(Source("coco_2014_train").records[0], 0)
+    mask, ignore = toy.class_mask(Source("coco_2014_train").records[0], 0)
     assert mask.sum() == 49 and ignore.sum() == 4 * paper_data.SIZE[0]
 
 

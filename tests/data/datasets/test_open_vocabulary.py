@@ -11,8 +11,7 @@ from PIL import Image
 from segic_d2.data.datasets.class_list import read_class_list
 from segic_d2.data.datasets.open_vocabulary import register_all_open_vocabulary
 from segic_d2.data.index import Source
-from segic_d2.data.records import class_mask
-from tests.data import paper_data
+from tests.data import paper_data, toy
 from tests.miniatures import a847, ade20k, pc459
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,9 +48,9 @@ def test_label_0_of_a847_is_wall(tmp_path, register):
     assert source.presence == [list(c) for c in a847.SHOWN]
     labels = np.array([[0, 0, 1], [846, 65535, 0]], np.uint16)
     record = labelled(source, 0, labels)
-    mask, ignored = class_mask(record, source.names.index("wall"))
+    mask, ignored = toy.class_mask(record, source.names.index("wall"))
     assert mask.tolist() == [[True, True, False], [False, False, True]]
-    assert class_mask(record, 846)[0].tolist() == [[False] * 3, [True, False, False]]
+    assert toy.class_mask(record, 846)[0].tolist() == [[False] * 3, [True, False, False]]
     assert ignored.tolist() == [[False] * 3, [False, True, False]]
 
 
@@ -62,8 +61,8 @@ def test_pc459_counts_from_0_and_ignores_65535(tmp_path, register):
     assert source.names[:2] == ["accordion", "aeroplane"] and len(source.names) == 459
     assert source.presence == [list(c) for c in pc459.SHOWN]  # 255 among them
     record = labelled(source, 0, np.array([[0, 65535, 255]], np.uint16))
-    assert class_mask(record, 0)[0].tolist() == [[True, False, False]]
-    mask, ignored = class_mask(record, 255)
+    assert toy.class_mask(record, 0)[0].tolist() == [[True, False, False]]
+    mask, ignored = toy.class_mask(record, 255)
     assert mask.tolist() == [[False, False, True]] and ignored.tolist() == [[False, True, False]]
     assert len(source.files) == 4  # of VOC's five images
 
@@ -77,7 +76,7 @@ def test_0_is_ignored_in_ade20ks_own_maps(tmp_path):
         source = Source("ade20k_sem_seg_val")
     assert source.names[0] == "wall" and len(source.names) == 150
     assert source.presence[0] == [0, 149]
-    mask, ignored = class_mask(source.records[0], 0)
+    mask, ignored = toy.class_mask(source.records[0], 0)
     assert mask.tolist() == [[False, True, False]] and ignored.tolist() == [[True, False, False]]
 
 

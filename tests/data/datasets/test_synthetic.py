@@ -3,9 +3,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from segic_d2.data import load_references, plan_references
+from segic_d2.data import plan_references
 from segic_d2.data.index import Source
 from tests.data import toy
+from tests.data.every_reference import load_references
 
 
 def make(root, labels_of, dtype=np.int32):

@@ -76,9 +76,9 @@ def test_evaluation_reads_no_training_data_but_for_fixed_references(root):
     test = ["DATASETS.TEST", "('shapes_novel_coco',)"]
     check_data(config(*test), training=False)
     with pytest.raises(FileNotFoundError, match="coco_2014_train"):
-        check_data(config(*test, "TEST.EVALUATORS", "('coco',)"), training=False)
+        check_data(config(*test, "TEST.EVALUATORS", "('coco_instances',)"), training=False)
     reference = ["DATASETS.REFERENCE", "('shapes_train_coco',)"]
-    check_data(config(*test, *reference, "TEST.EVALUATORS", "('coco',)"), training=False)
+    check_data(config(*test, *reference, "TEST.EVALUATORS", "('coco_instances',)"), training=False)
 
 
 def test_datasets_of_all_kinds_pass(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from segic_d2.data.index import Source
-from segic_d2.data.mappers.base import EPISODE_MAPPER_REGISTRY
+from segic_d2.data.mappers.base import EPISODE_MAPPER_REGISTRY, Mapper, TrainingMapper
 from tests.data import toy
 
 
@@ -31,3 +31,25 @@ def test_an_empty_reference_and_an_unreadable_image_are_named(tmp_path):
         file.write(b"broken")
     with pytest.raises(ValueError, match=f"cannot read image {record['file_name']}"):
         mapping({"episode": 0, "class": 0, "target": 0, "references": [1]})
+
+
+@pytest.mark.parametrize("name", ["semantic", "instance", "one_shot", "target"])
+def test_mappers_declare_what_loaders_ask_for(tmp_path, name):
+    dataset = toy.coco(tmp_path)
+    source = dataset if name == "target" else Source(dataset)
+    mapping = EPISODE_MAPPER_REGISTRY.get(name)(toy.config(), source)
+    training = isinstance(mapping, TrainingMapper)
+    assert isinstance(mapping, Mapper) and training == (name in ("semantic", "instance"))
+    assert mapping.cache is None and mapping.with_cache("a cache") is mapping
+    assert mapping.cache == "a cache" and not mapping.tells_more and mapping.labels is None
+    if training:
+        assert mapping.dataset == dataset and mapping.most_entities and not mapping.recurs
+        with pytest.raises(NotImplementedError, match="Mapper maps no items of test loaders"):
+            mapping.files({})
+    else:
+        item = (
+            {"target": 0, "references": [1, 2]}
+            if name == "one_shot"
+            else Source(dataset).records[0]
+        )
+        assert {f.kind for f in mapping.files(item)} == {"image"}

@@ -104,7 +104,7 @@ def test_a_box_is_cut_out_before_anything_else(tmp_path, size):
 
 
 def test_what_does_not_fit_is_named(tmp_path):
-    with pytest.raises(ValueError, match="TEST.MASK_SIZE is 'canvas'; it must be one of"):
+    with pytest.raises(ValueError, match="TEST.MASK_SIZE is 'canvas'; it must be 'original' or"):
         FewShotMapper(toy.config(test__mask_size="canvas"), CLASSES, Reader(tmp_path))
     with pytest.raises(ValueError, match=r"r\.png shows nothing of class 7 \(dog\)"):
         FewShotMapper(toy.config(), CLASSES, Reader(tmp_path, empty=True))(ITEM)

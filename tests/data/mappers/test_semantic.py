@@ -133,10 +133,8 @@ def test_absent_entities_have_empty_masks(tmp_path, form):
     assert sum(same) > 10
 
 
-def test_absent_probabilities_are_checked(tmp_path, caplog):
+def test_absent_entities_need_complete_annotations(tmp_path, caplog):
     dataset = toy.coco(tmp_path)
-    with pytest.raises(ValueError, match="INPUT.ABSENT_PROB is 1.5"):
-        mapper("semantic", dataset, input__absent_prob=1.5)
     source = Source(dataset)
     source.records = [{**r, "neg_category_ids": []} for r in source.records]
     federated = EPISODE_MAPPER_REGISTRY.get("semantic")(toy.config(input__absent_prob=1.0), source)

@@ -6,7 +6,7 @@ from tests.data import toy
 
 
 def mapper(name, dataset, **options):
-    return EPISODE_MAPPER_REGISTRY.get(name)(toy.config(**options), Source(dataset))
+    return EPISODE_MAPPER_REGISTRY.get(name)(toy.config(**options), dataset)
 
 
 def test_targets_keep_their_records_fields_and_check_their_size(tmp_path):

@@ -6,9 +6,10 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from segic_d2.data import build_reference_loader, build_target_loader, load_references
+from segic_d2.data import build_reference_loader, build_target_loader
 from segic_d2.data.references.plan import plan_references, same_file
 from tests.data import toy
+from tests.data.every_reference import load_references
 
 
 def test_more_shots_keep_the_first(tmp_path):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 
-from segic_d2.data import check_data, load_references
+from segic_d2.data import check_data
 from segic_d2.engine.evaluations.context_file import dataset_context
 from segic_d2.modeling.text.encoder import save_text_table
 from segic_d2.structures.context import Context
+from tests.data.every_reference import load_references
 from tests.engine.evaluations.semantic_runs import built, calls, register_below, run, settings
 from tests.miniatures import a847
 from tests.miniatures.pictures import save, scene
@@ -23,7 +24,9 @@ def test_references_of_training_images_are_drawn_with_the_seed(root, tmp_path):
     train = {r["file_name"] for r in DatasetCatalog.get("a847_sem_seg_train")}
     assert all(set(files) <= train and len(set(files)) == 2 for files in context.about["files"])
     again = dataset_context(cfg, model, name, tmp_path / "b")
-    assert again.about == context.about and torch.equal(again.prototypes, context.prototypes)
+    assert again.about == context.about and torch.equal(
+        again.tensors["prototypes"], context.tensors["prototypes"]
+    )
     assert context.ids == [0, 1, 300, 846] and context.names[0] == "wall"
     draws = set()
     for seed in range(6):
@@ -49,7 +52,9 @@ def test_a_context_of_many_is_that_of_each_class_alone(root, tmp_path):
     for row, class_id in enumerate(context.ids):
         own = [r for r in references if r["entity_ids"] == [class_id]]
         alone = model.encode_context(own, {class_id: names[class_id]})
-        for key in ("prototypes", "unit_prototypes", "shots", "meta"):
+        for key, values in alone.tensors.items():
+            torch.testing.assert_close(context.tensors[key][row], values[0])
+        for key in ("shots", "meta"):
             torch.testing.assert_close(getattr(context, key)[row], getattr(alone, key)[0])
     assert run(cfg, model)[2][0] == "sem_seg-a847-all-2shot-seen-text"
 
@@ -83,7 +88,10 @@ def test_a_named_context_file_is_never_overwritten(root, tmp_path):
     first = dataset_context(cfg, model, name, "unused")
     before = file.read_bytes()
     again = dataset_context(cfg, model, name, "unused")
-    assert torch.equal(again.prototypes, first.prototypes) and again.about == first.about
+    assert (
+        torch.equal(again.tensors["prototypes"], first.tensors["prototypes"])
+        and again.about == first.about
+    )
     cfg.TEST.SHOTS = 2
     with pytest.raises(ValueError, match=f"TEST.CONTEXT_FILE {file} .* its shots is 1, not 2"):
         dataset_context(cfg, model, name, "unused")

@@ -211,11 +211,12 @@ def test_remembered_shots_are_the_models_own_context(tmp_path):
     context = remembered._context(x)
     expected = model.encode_context(x["references"], {761: "bus"})
     assert context.ids == [761] and context.names == ["bus"]
-    for key in ("prototypes", "unit_prototypes", "shots"):
-        torch.testing.assert_close(getattr(context, key), getattr(expected, key))
+    assert torch.equal(context.shots, expected.shots)
+    for key, values in expected.tensors.items():
+        torch.testing.assert_close(context.tensors[key], values)
     other = {**x["references"][0], "key": ("bus/2.jpg", 1, None), "masks": torch.ones(1, 112, 112)}
     changed = remembered._shot(other, {761: "bus"})
-    assert not torch.equal(changed.prototypes[:, 0], context.prototypes[:, 0])
+    assert not torch.equal(changed.tensors["prototypes"][:, 0], context.tensors["prototypes"][:, 0])
 
 
 def test_text_and_skipped_classes_are_stated(tmp_path, monkeypatch):

@@ -20,10 +20,9 @@ from segic_d2.data.references.instance import InstanceReferences, picture_key
 from segic_d2.engine import EVALUATION_REGISTRY, EpisodeTrainer, evaluate
 from segic_d2.engine.evaluations.instances import CLASSES_AT_ONCE, instance_context
 from segic_d2.evaluation import build_coco_evaluator, build_lvis_evaluator
-from segic_d2.modeling import Context
 from tests.data.paper_data import registered
 from tests.miniatures import coco_instances, lvis_instances
-from tests.tiny import tiny_config
+from tests.tiny import prototype_context, tiny_config
 
 BENCHMARKS = {
     "coco_instances": ("coco_2017_train", "coco_2017_val", [0, 2, 11, 79]),  # ids 1, 3, 13, 90
@@ -202,24 +201,8 @@ def test_a_context_in_parts_is_the_context(data, monkeypatch):
     assert model.training and CLASSES_AT_ONCE > 1
     assert parts.ids == whole.ids and parts.names == whole.names and parts.task == "instance"
     assert parts.fingerprint == whole.fingerprint and torch.equal(parts.shots, whole.shots)
-    torch.testing.assert_close(parts.prototypes, whole.prototypes)
-    torch.testing.assert_close(parts.unit_prototypes, whole.unit_prototypes)
-
-
-def test_joined_contexts_pad_shots_and_keep_text():
-    g = torch.Generator().manual_seed(0)
-
-    def context(ids, shots):
-        vectors = torch.randn(2, len(ids), shots, 5, generator=g)
-        exist = torch.ones(len(ids), shots, dtype=torch.bool)
-        return Context(*vectors, exist, torch.randn(len(ids), 3, generator=g), ids, ids)
-
-    one, two = context([4, 7], 1), context([1], 3)
-    both = Context.joined([one, two])
-    assert both.ids == [4, 7, 1] and both.prototypes.shape == (3, 3, 5)
-    assert both.shots.tolist() == [[True, False, False]] * 2 + [[True] * 3]
-    assert torch.equal(both.meta, torch.cat([one.meta, two.meta]))
-    torch.testing.assert_close(both.mean_unit()[:2], one.mean_unit())
+    torch.testing.assert_close(parts.tensors["prototypes"], whole.tensors["prototypes"])
+    torch.testing.assert_close(parts.tensors["unit_prototypes"], whole.tensors["unit_prototypes"])
 
 
 def test_memory_is_bounded_with_all_classes_of_lvis(data):
@@ -232,7 +215,7 @@ def test_memory_is_bounded_with_all_classes_of_lvis(data):
     g = torch.Generator().manual_seed(0)
     prototypes = torch.randn(1203, 1, 24, generator=g)
     ids, shots = list(range(1203)), torch.ones(1203, 1, dtype=torch.bool)
-    context = Context(prototypes, prototypes / 5, shots, None, ids, ids, "instance")
+    context = prototype_context(prototypes, prototypes / 5, shots, None, ids, ids, "instance")
     target = next(iter(build_target_loader(cfg, "coco_2017_val")))
     largest = 0
 

@@ -12,10 +12,12 @@ from PIL import Image
 
 from segic_d2.checkpoint import trainable_state_dict
 from segic_d2.data.augmentation.degrade import boxed, darkened
-from segic_d2.engine.evaluations.pairs import PairEvaluation, read_classes
+from segic_d2.data.benchmarks.pairs import PairFolder
+from segic_d2.engine.evaluations.pairs import PairEvaluation
 from segic_d2.evaluation.pairs import auroc, boundary
 from segic_d2.predictor import InContextPredictor
 from tests.tiny import tiny_config
+from tests.toy_model import MeanColour
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = [(60, 80), (90, 70), (112, 112)]
@@ -50,6 +52,10 @@ def folder(tmp_path):
 def model(*opts):
     torch.manual_seed(0)
     return build_model(tiny_config(*opts)).eval()
+
+
+def evaluation_of(folder, network, *opts, **more):
+    return PairEvaluation(tiny_config(*opts), network, PairFolder(folder), **more)
 
 
 def load(path):
@@ -90,17 +96,18 @@ def percent(counts):
 
 def test_it_agrees_with_a_predictor_asked_pair_by_pair(folder):
     network = model()
-    evaluation = PairEvaluation(network, read_classes(folder))
-    results, scores = evaluation.measure([0.2], find_best=True)
+    evaluation = evaluation_of(folder, network)
+    plain = evaluation.plain
+    result, scores = plain.evaluate(), plain.scores
     counts, maps, expected_scores = slow(folder, network)
     for name, iou in percent(counts).items():
         assert 5 < iou < 95
-        got = results["model"]["classes"][name]
+        got = result["classes"][name]
         assert got["IoU"] == pytest.approx(iou, abs=1e-9)
         assert got["boundary_IoU"] == pytest.approx(100 * counts[name][2] / counts[name][3])
-    assert results["model"]["IoU"] == pytest.approx(np.mean(list(percent(counts).values())))
+    assert result["IoU"] == pytest.approx(np.mean(list(percent(counts).values())))
     assert sorted(scores) == pytest.approx(sorted(expected_scores), abs=1e-6)
-    assert results["model"]["lost_by_abstaining"] == 0
+    assert result["lost_by_abstaining"] == 0
 
     def thresholded(t):
         sums = {name: np.zeros(2) for name in counts}
@@ -108,29 +115,32 @@ def test_it_agrees_with_a_predictor_asked_pair_by_pair(folder):
             sums[name] += [((similarity > t) & truth).sum(), ((similarity > t) | truth).sum()]
         return np.mean(list(percent(sums).values()))
 
-    assert results["propagated mask > 0.2"]["IoU"] == pytest.approx(thresholded(0.2))
-    best = results["best threshold"]
-    assert best["IoU"] == pytest.approx(thresholded(best["threshold"]), abs=0.1)
-    assert best["IoU"] >= max(thresholded(t) for t in np.arange(-1, 1, 0.02)) - 0.1
-    seconds = evaluation.timer.means()
-    assert seconds["encode"] > 0 and seconds["decode"] > 0
+    assert plain.cut(0.2)["IoU"] == pytest.approx(thresholded(0.2))
+    threshold, best = plain.best()
+    assert best == pytest.approx(thresholded(threshold), abs=0.1)
+    assert plain.cut(threshold)["IoU"] == pytest.approx(best, abs=0.1)
+    assert best >= max(thresholded(t) for t in np.arange(-1, 1, 0.02)) - 0.1
+    seconds = evaluation.model.seconds
+    assert all(spent > 0 for spent, _ in seconds.values())
+    # four different pictures of five
+    assert {name: number for name, (_, number) in seconds.items()} == {"encode": 4, "decode": 8}
 
 
 def test_shots_agree_with_a_predictor(folder):
     network = model()
-    evaluation = PairEvaluation(network, read_classes(folder), shots=5)
-    assert len(evaluation.episodes) == 5
-    results, _ = evaluation.measure()
+    evaluation = evaluation_of(folder, network, shots=5)
+    assert len(evaluation.episodes.episodes) == 5
+    result = evaluation.plain.evaluate()
     for name, iou in percent(slow(folder, network, shots=5)[0]).items():
-        assert results["model"]["classes"][name]["IoU"] == pytest.approx(iou)
+        assert result["classes"][name]["IoU"] == pytest.approx(iou)
 
 
 def test_worse_masks_and_targets_agree_with_a_predictor(folder):
     network = model()
-    evaluation = PairEvaluation(network, read_classes(folder))
+    evaluation = evaluation_of(folder, network)
     rows = evaluation.robustness(0.2)
-    assert len(rows) == 7
-    plain = evaluation.measure([0.2])[0]["model"]["IoU"]
+    assert len(rows) == 7 and evaluation.model.seconds["encode"][1] == 4 + 4 * 4
+    plain = evaluation.plain.evaluate()["IoU"]
     for name, change in (
         ("box for a mask", {"mask_change": boxed}),
         ("target darkened", {"change": darkened}),
@@ -144,9 +154,9 @@ def test_worse_masks_and_targets_agree_with_a_predictor(folder):
 def test_zoomed_references_agree_with_a_predictor(folder):
     """Also where the mask was made worse, which moves the cut."""
     network, plain = model("INPUT.REFERENCE_ZOOM", 0.8), model()
-    evaluation = PairEvaluation(network, read_classes(folder))
-    got = evaluation.measure()[0]["model"]["classes"]
-    worse = evaluation.measure(change_mask=boxed)[0]["model"]["classes"]
+    evaluation = evaluation_of(folder, network, "INPUT.REFERENCE_ZOOM", 0.8)
+    got = evaluation.plain.evaluate()["classes"]
+    worse = evaluation.run(mask=boxed).evaluate()["classes"]
     unlike = percent(slow(folder, plain)[0])
     for name, iou in percent(slow(folder, network)[0]).items():
         assert got[name]["IoU"] == pytest.approx(iou) != pytest.approx(unlike[name])
@@ -157,9 +167,9 @@ def test_zoomed_references_agree_with_a_predictor(folder):
 def test_refined_masks_agree_with_a_predictor(folder):
     """Also of a target that was made worse: it is its own guide."""
     network, plain = model("MODEL.SEGIC.TEST.REFINE.RADIUS", 3), model()
-    evaluation = PairEvaluation(network, read_classes(folder))
-    got = evaluation.measure()[0]["model"]["classes"]
-    dark = evaluation.measure(change_picture=darkened)[0]["model"]["classes"]
+    evaluation = evaluation_of(folder, network)
+    got = evaluation.plain.evaluate()["classes"]
+    dark = evaluation.run(picture=darkened).evaluate()["classes"]
     unlike = percent(slow(folder, plain)[0])
     for name, iou in percent(slow(folder, network)[0]).items():
         assert got[name]["IoU"] == pytest.approx(iou) != pytest.approx(unlike[name])
@@ -169,15 +179,15 @@ def test_refined_masks_agree_with_a_predictor(folder):
 
 def test_flips_average_the_target_and_its_mirror(folder):
     network = model()
-    evaluation = PairEvaluation(network, read_classes(folder))
+    evaluation = evaluation_of(folder, network)
     predictor, place = InContextPredictor.from_model(network), folder / "square"
     sums = np.zeros(2)
     for a, b in ((1, 2), (2, 1)):
         predictor.set_references([(place / f"{a}.bmp", load(place / f"{a}.png") > 0)])
         picture, truth = load(place / f"{b}.bmp"), load(place / f"{b}.png") > 0
         straight, mirrored = predictor(picture), predictor(picture[:, ::-1].copy())
-        mean = straight._full_size(straight._logits)[0]
-        mean = mean + mirrored._full_size(mirrored._logits)[0][:, ::-1]
+        mean = straight.frame.upsample(straight.logits)[0].numpy()
+        mean = mean + mirrored.frame.upsample(mirrored.logits)[0].numpy()[:, ::-1]
         sums += ((mean > 0) & truth).sum(), ((mean > 0) | truth).sum()
         assert (straight.masks[0] != (mean > 0)).any()
     got = evaluation.flipped()["classes"]["square"]["IoU"]
@@ -186,48 +196,37 @@ def test_flips_average_the_target_and_its_mirror(folder):
 
 def test_abstention(folder):
     network = model()
-    evaluation = PairEvaluation(network, read_classes(folder))
-    results, scores = evaluation.measure()
-    found = evaluation.abstention(scores)
+    evaluation = evaluation_of(folder, network)
+    found, scores = evaluation.abstention(), evaluation.plain.scores
     assert (found["present"], found["absent"]) == (8, 8) and 0 <= found["AUROC"] <= 1
-    pictures = [[e.picture for e in examples] for examples in evaluation.examples]
-    assert pictures[0][0] == pictures[1][0]  # the shared picture is never an absent target
     predictor = InContextPredictor.from_model(network)
-    predictor.set_references([(folder / "square/2.bmp", folder / "square/2.png")])
-    possible = [float(predictor(folder / f"big_dot/{i}.bmp").scores[0]) for i in (2, 3)]
-    episodes = [(1, (1,), 0, 1), (1, (1,), 0, 2)]
-    asked = [score for *_, score, _ in evaluation.predict(episodes)]
-    assert asked == pytest.approx(possible, abs=1e-6)
-    assert auroc(scores, possible) == auroc(scores, asked)
-    network.min_score = max(scores) + 1e-6  # abstain everywhere
-    results, _ = evaluation.measure()
-    assert results["model"]["lost_by_abstaining"] == pytest.approx(results["model"]["IoU"])
+    absent = evaluation.folder.absent(evaluation.episodes)
+    expected = []
+    for episode in absent.episodes:
+        (reference,) = episode.references
+        predictor.set_references([(reference, reference.replace(".bmp", ".png"))])
+        expected.append(float(predictor(episode.target).scores[0]))
+    asked = evaluation.run(episodes=absent).scores
+    assert sorted(asked) == pytest.approx(sorted(expected), abs=1e-6)
+    assert found["AUROC"] == auroc(scores, asked)
+    never = evaluation_of(folder, network, min_score=max(scores) + 1e-6).plain.evaluate()
+    assert never["IoU"] == evaluation.plain.evaluate()["IoU"] == never["lost_by_abstaining"] > 0
 
 
-def test_without_weights_only_the_propagated_mask_is_measured(folder):
-    evaluation = PairEvaluation(model(), read_classes(folder), trained=False)
-    results, scores = evaluation.measure([0.2], find_best=True)
-    assert set(results) == {"propagated mask > 0.2", "best threshold"} and scores == []
-    assert "decode" not in evaluation.timer.means()
+def test_any_model_is_measured(folder):
+    evaluation = evaluation_of(folder, MeanColour())
+    assert 0 < evaluation.run().evaluate()["IoU"] < 100
+    with pytest.raises(ValueError, match="keeps no propagated masks"):
+        evaluation.run().cut(0.2)
 
 
-def test_wrong_folders_are_named(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        read_classes(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty has no class folders"):
-        read_classes(tmp_path / "empty")
-    (tmp_path / "empty").rmdir()
+def test_files_that_do_not_fit_are_named(folder):
     Image.new("L", (80, 60)).save(folder / "square" / "1.png")
     with pytest.raises(ValueError, match=r"square/1.png is an empty mask"):
-        PairEvaluation(model(), read_classes(folder))
+        evaluation_of(folder, model()).run()
     Image.new("L", (8, 6), 255).save(folder / "square" / "1.png")
-    with pytest.raises(ValueError, match=r"square/1.png.* is 8x6 px"):
-        PairEvaluation(model(), read_classes(folder))
-    for name in ("1.png", "1.bmp"):
-        (folder / "square" / name).unlink()
-    with pytest.raises(ValueError, match=r"square has 1 picture"):
-        read_classes(folder)
+    with pytest.raises(ValueError, match=r"square/1.bmp.* is 8x6 px"):
+        evaluation_of(folder, model()).run()
 
 
 def test_the_tool_prints_a_table_and_writes_json(folder, tmp_path, capsys):

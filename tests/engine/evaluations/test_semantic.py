@@ -75,7 +75,7 @@ def test_all_classes_compete_as_in_the_full_size_scores(root, tmp_path, monkeypa
     cfg = settings(tmp_path, "ade20k", "TEST.NO_CLASS", "best")
     model, (name,) = built(cfg), cfg.DATASETS.TEST
     context = dataset_context(cfg, model, name, tmp_path / "context")
-    maps = LabelMaps(model, OwnReferences(context, 1), None, 255)
+    maps = LabelMaps(model, OwnReferences(context, 1), 255, always=True)
     monkeypatch.setattr(label_maps, "ENTITIES", 5)  # some targets alone, some together
     monkeypatch.setattr(outputs, "FULL_SIZE_PIXELS", 1)
     differing = total = 0
@@ -99,9 +99,7 @@ def test_a_background_takes_what_no_class_does(root, tmp_path):
         cfg = settings(tmp_path / name, name, *high, reference=reference)
         model = built(cfg)
         context = dataset_context(cfg, model, cfg.DATASETS.TEST[0], tmp_path / name / "context")
-        found = LabelMaps(model, OwnReferences(context, 1), model.threshold, nothing)(
-            targets(cfg)[0]
-        )
+        found = LabelMaps(model, OwnReferences(context, 1), nothing)(targets(cfg)[0])
         for mode in ("all", "present"):
             assert all((x["label_maps"][mode] == nothing).all() for x in found)
         modes, *_ = run(cfg, model)
@@ -203,7 +201,9 @@ def test_two_processes_give_the_figures_of_one(root, tmp_path, monkeypatch):
     one, two = (json.loads((tmp_path / n / place / "results.json").read_text()) for n in NUMBERS)
     assert one == two and one["metrics"]["mIoU_all"] is not None
     one, two = (Context.load(tmp_path / n / place / "context.safetensors") for n in NUMBERS)
-    assert one.about == two.about and torch.equal(one.prototypes, two.prototypes)
+    assert one.about == two.about and torch.equal(
+        one.tensors["prototypes"], two.tensors["prototypes"]
+    )
 
 
 NUMBERS = "one", "two"

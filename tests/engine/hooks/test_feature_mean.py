@@ -11,7 +11,7 @@ OPTS = "MODEL.SEGIC.SIMILARITY.CENTER", "fixed", "MODEL.SEGIC.SIMILARITY.MEAN_IM
 
 
 def mean_of(trainer):
-    return trainer.model.sem_seg_head.feature_mean
+    return trainer.model.sem_seg_head.similarity.feature_mean
 
 
 def test_it_is_that_of_the_first_different_targets_and_resuming_keeps_it(tmp_path):

@@ -80,7 +80,7 @@ def evaluation(kind, root, output, *opts):
     if kind in ("one_shot", "threshold"):
         name = f"folder:{root}/a"
         cls = OneShotEvaluator if kind == "one_shot" else BestThresholdEvaluator
-        return cfg, build_one_shot_loader(cfg, name), cls(name, None)
+        return cfg, build_one_shot_loader(cfg, name), cls(name)
     if kind == "sem_seg":
         name = f"folder:{root}/b"
         return cfg, build_target_loader(cfg, name), build_sem_seg_evaluator(name, str(output))

@@ -146,7 +146,11 @@ def test_segic_trains_and_segments_on_it(folder, caplog):
         model = build_model(config(folder))
     assert "the backbone is random" not in caplog.text
     assert f"frozen backbone loaded from {folder}" in caplog.text
-    assert model.pixel_mean.flatten().tolist() == model.pixel_std.flatten().tolist() == [127.5] * 3
+    assert (
+        model.encoder.pixel_mean.flatten().tolist()
+        == model.encoder.pixel_std.flatten().tolist()
+        == [127.5] * 3
+    )
     white = torch.full((3, 64, 128), 255, dtype=torch.uint8)
     entered = torch.zeros(1, 3, 128, 128)
     entered[:, :, :64] = 1

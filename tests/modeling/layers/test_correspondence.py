@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from segic_d2.modeling.layers.correspondence import (
     best_points,
+    deviations,
     pool_mask,
     pool_prototypes,
     propagated_mask,
@@ -66,23 +67,41 @@ def test_released_similarity_on_upsampled_features(rng):
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
 
 
+def test_each_group_has_its_own_cosine():
+    """Against every pair of positions, group by group."""
+    rng = torch.Generator().manual_seed(0)
+    target, reference = torch.randn(2, 24, 6, 6, generator=rng)
+    center = torch.randn(24, generator=rng)
+    weights = torch.rand(1, 6, 6, generator=rng)
+    _, unit = pool_prototypes(reference, weights, center=center, groups=3)
+    index = torch.tensor([0])
+    got = propagated_mask((target - center[:, None, None])[None], unit, index, groups=3)
+    assert got.shape == (1, 3, 6, 6)
+    for group in range(3):
+        own = slice(8 * group, 8 * group + 8)
+        a = F.normalize((target - center[:, None, None])[own].flatten(1), dim=0)
+        b = F.normalize((reference - center[:, None, None])[own].flatten(1), dim=0)
+        expected = (a.T @ b) @ weights.flatten() / weights.sum()
+        torch.testing.assert_close(got[0, group].flatten(), expected, atol=1e-5, rtol=0)
+
+
 def test_area_pooling_keeps_what_center_pixels_lose():
     """A 10-px square at S = 896: every position keeps weight; the released rule loses most."""
-    kept = {"area": 0, "center": 0}
+    kept = {False: 0, True: 0}  # by the centre alone
     for offset in range(14):
         mask = torch.zeros(1, 56, 56)
         mask[:, 14 + offset : 24 + offset, 14 + offset : 24 + offset] = 1
-        for mode in kept:
-            weights = pool_mask(mask, 56, 4, mode)
-            kept[mode] += bool(weights.sum() > 0)
-            if mode == "area":
+        for center in kept:
+            weights = pool_mask(mask, 56, 4, center)
+            kept[center] += bool(weights.sum() > 0)
+            if not center:
                 assert weights.sum() * 14**2 == pytest.approx(100)
-    assert kept == {"area": 14, "center": 9}
+    assert kept == {False: 14, True: 9}
 
 
 def test_center_pooling_needs_three_of_four_centre_pixels(rng):
     mask = (torch.rand(1, 56, 56, generator=rng) > 0.4).float()
-    got = pool_mask(mask, 56, 4, "center")
+    got = pool_mask(mask, 56, 4, center=True)
     for y in range(4):
         for x in range(4):
             centre = mask[0, 14 * y + 6 : 14 * y + 8, 14 * x + 6 : 14 * x + 8]
@@ -99,8 +118,20 @@ def test_masks_are_padded_right_and_bottom():
 def test_a_mask_larger_than_the_canvas_is_refused():
     with pytest.raises(ValueError, match="70x20 px does not fit the canvas of 56 px"):
         pool_mask(torch.ones(1, 70, 20), 56, 4)
-    with pytest.raises(ValueError, match="MASK_POOLING is 'max'"):
-        pool_mask(torch.ones(1, 20, 20), 56, 4, "max")
+
+
+def test_deviations_are_those_of_the_content():
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 5, 6, generator=rng)
+    inside = torch.rand(3, 5, 6, generator=rng) > 0.4
+    got = deviations(maps, inside)
+    for m in range(3):
+        values = maps[m][inside[m]]
+        expected = (values - values.mean()) / values.std(correction=0)
+        torch.testing.assert_close(got[m][inside[m]], expected)
+        assert not got[m][~inside[m]].any()
+    flat = deviations(torch.ones(1, 5, 6), inside[:1])
+    assert torch.isfinite(flat).all()
 
 
 @pytest.mark.parametrize("count", [1, 4, 16])

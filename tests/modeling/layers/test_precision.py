@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 
 from segic_d2.modeling.layers.correspondence import propagated_mask
 from segic_d2.modeling.layers.precision import without_autocast
 from segic_d2.modeling.layers.prompt_encoder import FourierEncoding
-from segic_d2.modeling.segic.context_encoder import pool_references
+from segic_d2.modeling.layers.similarity import Similarity
+from segic_d2.modeling.segic.context_encoder import ContextEncoder
 from segic_d2.modeling.segic.losses import EpisodeCriterion
 from segic_d2.structures.view import InputSpec
 from tests.tiny import tiny_config, tiny_episode
@@ -53,13 +55,25 @@ def test_pooling_cosines_positions_and_losses_are_exact():
     logits = [torch.randn(2, 32, 32, generator=g, requires_grad=True)]
     targets = [torch.rand(2, 112, 112, generator=g) > 0.5]
     criterion = EpisodeCriterion(num_points=256)
-    spec = InputSpec(112, (0, 0, 0), (1, 1, 1))
+    similarity = Similarity(112, ShapeSpec(channels=24, stride=14), background=True)
+    encoder = ContextEncoder(InputSpec(112, (0, 0, 0), (1, 1, 1)), similarity)
+
+    def pooled():
+        context = encoder.from_references(maps, references, {0: None, 1: None})
+        assert len(context.tensors) == 3
+        return context.shots, *context.tensors.values()
+
+    def losses():
+        terms = criterion.per_mask(logits, targets, [None], [1])
+        return tuple(terms[0].values())
+
     for function in (
-        lambda: pool_references(maps, references, {0: None, 1: None}, spec, background=True),
+        pooled,
         lambda: (propagated_mask(maps, vectors, index),),
         lambda: (propagated_mask(maps, vectors, index, upsample_to=28),),
         lambda: (encoding.grid(8, 8),),
-        lambda: tuple(criterion(logits, targets, [None], [1]).values()),
+        lambda: (similarity.within(maps[0], (84, 112))[0],),
+        losses,
     ):
         plain, half = function(), under_autocast(function)
         for a, b in zip(plain, half, strict=True):

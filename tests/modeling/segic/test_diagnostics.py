@@ -6,7 +6,8 @@ from detectron2.utils.events import EventStorage
 
 from segic_d2.modeling.segic import diagnostics
 from segic_d2.modeling.segic.quality import mask_iou
-from segic_d2.structures.frame import on_canvas
+from segic_d2.modeling.segic.queries import Queries
+from segic_d2.structures.frame import Frame
 from segic_d2.utils import visualizer
 from tests.tiny import tiny_config, tiny_episode
 
@@ -30,13 +31,13 @@ def test_a_step_reports_the_mean_iou_of_all_masks():
     ious = []
     for i, e in enumerate(episodes):
         context = model.encode_context(e["references"])
-        queries = model._queries(features[i : i + 1], context)
+        queries = Queries.from_contexts([context])
         crossing = torch.rand(2, generator=torch.Generator().manual_seed(e["seed"]))[:1] < 0.5
         with torch.no_grad():
             out = model.sem_seg_head(
                 features.map[i : i + 1], features.image_sizes[i : i + 1], queries, crossing=crossing
             )
-        truth = on_canvas(e["masks"], model.canvas)
+        truth = features.frames[i].pad(e["masks"])
         ious += mask_iou(out.logits, truth, features.image_sizes[i])
     assert value == pytest.approx(np.mean(ious), abs=1e-3)
 
@@ -85,7 +86,7 @@ def test_pictures_come_at_their_period(monkeypatch):
     assert not other._vis_data
     monkeypatch.setattr(diagnostics.comm, "is_main_process", lambda: True)
     model = build("VIS_PERIOD", 0)
-    monkeypatch.setattr(model, "propagated_mask", None)
+    monkeypatch.setattr(model.sem_seg_head, "propagate", None)
     with EventStorage() as none:
         model(episodes)
     assert not none._vis_data
@@ -99,7 +100,7 @@ def test_a_panel_shows_the_whole_episode(monkeypatch):
     logits, maps = torch.full((2, 32, 32), -1.0), torch.zeros(2, 8, 8)
     logits[1, :, 16:] = 1
     maps[0, :, :4] = 1
-    diagnostics.draw_episode(episode, maps, logits, 112, (84, 112))
+    diagnostics.draw_episode(episode, maps, logits, Frame(112, (84, 112), (168, 224)))
     titles = ["reference"] * 2 + ["target"]
     titles += [f"propagated mask: class{i}" for i in range(2)] + ["prediction", "truth"]
     assert [title for title, _ in shown] == titles
@@ -135,7 +136,7 @@ def test_what_came_as_features_is_grey():
     for view in (episode, *episode["references"]):
         view["image_size"] = tuple(view.pop("image").shape[1:])
     sheet = diagnostics.draw_episode(
-        episode, torch.zeros(1, 8, 8), -torch.ones(1, 32, 32), 112, (84, 112)
+        episode, torch.zeros(1, 8, 8), -torch.ones(1, 32, 32), Frame(112, (84, 112), (168, 224))
     )
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
     assert (sheet == 128).all(-1).mean() > 0.2

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 from PIL import Image
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from segic_d2.modeling.segic.feature_mean import (
     load_feature_mean,
     save_feature_mean,
 )
+from tests.modeling.segic.parts import build
 from tests.tiny import tiny_config, tiny_episode
 
 TOOL = Path(__file__).resolve().parents[3] / "tools" / "compute_feature_mean.py"
@@ -28,11 +28,6 @@ def mean_file(tmp_path):
     path = tmp_path / "mean.safetensors"
     save_feature_mean(torch.linspace(-0.5, 0.5, 24), path)
     return path
-
-
-def build(*opts):
-    torch.manual_seed(0)
-    return build_model(tiny_config(*opts)).eval()
 
 
 def parts(model, episode):
@@ -61,29 +56,31 @@ def test_cosines_are_those_of_centered_features(mean_file):
     (raw_maps,) = raw.propagated_mask(plain[0], plain[2])
     assert not torch.allclose(raw_maps, maps, atol=0.05)
     # the visual instruction stays as it is
-    assert torch.equal(context.prototypes, plain[2].prototypes)
+    assert torch.equal(context.tensors["prototypes"], plain[2].tensors["prototypes"])
 
 
 def test_by_default_nothing_changes():
     model = build()
-    assert model.sem_seg_head.feature_mean is None
+    assert model.sem_seg_head.similarity.feature_mean is None
     assert not any("feature_mean" in key for key in model.state_dict())
     assert "center" not in model.fingerprint
     zeros = build(CENTER, "fixed")
     first, second = (parts(m, tiny_episode(1)) for m in (model, zeros))
     for one, other in zip(model.segment(*first[::2]), zeros.segment(*second[::2]), strict=True):
-        assert torch.equal(one, other)
+        assert torch.equal(one.logits, other.logits)
 
 
 def test_the_mean_is_saved_with_the_weights(mean_file, tmp_path):
     model = build(CENTER, "fixed", MEAN, str(mean_file))
-    torch.save({"model": trainable_state_dict(model)}, tmp_path / "w.pth")
+    saved = trainable_state_dict(model)
+    assert [name for name in saved if "mean" in name] == ["sem_seg_head.feature_mean"]
+    torch.save({"model": saved}, tmp_path / "w.pth")
     again = build(CENTER, "fixed")
     context = model.encode_context(tiny_episode(0)["references"])
     with pytest.raises(ValueError, match="another model: center"):
         context.check(again.fingerprint)
     SegICCheckpointer(again, complete=True).load(str(tmp_path / "w.pth"))
-    assert torch.equal(again.sem_seg_head.feature_mean, torch.linspace(-0.5, 0.5, 24))
+    assert torch.equal(again.sem_seg_head.similarity.feature_mean, torch.linspace(-0.5, 0.5, 24))
     context.check(again.fingerprint)
     torch.save({"model": trainable_state_dict(build())}, tmp_path / "raw.pth")
     with pytest.raises(ValueError, match="lacks 1 .*feature_mean"):
@@ -105,15 +102,15 @@ def test_training_reaches_no_mean(mean_file):
     model = build(CENTER, "fixed", MEAN, str(mean_file)).train()
     losses = model([tiny_episode(0, training=True)])
     sum(losses.values()).backward()
-    assert not model.sem_seg_head.feature_mean.requires_grad
+    assert not model.sem_seg_head.similarity.feature_mean.requires_grad
     assert "feature_mean" not in dict(model.sem_seg_head.named_parameters())
 
 
 def test_wrong_values_are_named(mean_file, tmp_path):
     with pytest.raises(ValueError, match=r"SIMILARITY.CENTER is 'image'"):
         build(CENTER, "image")
-    with pytest.raises(ValueError, match=r"CENTER is 'fixed'.*PROTOTYPE 'pooled'"):
-        build(CENTER, "fixed", "MODEL.SEGIC.SIMILARITY.PROTOTYPE", "pooled")
+    with pytest.raises(ValueError, match=r"CENTER is 'fixed'.*MODEL.SEGIC.RELEASED"):
+        build(CENTER, "fixed", "MODEL.SEGIC.RELEASED", True)
     with pytest.raises(FileNotFoundError, match=r"SIMILARITY.MEAN none.safetensors"):
         build(CENTER, "fixed", MEAN, "none.safetensors")
     with pytest.raises(ValueError, match=r"is for \(24,\) channels; the backbone has 384"):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 
 from segic_d2.modeling.segic import instances as module
 from segic_d2.modeling.segic.instances import (
@@ -11,9 +10,12 @@ from segic_d2.modeling.segic.instances import (
     decode_instances,
     find_peaks,
     mask_nms,
+    prompt_queries,
     strongest,
 )
-from tests.tiny import tiny_config, tiny_episode
+from segic_d2.modeling.segic.queries import Queries
+from tests.modeling.segic import parts
+from tests.tiny import tiny_episode
 
 
 def seeded(seed=0):
@@ -152,8 +154,7 @@ OPTIONS = ("MODEL.SEGIC.INSTANCES.MIN_SIMILARITY", -1.0, "MODEL.SEGIC.INSTANCES.
 
 
 def build(*opts):
-    torch.manual_seed(0)
-    return build_model(tiny_config(*OPTIONS, *opts)).eval()
+    return parts.build(*OPTIONS, *opts)
 
 
 def setting(model, entities=3):
@@ -167,7 +168,7 @@ def test_one_batched_decode_equals_prompts_one_by_one(monkeypatch):
     head, options = model.sem_seg_head, model.instances
     episode, context = setting(model)
     features = model.encode_images([episode])
-    queries = model._queries(features, context)
+    queries = Queries.from_contexts([context])
     calls = []
     forward = type(head).forward
     monkeypatch.setattr(
@@ -184,7 +185,7 @@ def test_one_batched_decode_equals_prompts_one_by_one(monkeypatch):
             one = head(
                 features.map,
                 features.image_sizes,
-                model._queries(features, alone),
+                Queries.from_contexts([alone]),
                 crossing=torch.zeros(1, dtype=torch.bool),
                 points=peaks.xy[p][None, None],
             )
@@ -234,7 +235,7 @@ def test_duplicates_go_and_the_score_follows_its_key():
             quality.sem_seg_head,
             features.map,
             features.image_sizes,
-            quality._queries(features, context),
+            Queries.from_contexts([context]),
             quality.instances,
         )
     scores = quality.find_instances([episode], context)[0]["instances"].scores
@@ -252,16 +253,61 @@ def test_duplicates_go_and_the_score_follows_its_key():
     assert len(strict.find_instances([episode], context)[0]["instances"]) == 0
 
 
+def test_one_prompt_per_peak_has_its_entitys_background():
+    opts = ("MODEL.SEGIC.BACKGROUND", True, "MODEL.SEGIC.SIMILARITY.GROUPS", 2)
+    model = parts.build(*opts, "MODEL.SEGIC.INSTANCES.PER_CLASS", 3)
+    features, context = parts.encoded(model)
+    target = {**tiny_episode(0), "height": 84, "width": 112}
+    maps = model.propagated_mask(features, context)[0]
+    peaks = find_peaks(maps, torch.ones_like(maps) > 0, 112, count=3, min_distance=14)
+    assert len(peaks) > 2
+    prompts = prompt_queries(Queries.from_contexts([context]), peaks, 1)
+    assert prompts.counts == [len(peaks)] and prompts.vectors.shape == (len(peaks), 2, 24)
+    for v, name in enumerate(("unit_prototypes", "background")):
+        assert torch.equal(prompts.vectors[:, v], context.tensors[name][peaks.entity, 0])
+    (found,) = model.find_instances([target], context)
+    assert found["instances"].pred_masks.shape[1:] == (84, 112)
+
+
+def test_peaks_of_a_class_are_two_cells_apart():
+    """What only the distance and no option says: 28 px on the canvas."""
+    model = build()
+    features, context = parts.encoded(model)
+    with torch.no_grad():
+        args = features.map, features.image_sizes, Queries.from_contexts([context])
+        peaks, _ = decode_instances(model.sem_seg_head, *args, model.instances)
+    for entity in range(2):
+        own = peaks.xy[peaks.entity == entity]
+        assert len(own) > 1 and torch.pdist(own).min() >= module.APART * 14 == 28
+
+
+def test_found_instances_keep_ids_and_names_of_their_entities():
+    model = build("MODEL.SEGIC.INSTANCES.NMS_IOU", 1.0)
+    episode = tiny_episode(1, 2)
+    names = {1: "one", 0: "zero"}
+    context = model.encode_context(episode["references"], names, task="instance")
+    (found,) = module.find_instances(
+        model.sem_seg_head,
+        model.readout,
+        model.encode_images([episode]),
+        context,
+        model.instances,
+    )
+    assert len(found) > 2 and {*found.ids} == {0, 1} and found.classes.tolist() == found.ids
+    assert found.names == [names[i] for i in found.ids]
+    instances = found.instances()
+    assert torch.equal(instances.pred_classes, found.classes)
+    assert torch.equal(instances.pred_masks, found.masks)
+
+
 def test_no_peak_is_no_instance_and_no_error():
-    model = build("MODEL.SEGIC.INSTANCES.MIN_SIMILARITY", 2.0)
+    model = build("MODEL.SEGIC.INSTANCES.MIN_SIMILARITY", 1.0)
     episode, context = setting(model)
     (out,) = model.find_instances([episode], context)
     assert len(out["instances"]) == 0
 
 
-@pytest.mark.parametrize(
-    "key, value", [("PER_CLASS", 0), ("PER_IMAGE", -1), ("MIN_DISTANCE", -1.0), ("NMS_IOU", 1.5)]
-)
+@pytest.mark.parametrize("key, value", [("PER_CLASS", 0), ("PER_IMAGE", -1), ("NMS_IOU", 1.5)])
 def test_options_that_cannot_be_are_named(key, value):
     with pytest.raises(ValueError, match=f"MODEL.SEGIC.INSTANCES.{key} is {value}"):
         build(f"MODEL.SEGIC.INSTANCES.{key}", value)

@@ -1,8 +1,16 @@
+"""Losses at sampled points, of each mask and of a batch."""
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from segic_d2.modeling.segic.losses import EpisodeCriterion, draws_of, mask_losses, sample_points
+
+
+def losses_of(batch, **options):
+    """The losses of logits, targets, ignored pixels and seeds of a batch."""
+    criterion = EpisodeCriterion(**options)
+    return criterion.total(criterion.per_mask(*batch))
 
 
 @pytest.fixture
@@ -16,7 +24,7 @@ def batch():
 def test_points_are_12544_of_which_9408_are_the_most_uncertain():
     logits = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
     with draws_of(5, torch.device("cpu")):
-        points = sample_points(logits, 12544, 3.0, 0.75)
+        points = sample_points(logits, 12544)
     assert points.shape == (2, 12544, 2)
     torch.manual_seed(5)
     candidates = torch.rand(2, 37632, 2)
@@ -36,16 +44,16 @@ def test_a_perfect_prediction_costs_nothing():
     inside = ((points - 0.5).abs().amax(-1) - 0.25).abs() > 0.03
     bce, dice = mask_losses(logits, target, points[inside][None])
     assert bce.item() < 1e-5 and dice.item() < 1e-5
-    loss = EpisodeCriterion()([logits], [target > 0], [None], [0])
+    loss = losses_of(([logits], [target > 0], [None], [0]))
     assert loss["loss_mask"] < 0.15 and loss["loss_dice"] < 0.1
 
 
 def test_empty_and_full_targets_give_finite_losses(batch):
     logits = [torch.full((1, 32, 32), -20.0), torch.randn(2, 32, 32)]
     targets = [torch.zeros(1, 112, 112, dtype=torch.bool), torch.ones(2, 112, 112) > 0]
-    losses = EpisodeCriterion()(logits, targets, [None, None], [0, 1])
+    losses = losses_of((logits, targets, [None, None], [0, 1]))
     assert all(torch.isfinite(x) for x in losses.values())
-    nothing = EpisodeCriterion()(logits[:1], targets[:1], [None], [0])
+    nothing = losses_of((logits[:1], targets[:1], [None], [0]))
     assert nothing["loss_mask"] < 1e-5 and nothing["loss_dice"] < 0.05
 
 
@@ -84,16 +92,16 @@ def test_ignored_pixels_do_not_count(batch):
 
 
 def test_pinned_values(batch):
-    losses = EpisodeCriterion(num_points=1000)(*batch)
+    losses = losses_of(batch, num_points=1000)
     assert losses["loss_mask"].item() == pytest.approx(0.707652, abs=1e-5)
     assert losses["loss_dice"].item() == pytest.approx(0.557288, abs=1e-5)
 
 
 def test_a_sample_draws_the_same_points_in_any_batch(batch):
     logits, targets, ignores, seeds = batch
-    both = EpisodeCriterion(num_points=500)(*batch)
+    both = losses_of(batch, num_points=500)
     parts = [
-        EpisodeCriterion(num_points=500)([x], [t], [None], [s])
+        losses_of(([x], [t], [None], [s]), num_points=500)
         for x, t, s in zip(logits, targets, seeds, strict=True)
     ]
     for key in both:
@@ -102,7 +110,7 @@ def test_a_sample_draws_the_same_points_in_any_batch(batch):
 
 def test_draws_leave_the_global_generator_alone(batch):
     torch.manual_seed(7)
-    EpisodeCriterion(num_points=100)(*batch)
+    losses_of(batch, num_points=100)
     after = torch.rand(3)
     torch.manual_seed(7)
     assert torch.equal(after, torch.rand(3))
@@ -113,21 +121,14 @@ def test_two_processes_average_over_all_masks(batch, monkeypatch):
     from segic_d2.modeling.segic import losses as module
 
     logits, targets, _, seeds = batch
-    joint = EpisodeCriterion(num_points=500)(*batch)
+    joint = losses_of(batch, num_points=500)
     monkeypatch.setattr(module.comm, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda t: t.fill_(4))
     split = [
-        EpisodeCriterion(num_points=500)([x], [t], [None], [s])
+        losses_of(([x], [t], [None], [s]), num_points=500)
         for x, t, s in zip(logits, targets, seeds, strict=True)
     ]
     for key in joint:
         torch.testing.assert_close(joint[key], (split[0][key] + split[1][key]) / 2)
-    own = EpisodeCriterion(num_points=500, average_over="process")(
-        logits[1:], targets[1:], [None], seeds[1:]
-    )
+    own = losses_of((logits[1:], targets[1:], [None], seeds[1:]), num_points=500, process_mean=True)
     torch.testing.assert_close(own["loss_mask"] * 3 / 2, split[1]["loss_mask"])
-
-
-def test_an_unknown_average_is_refused():
-    with pytest.raises(ValueError, match="LOSS.NUM_MASKS is 'gpu'"):
-        EpisodeCriterion(average_over="gpu")

@@ -1,16 +1,20 @@
+"""The model as a whole: images, contexts, targets, batches of episodes."""
+
+from dataclasses import replace
+
 import pytest
 import torch
-from detectron2.modeling import build_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from segic_d2.modeling import Context
-from tests.tiny import tiny_config, tiny_episode
-
-
-def build(*opts, seed=0, **options):
-    torch.manual_seed(seed)
-    return build_model(tiny_config(*opts, **options)).eval()
+from segic_d2.modeling.segic.queries import Queries
+from segic_d2.structures.features import Features
+from segic_d2.structures.frame import Frame
+from segic_d2.structures.prompts import BoxPrompt, PointsPrompt, TextPrompt
+from segic_d2.structures.segmentation import Segmentation
+from tests.modeling.segic.parts import build, encoded
+from tests.tiny import TinyBackbone, tiny_episode
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +50,9 @@ def test_logits_of_a_batch_and_of_chunks(model):
         model.entity_chunk = 0
         for i in range(4):
             (alone,) = model.segment(features[i : i + 1], contexts[i])
-            torch.testing.assert_close(alone, together[i], atol=1e-4, rtol=0)
-            torch.testing.assert_close(chunked[i], together[i], atol=1e-4, rtol=0)
+            for one in (alone, chunked[i]):
+                torch.testing.assert_close(one.logits, together[i].logits, atol=1e-4, rtol=0)
+                torch.testing.assert_close(one.scores, together[i].scores, atol=1e-4, rtol=0)
 
 
 def test_a_context_is_reusable_and_survives_a_file(model, tmp_path):
@@ -58,8 +63,9 @@ def test_a_context_is_reusable_and_survives_a_file(model, tmp_path):
     with torch.no_grad():
         one, two = model.segment(features, context)
         (loaded,) = model.segment(features[:1], Context.load(tmp_path / "c.safetensors"))
-    torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
-    torch.testing.assert_close(loaded, one, atol=1e-6, rtol=0)
+    torch.testing.assert_close(one.logits, two.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(loaded.logits, one.logits, atol=1e-6, rtol=0)
+    assert loaded.names == ["a", "b"] and loaded.ids == [0, 1]
     assert context.names == ["a", "b"] and context.ids == [0, 1]
 
 
@@ -104,31 +110,6 @@ def test_the_backbone_is_frozen_in_eval_mode_and_sees_each_image_once(model, mon
     assert all(p.grad is None and not p.requires_grad for p in model.backbone.parameters())
 
 
-def test_padding_never_changes_a_context():
-    """The context of a reference is the plain mean over its content, whatever lies beyond it."""
-    model = build()
-    reference = tiny_episode(0, 1)["references"][0]
-    context = model.encode_context([{**reference, "masks": torch.ones(1, 98, 70)}])
-    image = torch.zeros(1, 3, 112, 112)
-    mean, std = (
-        torch.tensor(x)[:, None, None]
-        for x in (model.backbone.pixel_mean, model.backbone.pixel_std)
-    )
-    image[0, :, :98, :70] = (reference["image"] - mean) / std
-    features = model.backbone(image)["feat"][0, :, :7, :5]  # the 7×5 cells of the content
-    torch.testing.assert_close(context.prototypes[0, 0], features.mean((1, 2)))
-
-
-def test_a_tiny_object_reaches_the_prototype():
-    model = build()
-    reference = tiny_episode(0, 1)["references"][0]
-    mask = torch.zeros(1, 98, 70)
-    mask[0, 30, 40] = 0.004  # far less than a pixel, soft
-    context = model.encode_context([{**reference, "masks": mask}])
-    features = model.encode_images([reference["image"]]).map[0]
-    torch.testing.assert_close(context.prototypes[0, 0], features[:, 2, 2])
-
-
 def test_no_path_builds_the_all_pairs_matrix():
     """Every tensor of an episode at 64×64 cells stays far below (64·64)² elements."""
     model = build("MODEL.SEGIC.LOSS.NUM_POINTS", 64, canvas=896)
@@ -150,23 +131,85 @@ def test_no_path_builds_the_all_pairs_matrix():
     assert 0 < largest <= (64 * 64) ** 2 / 2
 
 
-def test_text_follows_task_and_name(tmp_path):
-    from segic_d2.modeling import save_text_table
+def test_what_is_said_of_a_target(model):
+    """One per target, in its own frame, with the propagated masks and the ids of the context."""
+    episodes = [tiny_episode(0, 2), tiny_episode(1, 2, size=(112, 70))]
+    features = model.encode_images(episodes)
+    context = model.encode_context(episodes[0]["references"], {1: "one", 0: None})
+    with torch.no_grad():
+        found = model.segment(features, context)
+        maps = model.propagated_mask(features, context)
+        queries = Queries.from_contexts([context] * 2)
+        out = model.sem_seg_head(features.map, features.image_sizes, queries, crossing=True)
+    frames = [Frame(112, (84, 112), (168, 224)), Frame(112, (112, 70), (224, 140))]
+    for i, (one, frame) in enumerate(zip(found, frames, strict=True)):
+        assert isinstance(one, Segmentation) and one.frame == frame
+        assert one.ids == [1, 0] and one.names == ["one", None]
+        assert torch.equal(one.logits, out.logits[2 * i : 2 * i + 2])
+        torch.testing.assert_close(one.similarity, maps[i])
+        assert one.masks.shape == (2, *frame.size) and one.scores.shape == (2,)
 
-    texts = ["", "a photo of a class0", "please segment the instances"]
-    vectors = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
-    save_text_table(tmp_path / "t.safetensors", texts, vectors)
-    model = build(
-        *("MODEL.SEGIC.META", True, "MODEL.SEGIC.TEXT.NAME", "table", "MODEL.SEGIC.TEXT.DIM", 16),
-        *("MODEL.SEGIC.TEXT.TABLE", str(tmp_path / "t.safetensors")),
-    )
-    references = tiny_episode(0, 1)["references"]
-    for names, task, row in (
-        ({0: None}, "semantic", 0),
-        ({0: "class0"}, "semantic", 1),
-        ({0: "class0"}, "instance", 2),
-    ):
-        assert torch.equal(model.encode_context(references, names, task).meta[0], vectors[row])
+
+# ---- prompts at the target ---------------------------------------------------------------------
+
+
+def test_boxes_in_px_of_the_picture_are_boxes_on_the_canvas():
+    """Of a file twice as large as its view in one direction, three times in the other; the edges
+    of a pixel lie half a pixel beside its centre."""
+    model = build("MODEL.SEGIC.BOX_PROMPT_PROB", 0.5)
+    episodes = [tiny_episode(0, 3), tiny_episode(1, 3)]
+    for episode, (height, width) in zip(episodes, ((168, 336), (84, 112)), strict=True):
+        episode |= {"height": height, "width": width}
+    features = model.encode_images(episodes)
+    contexts = [model.encode_context(e["references"]) for e in episodes]
+    contexts[0] = contexts[0].take([2, 0, 1])
+    nothing = [torch.nan] * 4
+    boxes = [nothing, [4.5, 4.0, 49.5, 59.0], nothing, nothing, nothing, [3.0, 5.0, 60.0, 70.0]]
+    given = [
+        {0: BoxPrompt((14.5, 8.5, 149.5, 118.5))},
+        {2: BoxPrompt((3.0, 5.0, 60.0, 70.0))},
+    ]
+    with torch.no_grad():
+        found = model.segment(features, contexts, given)
+        plain = model.segment(features, contexts)
+        queries = Queries.from_contexts(contexts)
+        on_canvas = model.sem_seg_head(
+            features.map,
+            features.image_sizes,
+            queries,
+            crossing=True,
+            boxes=torch.tensor(boxes),
+        ).logits.split(3)
+    for one, expected in zip(found, on_canvas, strict=True):
+        torch.testing.assert_close(one.logits, expected, atol=1e-4, rtol=0)
+    for i, row in ((0, 1), (1, 2)):
+        assert (found[i].logits[row] - plain[i].logits[row]).abs().max() > 1e-3
+        others = [k for k in range(3) if k != row]
+        torch.testing.assert_close(
+            found[i].logits[others], plain[i].logits[others], atol=1e-4, rtol=0
+        )
+    with torch.no_grad():
+        unprompted = model.segment(features, contexts, [{}, {}])
+    for one, expected in zip(unprompted, plain, strict=True):
+        torch.testing.assert_close(one.logits, expected.logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("prompt", [PointsPrompt(((3.0, 4.0),)), TextPrompt("a cat")])
+def test_another_kind_of_prompt_is_refused(model, prompt):
+    features, context = encoded(model)
+    with pytest.raises(ValueError, match=f"takes boxes as prompts .*, not {type(prompt).__name__}"):
+        model.segment(features, context, [{1: prompt}])
+
+
+def test_prompts_are_of_each_target(model):
+    features, context = encoded(model)
+    with pytest.raises(ValueError, match="prompts of 2 targets for 1 targets"):
+        model.segment(features, context, [{}, {}])
+    with pytest.raises(ValueError, match=r"prompts for \[9\]; the context has \["):
+        model.segment(features, context, [{9: BoxPrompt((1.0, 2.0, 3.0, 4.0))}])
+
+
+# ---- outputs, errors ---------------------------------------------------------------------------
 
 
 def test_outputs_for_the_stock_evaluators(model):
@@ -177,9 +220,9 @@ def test_outputs_for_the_stock_evaluators(model):
     labels = out["sem_seg"].argmax(0)
     assert set(labels.unique().tolist()) <= {0, 1, 3}
     assert torch.equal(labels == 3, ~out["masks"].any(0))
-    model.threshold = 0.1
+    model.readout.threshold = 0.1
     (strict,) = model.inference([episode], outputs=kinds, num_classes=4, background=3)
-    model.threshold = 0.0
+    model.readout.threshold = 0.0
     assert strict["masks"].sum() < out["masks"].sum()
     assert torch.equal(strict["sem_seg"].argmax(0) == 3, ~strict["masks"].any(0))
     found = out["instances"]
@@ -191,18 +234,8 @@ def test_outputs_for_the_stock_evaluators(model):
 
 def test_bad_input_says_what_is_wrong(model):
     episode = tiny_episode(0, 2)
-    first, second = episode["references"]
     with pytest.raises(ValueError, match="no references"):
         model.encode_context([])
-    empty = {**second, "masks": torch.zeros(1, 98, 70)}
-    with pytest.raises(ValueError, match=r"entity 1 \('dog'\).*reference1_0.png"):
-        model.encode_context([first, empty], {0: "cat", 1: "dog"})
-    with pytest.raises(ValueError, match="entity 5"):
-        model.encode_context([first], {0: None, 5: None})
-    with pytest.raises(ValueError, match="asked for are \\[0\\]"):
-        model.encode_context([first, second], {0: None})
-    with pytest.raises(ValueError, match="reference0_0.png: masks of .98, 71. px for an image"):
-        model.encode_context([{**first, "masks": torch.ones(1, 98, 71)}])
     with pytest.raises(ValueError, match=r"image of shape \(3, 500, 20\).*INPUT.CANVAS 112"):
         model.encode_images([torch.zeros(3, 500, 20, dtype=torch.uint8)])
     context = model.encode_context(episode["references"])
@@ -222,17 +255,43 @@ def test_a_context_of_another_model_is_refused(model):
         wider.segment(wider.encode_images([episode["image"]]), context)
 
 
+def test_a_context_of_another_kind_is_refused(model):
+    features, context = encoded(model)
+    for other in (replace(context, kind="frames"), replace(context, kind="frames", fingerprint={})):
+        for ask in (model.segment, model.propagated_mask):
+            with pytest.raises(ValueError, match="takes contexts of 'prototypes', not of 'frames'"):
+                ask(features, other)
+        with pytest.raises(ValueError, match="not of 'frames'"):
+            model.segment(Features(features.map[[0, 0]], features.frames * 2), [context, other])
+        with pytest.raises(ValueError, match="not of 'frames'"):
+            model.find_instances([tiny_episode(0)], other)
+
+
+def test_a_held_context_stands_for_references(model):
+    episode = tiny_episode(0, 2)
+    target = {k: v for k, v in episode.items() if k not in ("references", "entities")}
+    with pytest.raises(ValueError, match="no references: give each input its own"):
+        model([target])
+    model.context = model.encode_context(episode["references"])
+    try:
+        (held,), (own,) = model([target]), model([episode])
+        assert torch.equal(held["masks"], own["masks"])
+        torch.testing.assert_close(held["scores"], own["scores"])
+    finally:
+        model.context = None
+
+
+def test_an_unknown_output_is_named(model):
+    with pytest.raises(ValueError, match="outputs has 'boxes'"):
+        model.inference([tiny_episode(0)], outputs=("boxes",))
+    with pytest.raises(ValueError, match="'sem_seg' needs num_classes"):
+        model.inference([tiny_episode(0)], outputs=("sem_seg",))
+
+
 @pytest.mark.parametrize(
-    "key, value",
-    [
-        ("MODEL.SEGIC.MASK_POOLING", "max"),
-        ("MODEL.SEGIC.SIMILARITY.PROTOTYPE", "mean"),
-        ("MODEL.SEGIC.LOSS.NUM_MASKS", "gpu"),
-        ("INPUT.FORMAT", "YUV"),
-        ("MODEL.SEGIC.TEST.OUTPUTS", ("boxes",)),
-        ("MODEL.SEGIC.IN_FEATURE", "res9"),
-    ],
+    "key, value", [("INPUT.FORMAT", "YUV"), ("MODEL.SEGIC.IN_FEATURE", "res9")]
 )
-def test_config_keys_out_of_range_are_named(key, value):
-    with pytest.raises(ValueError, match=key):
+def test_config_keys_out_of_range_are_named(key, value, monkeypatch):
+    monkeypatch.delattr(TinyBackbone, "pixel_mean")  # with its own it is RGB
+    with pytest.raises(ValueError, match=f"{key} is {value!r}"):
         build(key, value)

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 from torch.nn import functional as F
 
 from segic_d2.modeling.segic import refinement
 from segic_d2.modeling.segic.refinement import (
+    FLAT,
+    POWER,
     STEPS,
+    Refinement,
     guided_filter,
     random_walk,
     refine_logits,
@@ -16,7 +18,9 @@ from segic_d2.modeling.segic.refinement import (
 )
 from segic_d2.predictor import InContextPredictor
 from segic_d2.structures.features import Features
-from tests.tiny import tiny_config, tiny_episode
+from segic_d2.structures.frame import Frame
+from tests.modeling.segic.parts import build as model
+from tests.tiny import tiny_episode
 
 REFINE, WALK = "MODEL.SEGIC.TEST.REFINE.RADIUS", "MODEL.SEGIC.TEST.REFINE.WALK"
 
@@ -190,9 +194,15 @@ def test_probabilities_are_relative_to_the_threshold():
     assert (zero != logits).all()
 
 
-def model(*opts):
-    torch.manual_seed(0)
-    return build_model(tiny_config(*opts)).eval()
+def test_the_numbers_without_a_key_are_those_of_the_papers():
+    """What the keys were set to by default, before they went."""
+    assert (STEPS, POWER, FLAT) == (10, 8.0, 0.005)
+
+
+def test_nothing_to_do_leaves_the_logits_alone():
+    logits = torch.randn(2, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert Refinement()(logits, None, 0, None, 0.0) is logits
+    assert Refinement(walk=0.5)(logits, None, 0, None, 0.0) is logits  # no walk without cells
 
 
 def test_every_way_to_masks_is_refined():
@@ -201,25 +211,24 @@ def test_every_way_to_masks_is_refined():
     features = plain.encode_images(episodes)
     contexts = [plain.encode_context(e["references"]) for e in episodes]
     with torch.no_grad():
-        rows = zip(plain.segment(features, contexts), episodes, strict=True)
-        expected = [refine_logits(x, e["image"], 112, radius=3, eps=0.005) for x, e in rows]
+        rows = list(zip(plain.segment(features, contexts), episodes, strict=True))
+        expected = [refine_logits(x.logits, e["image"], 112, radius=3, eps=FLAT) for x, e in rows]
         for got, low in zip(refining.segment(features, contexts), expected, strict=True):
-            torch.testing.assert_close(got, low)
+            torch.testing.assert_close(got.logits, low)
         (last,) = refining.segment(features[1:], contexts[1:])
-        torch.testing.assert_close(last, expected[1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(last.logits, expected[1], atol=1e-5, rtol=1e-4)
         (first,) = refining.segment(features[[0]], contexts[:1])
-        torch.testing.assert_close(first, expected[0], atol=1e-5, rtol=1e-4)
-    for out, low, episode in zip(refining(episodes), expected, episodes, strict=True):
-        size = tuple(episode["image"].shape[-2:])
-        masks = plain.postprocess(low, size, episode["height"], episode["width"])["masks"]
-        assert (out["masks"] != masks).float().mean() < 1e-3
+        torch.testing.assert_close(first.logits, expected[0], atol=1e-5, rtol=1e-4)
+    for out, low, (one, _) in zip(refining(episodes), expected, rows, strict=True):
+        assert (out["masks"] != one.frame.masks(low)).float().mean() < 1e-3
+        assert (out["masks"] != one.masks).any()
     predictor = InContextPredictor.from_model(refining)
     predictor.context = contexts[0]
     picture = episodes[0]["image"].permute(1, 2, 0).numpy()
-    (unlike,) = InContextPredictor.from_model(plain)._segment(
-        [predictor._read(picture)], contexts[0], False
-    )
-    torch.testing.assert_close(predictor(picture)._logits, expected[0], atol=1e-5, rtol=1e-4)
+    other = InContextPredictor.from_model(plain)
+    other.context = contexts[0]
+    unlike = other(picture)
+    torch.testing.assert_close(predictor(picture).logits, expected[0], atol=1e-5, rtol=1e-4)
     assert (predictor(picture).masks != unlike.masks).any()
 
 
@@ -229,12 +238,12 @@ def test_the_walk_is_over_cells_as_the_propagated_mask_sees_them():
     episode = tiny_episode(2, 3, size=(84, 100))
     plain, walking = model(*opts, *center), model(*opts, *center, WALK, 0.8)
     for network in (plain, walking):
-        network.sem_seg_head.feature_mean += torch.linspace(-0.2, 0.3, 24)
+        network.sem_seg_head.similarity.feature_mean += torch.linspace(-0.2, 0.3, 24)
     features = plain.encode_images([episode])
     context = plain.encode_context(episode["references"])
-    similarity, cells = plain.sem_seg_head.self_similarity(features.map[0], (84, 100))
+    similarity, cells = plain.sem_seg_head.similarity.within(features.map[0], (84, 100))
     assert cells == (8, 6, 8)  # 100 px are 7.1 cells
-    centred = features.map[0] - plain.sem_seg_head.feature_mean[:, None, None]
+    centred = features.map[0] - plain.sem_seg_head.similarity.feature_mean[:, None, None]
     for (y, x), (v, u) in (((0, 0), (5, 7)), ((2, 3), (4, 1))):
         groups = slice(0, 8), slice(8, 16)
         pairs = [(centred[part, y, x], centred[part, v, u]) for part in groups]
@@ -242,11 +251,12 @@ def test_the_walk_is_over_cells_as_the_propagated_mask_sees_them():
         torch.testing.assert_close(similarity[8 * y + x, 8 * v + u], expected)
     with torch.no_grad():
         (low,), (walked,) = (m.segment(features, context) for m in (plain, walking))
-    torch.testing.assert_close(walked, random_walk(low, similarity, cells, 0.8, 8.0))
-    assert (walked - low).abs().max() > 1e-3
-    bare = Features(features.map, features.image_sizes)  # the walk needs no pictures
+    expected = random_walk(low.logits, similarity, cells, 0.8, POWER)
+    torch.testing.assert_close(walked.logits, expected)
+    assert (walked.logits - low.logits).abs().max() > 1e-3
+    bare = Features(features.map, features.frames)  # the walk needs no pictures
     with torch.no_grad():
-        assert torch.equal(walking.segment(bare, context)[0], walked)
+        assert torch.equal(walking.segment(bare, context)[0].logits, walked.logits)
 
 
 def test_found_instances_are_filtered_and_do_not_walk_to_each_other():
@@ -265,10 +275,10 @@ def test_similarity_keeps_its_precision_and_a_cell_without_features_is_like_itse
     network, episode = model(WALK, 0.8), tiny_episode(2)
     features = network.encode_images([episode])
     features.map[0, :, 2, 3] = 0
-    head = network.sem_seg_head
-    similarity, cells = head.self_similarity(features.map[0], (84, 112))
+    within = network.sem_seg_head.similarity.within
+    similarity, cells = within(features.map[0], (84, 112))
     with torch.autocast("cpu", torch.bfloat16):
-        half, _ = head.self_similarity(features.map[0], (84, 112))
+        half, _ = within(features.map[0], (84, 112))
     assert half.dtype == torch.float32 and torch.equal(half, similarity)
     logits = torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(0))
     for power in (8.0, 1e9):
@@ -284,12 +294,13 @@ def test_nothing_is_lost_wholly():
     logits[0, 10:13, 20:23] = 4
     logits[1, 4:20, 4:20] = 4
     flat = torch.full((3, 112, 112), 100, dtype=torch.uint8)
-    features = Features(torch.zeros(1, 24, 8, 8), [(112, 112)], [flat])
-    got = refining.refined(logits, features)
+    frame = Frame(112, (112, 112), (112, 112))
+    features = Features(torch.zeros(1, 24, 8, 8), [frame], [flat])
+    got = refining.readout.refined(logits, features)
     alone = refine_logits(logits, flat, 112, radius=4, eps=0.005)
     assert (alone[0] < 0).all() and torch.equal(got[0], logits[0])
     assert torch.equal(got[1], alone[1]) and (alone[1] > 0).any()
-    assert refining.refined(logits[:0], features).shape == (0, 32, 32)
+    assert refining.readout.refined(logits[:0], features).shape == (0, 32, 32)
 
 
 def test_no_instance_and_no_entity_are_no_errors():
@@ -301,7 +312,7 @@ def test_no_instance_and_no_entity_are_no_errors():
     features = refining.encode_images([episode, tiny_episode(4)])
     with torch.no_grad():
         some, none = refining.segment(features, [context, context.take([])])
-    assert some.shape == (3, 32, 32) and none.shape == (0, 32, 32)
+    assert some.logits.shape == (3, 32, 32) and none.logits.shape == (0, 32, 32)
 
 
 def test_instances_of_a_context_do_not_walk():
@@ -313,7 +324,7 @@ def test_instances_of_a_context_do_not_walk():
         for task in ("semantic", "instance"):
             context = plain.encode_context(episode["references"], task=task)
             (a,), (b,) = (m.segment(features, context) for m in (plain, walking))
-            same[task] = torch.equal(a, b)
+            same[task] = torch.equal(a.logits, b.logits)
     assert same == {"semantic": False, "instance": True}
 
 
@@ -322,7 +333,7 @@ def test_features_without_their_pictures_are_named():
     features = refining.encode_images([episode])
     context = refining.encode_context(episode["references"])
     stored = refining.encode_images([{"features": features.map[0], "image_size": (84, 112)}])
-    for bare in (Features(features.map, features.image_sizes), stored):
+    for bare in (Features(features.map, features.frames), stored):
         with pytest.raises(ValueError, match=r"REFINE.RADIUS is 4, which needs the pictures"):
             refining.segment(bare, context)
 

@@ -1,14 +1,10 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
 from segic_d2.modeling.layers.correspondence import center_weights
 from segic_d2.modeling.segic import released
-from segic_d2.modeling.segic.context_encoder import pool_references
 from segic_d2.modeling.segic.losses import EpisodeCriterion
 from segic_d2.modeling.segic.meta_arch import SegIC
-from segic_d2.structures.view import InputSpec
 from tests.tiny import tiny_config, tiny_episode
 
 
@@ -25,27 +21,22 @@ def test_binary_masks_are_thresholded_before_they_are_pooled():
     assert center_weights(released.binarize(mask), 2).sum() == 0  # 0.5 of it
 
 
-def test_a_vanished_mask_is_no_shot_or_a_zero_prototype(rng):
-    maps = torch.randn(2, 5, 2, 2, generator=rng)
-    masks = torch.zeros(2, 1, 28, 28)
-    masks[0, 0, :14, :14] = 1  # reference 0 shows one cell, reference 1 nothing
-    references = [
-        {"image": torch.zeros(3, 28, 28), "masks": m, "entity_ids": torch.tensor([4])}
-        for m in masks
-    ]
-    spec = InputSpec(28, (0, 0, 0), (1, 1, 1), mask_pooling="center")
-    prototypes, _, shots, _ = pool_references(maps, references, {4: "cat"}, spec)
-    assert shots.tolist() == [[True]]
-    torch.testing.assert_close(prototypes[0, 0], maps[0, :, 0, 0])
-    zero = replace(spec, empty_mask="zero")
-    prototypes, units, shots, _ = pool_references(maps, references, {4: "cat"}, zero)
-    assert shots.tolist() == [[True, True]] and not prototypes[0, 1].any() and not units[0, 1].any()
-    with pytest.raises(ValueError, match="entity 4 \\('cat'\\)"):
-        pool_references(maps[1:], references[1:], {4: "cat"}, spec)
+def test_one_key_chooses_all_rules():
+    paper, other = (SegIC(tiny_config("MODEL.SEGIC.RELEASED", value)) for value in (False, True))
+    for model, rules in ((paper, released.PAPER), (other, released.RELEASED)):
+        head, losses = model.sem_seg_head, model.criterion
+        assert head.rules == model.contexts.rules == rules
+        assert head.similarity.upsampled == rules.upsampled
+        assert losses.reversion.keep_empty == rules.keep_empty
+        assert losses.reversion.in_padding == rules.in_padding
+        assert losses.criterion.process_mean == rules.process_mean
+    assert not paper.input.released and other.input.released
+    assert not any(vars(released.PAPER).values()) and all(vars(released.RELEASED).values())
+    assert "released" not in paper.fingerprint and other.fingerprint["released"]
 
 
 def test_an_all_zero_prototype_runs_through_the_model():
-    cfg = tiny_config("MODEL.SEGIC.EMPTY_MASK", "zero")
+    cfg = tiny_config("MODEL.SEGIC.RELEASED", True)
     episode = tiny_episode(0, entities=1)
     episode["references"][0]["masks"] = torch.zeros_like(episode["references"][0]["masks"])
     torch.manual_seed(0)
@@ -54,6 +45,17 @@ def test_an_all_zero_prototype_runs_through_the_model():
     assert out["masks"].shape == (1, 168, 224) and out["scores"].isfinite().all()
     similarity = model.inference([episode], outputs=("propagated_mask",))[0]["propagated_mask"]
     assert not similarity.any()
+
+
+def test_the_direction_of_a_mean_is_a_unit_vector_or_zero(rng):
+    mean = torch.randn(3, 2, 24, generator=rng)
+    mean[1, 1] = 0
+    unit = released.direction(mean)
+    for entity in range(3):
+        for shot in range(2):
+            expected = torch.nn.functional.normalize(mean[entity, shot], dim=0)
+            torch.testing.assert_close(unit[entity, shot], expected)
+    assert not unit[1, 1].any()
 
 
 def test_dice_is_divided_by_the_number_of_masks_twice():
@@ -66,16 +68,9 @@ def test_dice_is_divided_by_the_number_of_masks_twice():
 def test_one_process_has_the_same_loss_by_either_rule(rng):
     logits = [torch.randn(2, 8, 8, generator=rng), torch.randn(1, 8, 8, generator=rng)]
     targets = [torch.rand(len(x), 16, 16, generator=rng) > 0.5 for x in logits]
-    by = {
-        rule: EpisodeCriterion(num_points=64, average_over=rule)(
-            logits, targets, [None, None], [1, 2]
-        )
-        for rule in ("world", "process")
-    }
+    by = []
+    for rule in (False, True):
+        criterion = EpisodeCriterion(num_points=64, process_mean=rule)
+        by.append(criterion.total(criterion.per_mask(logits, targets, [None, None], [1, 2])))
     for key in ("loss_mask", "loss_dice"):
-        torch.testing.assert_close(by["world"][key], by["process"][key])
-
-
-def test_unknown_rules_are_refused():
-    with pytest.raises(ValueError, match="MODEL.SEGIC.EMPTY_MASK is 'skip'"):
-        SegIC(tiny_config("MODEL.SEGIC.EMPTY_MASK", "skip"))
+        torch.testing.assert_close(by[0][key], by[1][key])

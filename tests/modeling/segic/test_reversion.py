@@ -36,15 +36,15 @@ def batch():
 def recorded(model, episodes):
     """Losses of a step and the masks that it predicted, bool (N, h, w) per episode."""
     kept = []
-    reverse = model.reversion.reverse
+    reverse = model.criterion.reversion.reverse
 
     def record(episodes, drawn, logits, *rest):
         kept.extend(logits)
         return reverse(episodes, drawn, logits, *rest)
 
-    model.reversion.reverse = record
+    model.criterion.reversion.reverse = record
     losses = model(episodes)
-    del model.reversion.reverse
+    del model.criterion.reversion.reverse
     masks = []
     for low, episode in zip(kept, episodes, strict=True):
         size = (model.canvas, model.canvas)
@@ -106,16 +106,23 @@ def test_reversion_equals_its_episodes_one_by_one(batch, context):
 def reversed_of(model, episodes, logits=None):
     """``Reversed`` of a batch, all drawn."""
     found = []
-    reverse = model.reversion.reverse
+    reverse = model.criterion.reversion.reverse
 
     def record(episodes, drawn, own, *rest):
         found.extend(reverse(episodes, drawn, own if logits is None else logits, *rest))
         return found
 
-    model.reversion.reverse = record
+    model.criterion.reversion.reverse = record
     losses = model(episodes)
-    del model.reversion.reverse
+    del model.criterion.reversion.reverse
     return found, losses
+
+
+def context_of(model, one, features):
+    """The context that a ``Reversed`` is segmented with; features of the images of the step."""
+    names = {e["id"]: e["name"] for e in one.episode["entities"]}
+    maps = features.map[one.sources]
+    return model.contexts.from_masks(maps, one.shots, names, one.episode["task"])
 
 
 def blobs(episode, empty=()):
@@ -144,15 +151,14 @@ def test_contexts_of_several_shots():
         found, _ = reversed_of(model, [episode], [blobs(episode)])
         assert [t.image for t in found] == [1, 2, 3]  # the target is image 0 of the step
         got = [
-            [(s, r["entity_ids"]) for s, r in zip(t.sources, t.episode["references"], strict=True)]
-            for t in found
+            [(row, shot.ids) for row, shot in zip(t.sources, t.shots, strict=True)] for t in found
         ]
         assert got == shots
         for t, reference in zip(found, episode["references"], strict=True):
             assert torch.equal(t.episode["masks"], reference["masks"] >= 0.5)
     # as many shots as in the forward direction: entity 0 has 2, entity 1 has 3, entity 2 has 1
     features = model.encode_images([episode["image"], *(r["image"] for r in episode["references"])])
-    context = model.episode_context(found[2].episode, features.map[found[2].sources])
+    context = context_of(model, found[2], features)
     assert context.ids == [2, 1, 0] and context.shots.sum(1).tolist() == [1, 3, 2]
 
 
@@ -173,14 +179,13 @@ def test_entities_without_prediction_or_truth_are_skipped():
 
 def test_released_reversion_keeps_the_empty_with_zero_prototypes():
     episode = rich_episode(0)
-    model = build(*ON, "MODEL.SEGIC.REVERSION.EMPTY", "zero")
+    model = build(*ON, "MODEL.SEGIC.RELEASED", True)
     logits = [blobs(episode, empty=[0, 1, 2])]
     found, losses = reversed_of(model, [episode], logits)
     assert [len(t.episode["entities"]) for t in found] == [2, 1, 3]
     assert losses["loss_mask_reversed"] > 0 and all(x.isfinite() for x in losses.values())
-    features = model.encode_images([episode["image"]])
-    context = model.episode_context(found[0].episode, features.map)
-    assert not context.prototypes.any() and context.shots.all()
+    context = context_of(model, found[0], model.encode_images([episode["image"]]))
+    assert not context.tensors["prototypes"].any() and context.shots.all()
 
 
 def test_predictions_in_the_padding_count_only_as_released():
@@ -188,7 +193,8 @@ def test_predictions_in_the_padding_count_only_as_released():
     logits = torch.full((1, 32, 32), -5.0)
     logits[:, 20:] = 5.0  # below the image's 56 px
     for padding, count in ((False, 0), (True, 1)):
-        model = build(*ON, "MODEL.SEGIC.REVERSION.IN_PADDING", padding)
+        model = build(*ON)
+        model.criterion.reversion.in_padding = padding
         assert len(reversed_of(model, [episode], [logits])[0]) == count
 
 
@@ -235,7 +241,7 @@ def test_the_weight_of_an_episode_does_not_depend_on_the_others():
     """Half the episodes reversed: the loss is the sum of what each contributes alone."""
     episodes = [tiny_episode(i, 1 + i % 2, 1 + i % 3, training=True) for i in range(6)]
     model = build("MODEL.SEGIC.REVERSION.PROB", 0.5)
-    drawn = model.reversion.drawn(episodes)
+    drawn = model.criterion.reversion.drawn(episodes)
     assert 0 < sum(drawn) < 6
     whole = model(episodes)
     masks = [len(e["entities"]) for e in episodes]
@@ -277,9 +283,7 @@ def test_derived_seeds_are_distinct_and_valid():
     assert len({s % 2**32 for s in seeds}) == 200 and DRAW != IMAGE  # what the generators read
 
 
-@pytest.mark.parametrize(
-    "key, value", [("EMPTY", "no_shot"), ("CONTEXT", "all"), ("PROB", 1.5), ("PROB", -0.1)]
-)
+@pytest.mark.parametrize("key, value", [("CONTEXT", "all"), ("PROB", 1.5), ("PROB", -0.1)])
 def test_keys_out_of_range_are_named(key, value):
     with pytest.raises(ValueError, match=f"MODEL.SEGIC.REVERSION.{key} is {value!r}"):
         build(f"MODEL.SEGIC.REVERSION.{key}", value)

@@ -5,15 +5,16 @@ import torch
 
 from segic_d2.modeling.layers.mask_decoder import MaskDecoder
 from segic_d2.modeling.layers.prompt_encoder import PromptEncoder
-from segic_d2.modeling.segic.mask_head import InContextMaskHead
 from segic_d2.modeling.segic.queries import Queries
 from segic_d2.modeling.segic.shared_decoding import (
     _few_queries,
     decode_shared,
     entities_at_once,
+    entity_decoder,
     share_image,
 )
-from segic_d2.structures.context import Context
+from tests.modeling.segic import parts
+from tests.tiny import prototype_context
 
 
 @pytest.fixture
@@ -85,12 +86,17 @@ def test_no_entity_at_all(rng):
     assert logits.shape == (0, 24, 24) and quality.shape == (0,)
 
 
-@pytest.mark.parametrize("options", [{}, {"dense": False}, {"point": False, "meta": False}])
-def test_the_head_gives_the_same_with_and_without_autograd(rng, options):
-    head = randomized(InContextMaskHead(channels=24, stride=14, canvas=112, text_dim=8, **options))
+def paper_head(**options):
+    """Of the paper's width and number of attention heads."""
+    return randomized(parts.head(width=256, heads=8, mlp=2048, text_dim=8, **options))
+
+
+@pytest.mark.parametrize("without", [(), ("dense",), ("point", "meta")])
+def test_the_head_gives_the_same_with_and_without_autograd(rng, without):
+    head = paper_head(without=without)
     features = torch.randn(2, 24, 8, 8, generator=rng)
     contexts = [
-        Context(
+        prototype_context(
             torch.randn(n, 2, 24, generator=rng),
             torch.randn(n, 2, 24, generator=rng),
             torch.tensor([[True, False], [True, True], [True, True]])[:n],
@@ -114,11 +120,18 @@ def test_the_head_gives_the_same_with_and_without_autograd(rng, options):
 @torch.no_grad()
 def test_autocast_decodes_plainly(rng):
     """Sums of the shared parts would be rounded to 8 bits; mixed precision keeps the modules'."""
-    head = randomized(InContextMaskHead(channels=24, stride=14, canvas=112, meta=False))
+    head = paper_head(without=["meta"])
     image = torch.randn(1, 256, 8, 8, generator=rng)
-    assert head.decoding(image).__name__ == "quick"
+
+    def chosen():
+        parts = head.prompt_encoder, head.mask_decoder
+        return entity_decoder(*parts, image, dense=True, checkpoint=False).__name__
+
+    assert chosen() == "quick"
     with torch.autocast("cpu", torch.bfloat16):
-        assert head.decoding(image).__name__ == "plain"
+        assert chosen() == "plain"
+    with torch.enable_grad():
+        assert chosen() == "plain"
 
 
 def test_as_many_entities_as_the_caches_hold():

@@ -12,7 +12,8 @@ from segic_d2.modeling.layers.prompt_encoder import (
     NOT_A_POINT,
     POSITIVE,
 )
-from segic_d2.modeling.segic.mask_head import OTHER, OWN
+from segic_d2.modeling.segic import mask_head
+from segic_d2.modeling.segic.tokens import OWN, crossed_tokens, own_tokens
 from tests.tiny import tiny_config, tiny_episode
 
 EVERYTHING = (
@@ -21,6 +22,7 @@ EVERYTHING = (
     *("MODEL.SEGIC.BOX_PROMPT_PROB", 0.5, "MODEL.SEGIC.POINTS.NUM", 2),
     *("MODEL.SEGIC.META", True, "MODEL.SEGIC.TEXT.NAME", "table", "MODEL.SEGIC.TEXT.DIM", 16),
 )
+OTHER = 0  # row of the type embedding of another entity's token
 # what never gets a gradient, by design
 UNUSED = {
     # the released layout has four mask tokens, of which one is decoded
@@ -104,43 +106,44 @@ def test_every_strategy_is_seen_in_these_steps(text):
 
 
 class Used:
-    """Which rows of the point and type embeddings a model reads."""
+    """Which rows of the point and type embeddings a model reads, as long as it is the last."""
 
-    def __init__(self, model):
+    def __init__(self, model, monkeypatch):
         self.labels, self.types = set(), set()
-        head = model.sem_seg_head
+        encoder = model.sem_seg_head.prompt_encoder
         encode, crossed, own = (
-            head.prompt_encoder.encode_points,
-            head._crossed_tokens,
-            head._own_tokens,
+            type(encoder).encode_points,
+            crossed_tokens,
+            own_tokens,
         )
 
         def points(xy, labels):
             self.labels |= set(labels.flatten().tolist())
-            return encode(xy, labels)
+            return encode(encoder, xy, labels)
 
-        def crossing(tokens, queries, flags, wanted):
+        def crossing(tokens, queries, flags, *rest):
             many = max(queries.counts) > 1 and flags.any()
             self.types |= {OWN, OTHER} if many else {OWN}
-            return crossed(tokens, queries, flags, wanted)
+            return crossed(tokens, queries, flags, *rest)
 
         def alone(*args):
             self.types.add(OWN)
             return own(*args)
 
-        head.prompt_encoder.encode_points = points
-        head._crossed_tokens, head._own_tokens = crossing, alone
+        monkeypatch.setattr(encoder, "encode_points", points)
+        monkeypatch.setattr(mask_head, "crossed_tokens", crossing)
+        monkeypatch.setattr(mask_head, "own_tokens", alone)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5])
-def test_inference_uses_no_embedding_that_training_does_not(text, probability):
+def test_inference_uses_no_embedding_that_training_does_not(text, probability, monkeypatch):
     """Points of other entities are never prompts, and others' tokens only where trained with."""
     options = (*EVERYTHING, *text, "MODEL.SEGIC.CROSS_ENTITY.TRAIN_PROB", probability)
     model = build(*options)
-    trained = Used(model.train())
+    trained = Used(model.train(), monkeypatch)
     for step in range(4):
         model(episodes(step))
-    tested = Used(model.eval())
+    tested = Used(model.eval(), monkeypatch)
     model([tiny_episode(i, 3) for i in range(3)])
     assert tested.labels <= trained.labels and tested.types <= trained.types
     assert OWN in tested.types and (OTHER in tested.types) == (probability > 0)
@@ -174,6 +177,14 @@ def test_a_crossed_image_is_decoded_alike_in_training_and_inference(text):
     torch.testing.assert_close(seen[0][0], training[0][0])
     assert torch.equal(seen[0][1], training[0][1])
     assert len(training) == 2 and len(seen) == 1
+
+
+def test_every_map_of_groups_and_background_is_trained_also_reversed():
+    opts = ("MODEL.SEGIC.BACKGROUND", True, "MODEL.SEGIC.SIMILARITY.GROUPS", 3)
+    model = build(*opts, "MODEL.SEGIC.REVERSION.PROB", 1.0).train()
+    sum(model([tiny_episode(0, shots=2, training=True)]).values()).backward()
+    gradient = model.sem_seg_head.prompt_encoder.mask_downscaling[0].weight.grad
+    assert (gradient.abs().sum((0, 2, 3)) > 0).all()
 
 
 def test_the_quality_token_learns_what_is_absent():

@@ -1,8 +1,8 @@
 """Outlines of the embedded dataset. A family of shapes draws a new member every time.
 
 An outline is a list of ``(points, fill)``: float arrays (P, 2) of x, y, painted one after the
-other. Fill 1 adds to the shape, fill 0 cuts a hole. ``outline`` normalises it so that the
-longer side of its bounding box runs from -1 to 1 and the box is centred on 0.
+other. Fill 1 adds to the shape, fill 0 cuts a hole. ``outline`` scales the longer side of its box
+to -1 … 1 and centres it on 0.
 """
 
 import functools
@@ -28,8 +28,7 @@ def _box(left, top, right, bottom):
 
 
 def _star(rng):
-    inner = rng.uniform(0.36, 0.5)
-    return [(_polar(np.tile([1.0, inner], 5)), 1)]
+    return [(_polar(np.tile([1.0, rng.uniform(0.36, 0.5)], 5)), 1)]
 
 
 def _ring(rng):
@@ -41,8 +40,7 @@ def _disc(rng):
 
 
 def _triangle(rng):
-    tip = rng.uniform(-0.35, 0.35)
-    return [(np.array([(-1, 0.8), (1, 0.8), (tip, -0.9)]), 1)]
+    return [(np.array([(-1, 0.8), (1, 0.8), (rng.uniform(-0.35, 0.35), -0.9)]), 1)]
 
 
 def _cross(rng):
@@ -85,18 +83,17 @@ def _heart(rng):
 
 
 @functools.lru_cache(maxsize=1)
-def _horse_outlines():
+def _horse_outline():
     from skimage.measure import approximate_polygon, find_contours
 
     dark = np.asarray(open_photograph("horse.png").convert("L")) < 128
     # padding closes the outlines; the longest is the animal, the others are holes or specks
     outlines = sorted(find_contours(np.pad(dark, 1).astype(float), 0.5), key=len)
-    return [approximate_polygon(outlines[-1], 0.7)[:, ::-1]]
+    return approximate_polygon(outlines[-1], 0.7)[:, ::-1]
 
 
 def _horse(rng):
-    points = _horse_outlines()[0]
-    return [(points * (rng.choice([-1, 1]), 1.0), 1)]
+    return [(_horse_outline() * (rng.choice([-1, 1]), 1.0), 1)]
 
 
 def _flower(rng):
@@ -126,32 +123,14 @@ def _fish(rng):
     return [(body, 1), (tail, 1), (_arc(0.07, center=(-0.65, -0.12), n=12), 0)]
 
 
-FAMILIES = {
-    "star": _star,
-    "ring": _ring,
-    "disc": _disc,
-    "triangle": _triangle,
-    "cross": _cross,
-    "crescent": _crescent,
-    "arrow": _arrow,
-    "gear": _gear,
-    "slab": _slab,
-    "arch": _arch,
-    "heart": _heart,
-    "horse": _horse,
-    "flower": _flower,
-    "bolt": _bolt,
-    "key": _key,
-    "fish": _fish,
-}
+_SHAPES = (_star, _ring, _disc, _triangle, _cross, _crescent, _arrow, _gear, _slab, _arch)
+_SHAPES += (_heart, _horse, _flower, _bolt, _key, _fish)
+FAMILIES = {shape.__name__[1:]: shape for shape in _SHAPES}
 
 
-def outline(family, rng):
+def outline(family: str, rng: np.random.Generator) -> list[tuple[np.ndarray, int]]:
     """A random member of a shape family: list of (points (P, 2) in [-1, 1], fill 0 or 1).
-
-    Raises:
-        ValueError: naming an unknown family.
-    """
+    ValueError: naming an unknown family."""
     if family not in FAMILIES:
         raise ValueError(f"unknown shape family {family!r}; known: {', '.join(FAMILIES)}")
     parts = FAMILIES[family](rng)

@@ -18,13 +18,14 @@ import logging
 import os
 import shutil
 import tempfile
+from functools import partial
+from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import load_coco_json, load_sem_seg
 from detectron2.utils.file_io import PathHandler, PathManager
-from iopath.common.file_io import file_lock
 
-from ....utils.files import cache_folder
+from ....utils.files import cache_folder, locked
 from ..folder import register_folder_dataset
 from .splits import SEED, SIZES, VOCABULARIES, generate
 
@@ -33,20 +34,16 @@ PREFIX = "shapes://"  # "shapes://train/instances.json" is generated when it is 
 IGNORE_LABEL = 255
 
 
-def shapes_root(**parameters):
-    """The folder of the generated dataset. If it is missing, one process writes it.
-
-    Args:
-        parameters: as for `generate`; the folder's name depends on them.
-    """
+def shapes_root(**parameters: int) -> Path:
+    """The folder of the generated dataset, whose name depends on the parameters of `generate`. If
+    it is missing, one process writes it."""
     chosen = {**{f"num_{split}": n for split, n in SIZES.items()}, "seed": SEED, **parameters}
     described = [chosen, {split: v.names for split, v in VOCABULARIES.items()}]
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     root = cache_folder() / f"shapes-v{VERSION}-{digest}"
     if root.is_dir():
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(str(root)):  # the system lets go of it when a process dies
+    with locked(root):
         if not root.is_dir():
             logging.getLogger(__name__).info("generating the embedded dataset in %s", root)
             temporary = tempfile.mkdtemp(prefix=f"{root.name}.", dir=root.parent)
@@ -85,30 +82,26 @@ class _ShapesPathHandler(PathHandler):
 
 
 def _load_coco(split, name):
-    return load_coco_json(
-        f"{PREFIX}{split}/instances.json", f"{shapes_root()}/{split}/images", name
-    )
+    images = f"{shapes_root()}/{split}/images"
+    return load_coco_json(f"{PREFIX}{split}/instances.json", images, name)
 
 
 def _load_sem_seg(split):
-    folder = shapes_root() / split
-    return load_sem_seg(str(folder / "masks"), str(folder / "images"))
+    return load_sem_seg(*(f"{shapes_root()}/{split}/{kind}" for kind in ("masks", "images")))
 
 
-def register_shapes():
+def register_shapes() -> None:
     """Register ``shapes_{train,seen,novel}_{coco,sem_seg,folder}``; a second call does nothing.
-
-    Class 0 of the sem_seg and folder forms is "background" (`stuff_classes[0]`), class i > 0 is the
-    category with id i of the coco form, whose contiguous ids start at 0. Files are written when
-    they are first needed: a dataset is loaded, or a path that starts with "shapes://" is opened.
-    """
+    Class i > 0 of the sem_seg and folder forms is the category with id i of the coco form, whose
+    contiguous ids start at 0. Files are written when a dataset is loaded, or a "shapes://…" is
+    opened."""
     if "shapes_train_coco" in DatasetCatalog:
         return
     PathManager.register_handler(_ShapesPathHandler())
     for split, vocabulary in VOCABULARIES.items():
         folder, names = f"{PREFIX}{split}", vocabulary.names
         coco, sem_seg = f"shapes_{split}_coco", f"shapes_{split}_sem_seg"
-        DatasetCatalog.register(coco, lambda split=split, name=coco: _load_coco(split, name))
+        DatasetCatalog.register(coco, partial(_load_coco, split, coco))
         MetadataCatalog.get(coco).set(
             thing_classes=names,
             thing_dataset_id_to_contiguous_id={i + 1: i for i in range(len(names))},
@@ -116,13 +109,9 @@ def register_shapes():
             image_root=f"{folder}/images",
             evaluator_type="coco",
         )
-        DatasetCatalog.register(sem_seg, lambda split=split: _load_sem_seg(split))
-        labels = {
-            "stuff_classes": ["background", *names],
-            "background_label": 0,
-            "ignore_label": IGNORE_LABEL,
-            "evaluator_type": "sem_seg",
-        }
+        DatasetCatalog.register(sem_seg, partial(_load_sem_seg, split))
+        labels = {"background_label": 0, "ignore_label": IGNORE_LABEL, "evaluator_type": "sem_seg"}
+        labels["stuff_classes"] = ["background", *names]
         MetadataCatalog.get(sem_seg).set(
             image_root=f"{folder}/images", sem_seg_root=f"{folder}/masks", **labels
         )

@@ -1,13 +1,15 @@
-"""One scene of the embedded dataset: what lies in it, where, and how it looks.
+"""One scene of the embedded dataset: `Thing`s that are planned, laid out back to front, and
+painted.
 
-A scene is planned as a list of `Thing`s, laid out back to front, then painted. A thing covers a
-pixel if at least half of the pixel's 3 × 3 sub-samples lie inside its outline; the pixel belongs
-to the front-most thing that covers it. Distractors are things that share a texture, or the
-colours, with a category of the scene without belonging to it.
+A thing covers a pixel if at least half of the pixel's 3 × 3 sub-samples lie inside its outline; the
+front-most thing that covers a pixel owns it. Distractors share a texture, or the colours, with a
+category of the scene without belonging to it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -32,7 +34,7 @@ class Thing:
     colours_of: str = ""  # texture whose colours it takes on, "" for its own
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         """ "" for no distractor, else what is shared: "texture" or "colour"."""
         return ("colour" if self.colours_of else "texture") if self.distracts else ""
 
@@ -43,7 +45,7 @@ class Scene:
 
     image: np.ndarray
     owner: np.ndarray
-    things: list
+    things: list[Thing]
 
 
 def _log_uniform(rng, low, high):
@@ -55,13 +57,10 @@ def _scale(rng, low, high):
     return _log_uniform(rng, 0.05, 0.12) if rng.random() < 0.1 else _log_uniform(rng, low, high)
 
 
-def plan_scene(vocabulary, focal, rng):
-    """Plan the things of a scene: 1 to 3 categories, each with at least one distractor.
-
-    Args:
-        vocabulary: object with `categories` [(texture, family)], `textures`, `families`.
-        focal: 1-based id of the category that the scene is about.
-    """
+def plan_scene(vocabulary: Any, focal: int, rng: np.random.Generator) -> list[Thing]:
+    """Plan the things of a scene: 1 to 3 categories, among them ``focal`` (1-based id), each with
+    at least one distractor. ``vocabulary`` has `categories` [(texture, family)], `textures`,
+    `families`."""
     others = [c for c in range(1, len(vocabulary.categories) + 1) if c != focal]
     extra = rng.choice(others, size=rng.choice(3, p=(0.5, 0.35, 0.15)), replace=False)
     things, present = [], [focal, *(int(c) for c in extra)]
@@ -129,12 +128,11 @@ class _Placed:
         return pixels >= max(MIN_AREA, MIN_SHARE * self.whole)
 
 
-def lay_out(things, shape, rng):
-    """Place all things, back to front, so that each is visible enough; None if that fails.
-
-    Returns:
-        (list of places, owner int16 (H, W)) or None.
-    """
+def lay_out(
+    things: Sequence[Thing], shape: tuple[int, int], rng: np.random.Generator
+) -> tuple[list[_Placed], np.ndarray] | None:
+    """Place all things, back to front, so that each is visible enough: the list of places, and
+    owner int16 (H, W); None if that fails."""
     order = sorted(things, key=lambda t: -t.scale * rng.uniform(0.5, 2.0))
     owner, placed, visible = (np.zeros(shape, np.int16), [], np.zeros(len(things) + 1, int))
     for number, thing in enumerate(order, 1):
@@ -186,7 +184,7 @@ def _paint(p, canvas, rng):
     canvas[p.window] += alpha * (_texture(p, rng) - canvas[p.window])
 
 
-def render_scene(vocabulary, focal, rng):
+def render_scene(vocabulary: Any, focal: int, rng: np.random.Generator) -> Scene:
     """A `Scene` about a category, with its size drawn from 240 … 400 by 200 … 320 px."""
     width, height = int(rng.integers(300, 401)), int(rng.integers(220, 321))
     if rng.random() < 0.25:

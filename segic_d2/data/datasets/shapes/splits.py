@@ -8,6 +8,7 @@ import numpy as np
 import pycocotools.mask
 from PIL import Image
 
+from ....utils.files import AnyPath
 from .render import render_scene
 
 SIZES = {"train": 400, "seen": 80, "novel": 80}  # images per split
@@ -24,12 +25,12 @@ _NOVEL_FAMILIES = ("heart", "horse", "flower", "bolt", "key", "fish", "gear", "a
 class Vocabulary:
     """Named (texture, family) pairs, one per texture, and what distractors may be made of."""
 
-    categories: tuple
-    textures: tuple
-    families: tuple
+    categories: tuple[tuple[str, str], ...]
+    textures: tuple[str, ...]
+    families: tuple[str, ...]
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         return [f"{texture} {family}" for texture, family in self.categories]
 
 
@@ -42,14 +43,11 @@ _NOVEL = Vocabulary(
 VOCABULARIES = {"train": _TRAIN, "seen": _TRAIN, "novel": _NOVEL}
 
 
-def generate(root, num_train=400, num_seen=80, num_novel=80, seed=SEED):
-    """Write all splits under root; a split of 0 images is left out. Deterministic.
-
-    About 25 ms per image on one core.
-
-    Raises:
-        ValueError: naming a negative size, or a root that already holds a split.
-    """
+def generate(
+    root: AnyPath, num_train: int = 400, num_seen: int = 80, num_novel: int = 80, seed: int = SEED
+) -> None:
+    """Write all splits under root; a split of 0 images is left out. Deterministic; about 25 ms per
+    image on one core. ValueError: naming a negative size, or a root that already holds a split."""
     sizes = {"train": num_train, "seen": num_seen, "novel": num_novel}
     for split, size in sizes.items():
         if size < 0:
@@ -104,12 +102,6 @@ def _describe(scene, image_id, first_id):
                 }
             )
         if thing.distracts:
-            record["distractors"].append(
-                {
-                    "of": thing.distracts,
-                    "shares": thing.kind,
-                    "looks": f"{thing.texture} {thing.family}",
-                    "area": area,
-                }
-            )
+            looks = {"looks": f"{thing.texture} {thing.family}", "area": area}
+            record["distractors"].append({"of": thing.distracts, "shares": thing.kind, **looks})
     return record, annotations

@@ -1,11 +1,10 @@
-"""Textures and backgrounds of the embedded dataset, cut from photographs inside scikit-image.
-
-Only files that lie in scikit-image's wheel are opened, so nothing is ever downloaded. `coins` is
-left out on purpose: the demo segments it as a picture that training has never seen.
-"""
+"""Textures and backgrounds of the embedded dataset, cut from photographs in scikit-image's wheel,
+so nothing is downloaded. `coins` is left out on purpose: the demo segments it as a picture that
+training has never seen."""
 
 import functools
 import importlib.util
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +19,9 @@ class Texture:
     """A region of a photograph: file, (left, top, right, bottom) px, height px it is scaled to."""
 
     file: str
-    box: tuple
+    box: tuple[int, int, int, int]
     height: int
-    tint: tuple = (1.0, 1.0, 1.0)  # RGB factors, to colour grey photographs
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)  # RGB factors, to colour grey photographs
 
 
 TEXTURES = {
@@ -52,27 +51,13 @@ TEXTURES = {
     "gauze": Texture("cell.png", (20, 40, 340, 600), 330, (0.9, 2.2, 1.9)),
 }
 
-BACKGROUNDS = (
-    "rocket.jpg",
-    "camera.png",
-    "astronaut.png",
-    "coffee.png",
-    "motorcycle_left.png",
-    "chelsea.png",
-    "clock_motion.png",
-    "cell.png",
-    "moon.png",
-    "hubble_deep_field.jpg",
-    "ihc.png",
-)
+BACKGROUNDS = ("rocket.jpg", "camera.png", "astronaut.png", "coffee.png", "motorcycle_left.png")
+BACKGROUNDS += ("chelsea.png", "clock_motion.png", "cell.png", "moon.png")
+BACKGROUNDS += ("hubble_deep_field.jpg", "ihc.png")
 
 
-def photograph_folder():
-    """Folder of the photographs inside the installed scikit-image.
-
-    Raises:
-        ModuleNotFoundError: scikit-image is not installed.
-    """
+def photograph_folder() -> Path:
+    """Folder of the photographs inside the installed scikit-image, or ModuleNotFoundError."""
     spec = importlib.util.find_spec("skimage")
     if spec is None:
         raise ModuleNotFoundError(
@@ -82,12 +67,9 @@ def photograph_folder():
     return Path(spec.origin).parent / "data"
 
 
-def open_photograph(file):
-    """One of scikit-image's photographs as an RGB PIL image.
-
-    Raises:
-        FileNotFoundError: the installed scikit-image does not ship it.
-    """
+def open_photograph(file: str) -> Image.Image:
+    """One of scikit-image's photographs as an RGB PIL image. FileNotFoundError: the installed
+    scikit-image does not ship it."""
     path = photograph_folder() / file
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not in this scikit-image; 0.20 to 0.26 ship it")
@@ -96,12 +78,9 @@ def open_photograph(file):
 
 
 @functools.cache
-def texture_tile(name):
-    """A texture repeated with mirrored seams, PIL RGB image of TILE × TILE px.
-
-    Raises:
-        ValueError: naming an unknown texture.
-    """
+def texture_tile(name: str) -> Image.Image:
+    """A texture repeated with mirrored seams, PIL RGB image of TILE × TILE px. ValueError: naming
+    an unknown texture."""
     if name not in TEXTURES:
         raise ValueError(f"unknown texture {name!r}; known: {', '.join(TEXTURES)}")
     t = TEXTURES[name]
@@ -118,7 +97,7 @@ def _mirrored(n):
 
 
 @functools.cache
-def texture_statistics(name):
+def texture_statistics(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per channel of a texture, float32 arrays (3,), in 0…255."""
     pixels = np.asarray(texture_tile(name), np.float32).reshape(-1, 3)
     return pixels.mean(0), pixels.std(0)
@@ -131,13 +110,11 @@ def _background(file):
     return image
 
 
-def background(size, banned, rng):
-    """A random cut of a background photograph, PIL RGB image of size (width, height).
-
-    Args:
-        banned: texture names. No photograph that one of them is cut from is used, so that the
-            background never shows what a mask leaves out.
-    """
+def background(
+    size: tuple[int, int], banned: Collection[str], rng: np.random.Generator
+) -> Image.Image:
+    """A random cut of a background photograph, PIL RGB image of size (width, height). No photograph
+    that a banned texture is cut from is used, so that it never shows what a mask leaves out."""
     files = {TEXTURES[name].file for name in banned}
     image = _background(str(rng.choice([b for b in BACKGROUNDS if b not in files])))
     scale = min(image.width / size[0], image.height / size[1]) * rng.uniform(0.5, 1.0)

@@ -1,0 +1,148 @@
+"""What predictor, evaluations and export may ask of a model: a context encoder and a segmenter
+behind a frozen or trained image encoder. Whoever implements the abstract members below works in all
+of them; ``forward`` is written with them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..structures.context import Context
+from ..structures.episode import Episode, Names, Reference, View
+from ..structures.features import Features
+from ..structures.prompts import Prompt
+from ..structures.segmentation import Segmentation
+from ..structures.view import InputSpec
+
+OUTPUTS = ("masks", "sem_seg", "instances", "propagated_mask")
+Contexts = Context | Sequence[Context]
+Prompts = Sequence[Mapping[int, Prompt]]
+
+
+class InContextModel(nn.Module, ABC):
+    """A model that segments in targets what references show. It may hold a context, by which inputs
+    without references are segmented."""
+
+    context: Context | None = None
+
+    @property
+    @abstractmethod
+    def input(self) -> InputSpec:
+        """What the model sees of a picture."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """All that a context depends on, in JSON's types: another value, another context."""
+
+    @abstractmethod
+    def encode_images(self, images: Sequence[Tensor | View]) -> Features:
+        """Images (3, h, w), or dicts that hold one as "image", → ``Features``."""
+
+    @abstractmethod
+    def encode_context(
+        self, references: Sequence[Reference], names: Names | None = None, task: str = "semantic"
+    ) -> Context:
+        """References (plain views) → a context, once per set of references; without names, entities
+        come in the order of appearance. ``task``: "semantic" or "instance". ValueError: no
+        reference at all, or an entity whose masks are all empty (named)."""
+
+    @abstractmethod
+    def segment(
+        self, features: Features, context: Contexts, prompts: Prompts | None = None
+    ) -> list[Segmentation]:
+        """Segment B targets, by one context for all or a list of B. ``prompts``: at the targets,
+        {entity id: prompt} of each; None: none. ValueError: a context of another model, or a prompt
+        that this model does not know."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        tensors = (*self.parameters(), *self.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def losses(self, batched_inputs: Sequence[Episode]) -> dict[str, Tensor]:
+        """Losses of a batch of training episodes; their sum is what is optimised.
+        NotImplementedError: the model is not trained here."""
+        raise NotImplementedError(f"{type(self).__name__} has no training")
+
+    def forward(
+        self, batched_inputs: Sequence[Episode]
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
+        """A dict of losses in training, one output dict per target otherwise."""
+        return self.losses(batched_inputs) if self.training else self.inference(batched_inputs)
+
+    @torch.no_grad()
+    def inference(
+        self,
+        batched_inputs: Sequence[Episode],
+        context: Contexts | None = None,
+        outputs: Sequence[str] = ("masks",),
+        num_classes: int | None = None,
+        background: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Segment a batch of targets: one dict each, of Detectron2's forms and the target's own
+        size, with the entities in the order of the episode or context.
+
+        Args:
+            batched_inputs: episodes, or targets without references where there is a context.
+            context: one for all targets, or a list of one each; None: of each episode's own
+                references.
+            outputs: any of ``OUTPUTS``; scores are always there.
+            num_classes, background: of "sem_seg", see ``Segmentation.sem_seg``.
+
+        Raises:
+            ValueError: an output that does not exist; neither references nor a context.
+        """
+        unknown = [name for name in outputs if name not in OUTPUTS]
+        if unknown:
+            raise ValueError(f"outputs has {unknown[0]!r}; there are {OUTPUTS}")
+        features = self.encode_images(batched_inputs)
+        contexts = self._contexts(batched_inputs, context)
+        results = []
+        for x, found in zip(batched_inputs, self.segment(features, contexts), strict=True):
+            entities = x.get("entities", ())
+            found.classes = [e.get("category", e["id"]) for e in entities] or None
+            result: dict[str, Any] = {"masks": found.masks, "scores": found.scores}
+            if "sem_seg" in outputs:
+                if num_classes is None:
+                    raise ValueError("the output 'sem_seg' needs num_classes")
+                result["sem_seg"] = found.sem_seg(num_classes, background)
+            if "instances" in outputs:
+                result["instances"] = found.instances()
+            if "propagated_mask" in outputs:
+                result["propagated_mask"] = found.propagated
+            results.append(result)
+        return results
+
+    def _contexts(self, episodes: Sequence[Episode], context: Contexts | None) -> list[Context]:
+        if context is None and not any("references" in x for x in episodes):
+            context = self.context
+        if context is not None:
+            return one_each(context, len(episodes))
+        if not all("references" in x for x in episodes):
+            raise ValueError(
+                "an input has no references: give each input its own, or let the model hold a "
+                "context (model.context = Context.load(…))"
+            )
+        return self.episode_contexts(episodes)
+
+    def episode_contexts(self, episodes: Sequence[Episode]) -> list[Context]:
+        """The context of each episode, of its own references."""
+        contexts = []
+        for x in episodes:
+            names = {e["id"]: e["name"] for e in x["entities"]}
+            contexts.append(self.encode_context(x["references"], names, x["task"]))
+        return contexts
+
+
+def one_each(context: Contexts, number: int) -> list[Context]:
+    """One context for each of a number of targets, or a list as it is. ValueError: another
+    length."""
+    if isinstance(context, Context):
+        return [context] * number
+    if len(context) != number:
+        raise ValueError(f"{len(context)} contexts for {number} targets")
+    return list(context)

@@ -1,0 +1,62 @@
+"""The tokens that tell the decoder what to segment: points, boxes, and what references gave.
+
+Shapes: M entities, M' of them wanted, k points, K shots, W decoder width.
+"""
+
+import torch
+from torch import Tensor
+
+from ...utils.devices import upload
+from ..layers.prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
+from . import released
+from .queries import Queries
+
+OWN = 1  # row of the type embedding of visual tokens: the entity's own; 0: another entity's
+Tokens = tuple[Tensor, Tensor]  # float (M', T, W), and bool (M', T): which exist
+
+
+def point_tokens(encoder: PromptEncoder, xy: Tensor, found: Tensor, boxes: Tensor | None) -> Tokens:
+    """Tokens of the points (M, k, 2), px on the canvas, as far as found, bool (M, k), then of the
+    box (xyxy, NaN where there is none) or the padding point that stands for none: k+1, or k+2 where
+    the batch has boxes."""
+    tokens = [encoder.encode_points(xy, torch.where(found, POSITIVE, NOT_A_POINT))]
+    count = len(xy)
+    if boxes is None:
+        tokens.append(encoder.no_point(count))
+        exists = found.new_ones(count, 1)
+    else:
+        boxed = ~boxes.isnan().any(1)
+        corners = encoder.encode_boxes(boxes.nan_to_num())
+        padding = encoder.no_point(count).expand(-1, 2, -1)
+        tokens.append(torch.where(boxed[:, None, None], corners, padding))
+        exists = torch.stack([torch.ones_like(boxed), boxed], 1)  # the padding is one token
+    return torch.cat(tokens, 1), torch.cat([torch.ones_like(found), exists], 1)
+
+
+def own_tokens(own: Tensor, queries: Queries, rows: Tensor, types: Tensor, untyped: bool) -> Tokens:
+    """Visual tokens of the wanted entities, rows int64 (M',), themselves: of their projected
+    prototypes (M, K, W) and type embeddings (2, W). ``untyped``: see
+    ``untyped_unless_crossing``."""
+    tokens = own[rows]
+    return tokens if untyped else tokens + types[OWN], queries.shots[rows]
+
+
+def crossed_tokens(
+    own: Tensor, queries: Queries, crossing: Tensor, rows: Tensor, types: Tensor, untyped: bool
+) -> Tokens:
+    """Visual tokens of all entities of the image for the wanted ones, (M', Nmax·K, W), as of
+    ``own_tokens``; ``crossing``: bool (B,), in which images entities see each other."""
+    index, most = queries.image_index[rows], max(queries.counts)
+    counts = upload(queries.counts, index.device)
+    first = (counts.cumsum(0) - counts)[index]  # row of the image's first entity
+    slot = torch.arange(most, device=index.device)
+    others = (first[:, None] + slot).clamp(max=len(queries) - 1)  # (M', Nmax)
+    in_image = slot < counts[index][:, None]
+    is_own = others == rows[:, None]
+    shown = in_image & (crossing[index][:, None] | is_own)
+    type_embed = types[is_own.long()]  # (M', Nmax, W)
+    if untyped:
+        type_embed = released.untyped_unless_crossing(type_embed, crossing[index])
+    tokens = own[others] + type_embed[:, :, None]  # (M', Nmax, K, W)
+    mask = queries.shots[others] & shown[..., None]
+    return tokens.flatten(1, 2), mask.flatten(1, 2)

@@ -1,0 +1,78 @@
+"""Tables of keys: how they enter a config, and which values their ranges refuse."""
+
+import pytest
+from detectron2.config import CfgNode
+
+from segic_d2.config.table import (
+    Key,
+    above,
+    add_keys,
+    below,
+    check_keys,
+    each,
+    interval,
+    least,
+    of,
+    section,
+    within,
+)
+
+
+@pytest.mark.parametrize(
+    "range_, good, bad, text",
+    [
+        (least(1), (1, 9), (0, -1), "at least 1"),
+        (within(0, 1), (0, 0.5, 1), (-0.1, 1.1), "in [0, 1]"),
+        (below(0, 1), (0, 0.99), (1, -0.1), "in [0, 1)"),
+        (above(0), (0.1, 7), (0, -1), "above 0"),
+        (of("a", "b", "c"), ("a", "c"), ("d", "", "A"), "'a', 'b' or 'c'"),
+        (of("a", "b"), ("a",), ("c",), "'a' or 'b'"),
+        (each(least(1)), ((), (1, 2)), ((1, 0),), "a list, each at least 1"),
+        (
+            interval(1),
+            ((0.1, 1), (0.5, 0.5)),
+            ((0, 0.5), (0.6, 0.5), (0.5, 1.1), (0.5,), (0.1, 0.2, 0.3)),
+            "(low, high), 0 < low ≤ high ≤ 1",
+        ),
+        (interval(), ((0.1, 99),), ((-1, 1),), "(low, high), 0 < low ≤ high"),
+    ],
+)
+def test_a_range_holds_what_its_text_says(range_, good, bad, text):
+    assert range_.text == text
+    assert all(map(range_.holds, good)) and not any(map(range_.holds, bad))
+
+
+TABLE = {
+    **section("A.B", ONE=Key(1, "a number", least(0)), TWO=Key("x", "a word", of("x", "y"))),
+    **section("A", LAST=Key((), "numbers", each(least(0))), FREE=Key("", "anything")),
+    **section("AB", ONE=Key(1, "another number", least(0))),
+}
+
+
+def config(**values):
+    cfg = CfgNode({"A": {"OWN": 5}})
+    add_keys(cfg, TABLE)
+    for name, value in values.items():
+        cfg.merge_from_list([name.replace("__", "."), value])
+    return cfg
+
+
+def test_keys_enter_a_config_beside_those_it_has():
+    cfg = config()
+    assert cfg.A == {"OWN": 5, "B": {"ONE": 1, "TWO": "x"}, "LAST": (), "FREE": ""}
+    assert cfg.AB.ONE == 1 and list(TABLE) == ["A.B.ONE", "A.B.TWO", "A.LAST", "A.FREE", "AB.ONE"]
+
+
+def test_values_are_looked_at_in_the_named_parts_alone():
+    for part in ("A", "A.B", "A.B.ONE"):
+        with pytest.raises(ValueError, match=r"^A.B.ONE is -1; it must be at least 0$"):
+            check_keys(config(A__B__ONE=-1), TABLE, [part])
+    for parts in ([], ["AB"], ["A.B.TWO", "A.LAST"], ["A.B.ON"]):
+        check_keys(config(A__B__ONE=-1), TABLE, parts)
+    with pytest.raises(ValueError, match="^AB.ONE is -1"):
+        check_keys(config(AB__ONE=-1), TABLE, ["A", "AB"])
+    with pytest.raises(ValueError, match=r"^A.B.TWO is 'z'; it must be 'x' or 'y'$"):
+        check_keys(config(A__B__TWO="z"), TABLE, ["A"])
+    with pytest.raises(ValueError, match=r"^A.LAST is \(1, -1\); it must be a list, each"):
+        check_keys(config(A__LAST=(1, -1)), TABLE, ["A"])
+    check_keys(config(A__FREE="whatever"), TABLE, ["A", "AB"])

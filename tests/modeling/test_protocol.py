@@ -1,0 +1,97 @@
+"""A model that implements the protocol alone works in the predictor and with contexts on disk.
+
+Its evaluations are in tests/engine/evaluations/test_base.py.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segic_d2.modeling.protocol import InContextModel
+from segic_d2.predictor import InContextPredictor
+from segic_d2.structures.context import Context
+from tests import toy_model
+from tests.toy_model import MeanColour
+
+RED, BLUE, GREY = (220, 20, 20), (20, 20, 220), (90, 90, 90)
+
+
+def picture(red, blue, size=(80, 120)):
+    """Boxes (y0, x0, y1, x1) of two colours on grey: the picture, and a label map (1, 2)."""
+    image, labels = np.full((*size, 3), GREY, np.uint8), np.zeros(size, np.uint8)
+    for label, colour, (y0, x0, y1, x1) in ((1, RED, red), (2, BLUE, blue)):
+        image[y0:y1, x0:x1], labels[y0:y1, x0:x1] = colour, label
+    return image, labels
+
+
+REFERENCE = picture((10, 10, 50, 50), (30, 70, 70, 110))
+TARGET = picture((40, 60, 72, 100), (8, 8, 32, 48))
+
+
+def predictor():
+    found = InContextPredictor.from_model(MeanColour(), batch_size=2)
+    found.set_references([(*REFERENCE, {1: "red", 2: "blue"})])
+    return found
+
+
+def test_the_toy_is_short_and_implements_what_is_abstract():
+    assert len(Path(toy_model.__file__).read_text().splitlines()) <= 60
+    own = {name for name in vars(MeanColour) if not name.startswith("_")}
+    assert own == InContextModel.__abstractmethods__
+
+
+def test_it_segments_for_people():
+    results = list(predictor().predict([TARGET[0], REFERENCE[0], TARGET[0]]))
+    for result, (image, labels) in zip(results, (TARGET, REFERENCE, TARGET), strict=True):
+        assert result.names == ["red", "blue"] and result.propagated is None
+        assert result.image is not None and np.array_equal(result.image, image)
+        merged = result.label_map()
+        assert (merged == labels).mean() > 0.97 and result.scores.min() > 0.9
+        for row, label in enumerate((1, 2)):
+            both = result.masks[row] & (labels == label)
+            assert both.sum() / (result.masks[row] | (labels == label)).sum() > 0.8
+
+
+def test_its_contexts_are_saved_and_refused_by_other_models(tmp_path):
+    first, path = predictor(), tmp_path / "colours.safetensors"
+    first.save_context(path)
+    second = InContextPredictor.from_model(MeanColour())
+    second.load_context(path)
+    assert torch.equal(second.context.tensors["colours"], first.context.tensors["colours"])
+    assert second.context.kind == "colours"
+    expected, found = first(TARGET[0]), second(TARGET[0])
+    assert np.array_equal(expected.masks, found.masks)
+    other = InContextPredictor.from_model(MeanColour(canvas=56))
+    with pytest.raises(ValueError, match="colours.safetensors: .*: canvas: context 112"):
+        other.load_context(path)
+    assert other.context is None
+
+
+def test_entities_are_joined_and_dropped():
+    model = MeanColour()
+    read = predictor().context
+    one = read.drop([2])
+    joined = Context.join_entities([one, read.drop([1])])
+    assert joined.ids == [1, 2] and joined.names == ["red", "blue"]
+    assert torch.equal(joined.tensors["colours"], read.tensors["colours"])
+    image = torch.from_numpy(TARGET[0]).permute(2, 0, 1)
+    features = model.encode_images([image])
+    (alone,), (both,) = model.segment(features, one), model.segment(features, joined)
+    assert torch.equal(alone.logits, both.logits[:1])
+
+
+def test_a_model_may_hold_a_context():
+    model = MeanColour().eval()
+    image = torch.from_numpy(TARGET[0]).permute(2, 0, 1)
+    target = {"image": image, "height": 160, "width": 240}
+    with pytest.raises(ValueError, match="an input has no references.*model.context = "):
+        model([target])
+    model.context = predictor().context
+    (found,) = model([target])
+    assert found["masks"].shape == (2, 160, 240) and found["masks"].flatten(1).any(1).all()
+    with pytest.raises(ValueError, match="2 contexts for 1 targets"):
+        model.inference([target], [model.context] * 2)
+    with pytest.raises(NotImplementedError, match="MeanColour has no training"):
+        model.train()([target])
