@@ -11,9 +11,9 @@ import sys
 from detectron2.engine import default_argument_parser, default_setup, launch
 
 from segic_d2.checkpoint import SegICCheckpointer
-from segic_d2.config.load import load_config
+from segic_d2.config import check_config, load_config
 from segic_d2.data import check_data
-from segic_d2.engine import EpisodeTrainer
+from segic_d2.engine import EpisodeTrainer, find_evaluations
 from segic_d2.utils.devices import is_available
 
 
@@ -47,9 +47,13 @@ def main(args):
 
 
 def require_data(args):
-    """End with one line where the files of a dataset are missing, before any process starts."""
+    """End with one line where a key is out of its range or the files of a dataset are missing,
+    before any process starts."""
     try:
-        check_data(load_config(args.config_file, args.opts), training=not args.eval_only)
+        cfg = load_config(args.config_file, args.opts)
+        check_config(cfg, "MODEL", "INPUT", "DATASETS", "SOLVER", "MODEL_EMA", "TEST")
+        find_evaluations(cfg)
+        check_data(cfg, training=not args.eval_only)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -26,7 +26,6 @@ MODULES = [m.name for m in pkgutil.walk_packages([str(PACKAGE)], "segic_d2.")]
 THEIRS = "detectron2", "fvcore", "iopath", "torch", "timm"
 ALLOWED = {
     ("data/mappers/few_shot.py", "_replace"),  # of a NamedTuple: public, and named so by Python
-    ("modeling/layers/frozen_encoder.py", "_version"),  # waits for compat.version_of
     ("structures/resize.py", "_set_attributes"),  # fvcore's own way for subclasses
 }
 

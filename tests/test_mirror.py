@@ -14,7 +14,6 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "data/augmentation/view_pool": "structures/test_picture",  # which views recur
     "data/augmentation/views": "data/augmentation/test_transforms",
     "data/benchmarks/base": "tools/test_list_episodes",  # the lists that people see
-    "data/benchmarks/coco2017": "data/benchmarks/test_lvis92i",  # its pictures
     "data/benchmarks/coco20i_masks": "data/benchmarks/test_coco20i",
     "data/benchmarks/fss1000": "data/benchmarks/test_pascal5i_fss1000",
     "data/benchmarks/pascal5i": "data/benchmarks/test_pascal5i_fss1000",
@@ -28,7 +27,6 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "data/datasets/spair": "engine/evaluations/test_pck",
     "data/health/damaged": "engine/loop/test_skipped",  # whole evaluations of damaged data
     "data/health/verify": "engine/loop/test_skipped",
-    "data/mappers/labelled_target": "engine/evaluations/test_semantic",
     "data/mappers/pairs": "engine/evaluations/test_pck",
     "data/references/instance": "engine/evaluations/test_instances",
     "data/references/plan": "data/references/test_semantic",

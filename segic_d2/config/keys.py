@@ -120,10 +120,7 @@ KEYS = {
         ),
         RELATIVE=Key(False, "also the propagated mask in deviations from its target's mean"),
     ),
-    **section(
-        "MODEL.SEGIC.POINTS",
-        NUM=Key(1, "k, points per entity", least(1)),
-    ),
+    **section("MODEL.SEGIC.POINTS", NUM=Key(1, "k, points per entity", least(1))),
     **section(
         "MODEL.SEGIC.CROSS_ENTITY",
         ENABLED=Key(True, "visual tokens of the other entities as negatives"),

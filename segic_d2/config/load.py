@@ -34,12 +34,15 @@ def load_config(file: str | os.PathLike[str] = "", opts: Sequence[Any] = ()) -> 
 
     Raises:
         FileNotFoundError: no such config.
-        ValueError: naming an unknown key or a value of another type in opts.
+        ValueError: naming an unknown key, or a value of another type in opts.
     """
     cfg = get_cfg()
     add_segic_config(cfg)
     if file:
-        cfg.merge_from_file(file if Path(file).is_file() else get_config_file(file))
+        try:
+            cfg.merge_from_file(file if Path(file).is_file() else get_config_file(file))
+        except KeyError as error:  # yacs: an unknown key, such as one of an older version
+            raise ValueError(f"{file}: {error.args[0]}; CHANGELOG.md lists what went") from error
     merge_options(cfg, opts)
     return cfg
 

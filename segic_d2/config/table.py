@@ -28,28 +28,24 @@ class Key:
     range: Range | None = None  # None: whoever reads it checks it, or every value will do
 
 
-def _numbers(holds: Callable[[float], bool], text: str) -> Range:
-    return Range(lambda value: isinstance(value, (int, float)) and holds(value), text)
-
-
 def least(low: float) -> Range:
     """Numbers from low on."""
-    return _numbers(lambda value: value >= low, f"at least {low}")
+    return Range(lambda value: value >= low, f"at least {low}")
 
 
 def within(low: float, high: float) -> Range:
     """Numbers from low to high, both allowed."""
-    return _numbers(lambda value: low <= value <= high, f"in [{low}, {high}]")
+    return Range(lambda value: low <= value <= high, f"in [{low}, {high}]")
 
 
 def below(low: float, high: float) -> Range:
     """Numbers from low to high, high itself left out."""
-    return _numbers(lambda value: low <= value < high, f"in [{low}, {high})")
+    return Range(lambda value: low <= value < high, f"in [{low}, {high})")
 
 
 def above(low: float) -> Range:
     """Numbers over low."""
-    return _numbers(lambda value: value > low, f"above {low}")
+    return Range(lambda value: value > low, f"above {low}")
 
 
 def of(*names: str) -> Range:
@@ -99,6 +95,10 @@ def check_keys(cfg: CfgNode, table: Mapping[str, Key], parts: Sequence[str]) -> 
         if key.range is None or not any(f"{name}.".startswith(f"{part}.") for part in parts):
             continue
         value = reduce(getattr, name.split("."), cfg)
-        if not key.range.holds(value):
+        try:
+            fits = key.range.holds(value)
+        except TypeError:  # words in a list of numbers
+            fits = False
+        if not fits:
             shown = tuple(value) if isinstance(value, list) else value
             raise ValueError(f"{name} is {shown!r}; it must be {key.range.text}")

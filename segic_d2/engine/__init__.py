@@ -1,7 +1,7 @@
 """The trainer of episodes, its hooks, and the evaluations."""
 
 from .episode_trainer import EpisodeTrainer
-from .evaluations import EVALUATION_REGISTRY, evaluate, mean_over_folds
+from .evaluations import EVALUATION_REGISTRY, evaluate, find_evaluations, mean_over_folds
 from .hooks.feature_cache import FeatureCacheHook, open_feature_cache
 from .trainer import Trainer, create_ddp_model
 
@@ -12,6 +12,7 @@ __all__ = [
     "Trainer",
     "create_ddp_model",
     "evaluate",
+    "find_evaluations",
     "mean_over_folds",
     "open_feature_cache",
 ]

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..data.build import build_train_loader, most_entities, set_start
 from ..structures.episode import Episode
-from .evaluations.base import evaluate
+from .evaluations.base import evaluate, find_evaluations
 from .evaluations.few_shot import mean_over_folds
 from .hooks.feature_cache import FeatureCacheHook
 from .hooks.feature_mean import FeatureMeanHook
@@ -24,9 +24,10 @@ class EpisodeTrainer(Trainer):
     the stream of episodes follows from the iteration."""
 
     def __init__(self, cfg: CfgNode) -> None:
+        find_evaluations(cfg)  # a wrong name is no matter of the last step
         super().__init__(cfg)
         model = getattr(self.model, "module", self.model)  # out of DDP
-        if model.cross_entity and most_entities(self.data_loader) == 1:
+        if getattr(model, "cross_entity", False) and most_entities(self.data_loader) == 1:
             logging.getLogger(__name__).warning(
                 "MODEL.SEGIC.CROSS_ENTITY is on, but no training episode has several entities "
                 "(INPUT.SEMANTIC.MAX_ENTITIES, INPUT.INSTANCE.MAX_MASKS, classes per image): "

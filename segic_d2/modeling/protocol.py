@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..structures.context import Context
 from ..structures.episode import Episode, Names, Reference, View
 from ..structures.features import Features
+from ..structures.picture import Picture
 from ..structures.prompts import Prompt
 from ..structures.segmentation import Segmentation
 from ..structures.view import InputSpec
@@ -71,8 +72,23 @@ class InContextModel(nn.Module, ABC):
     def forward(
         self, batched_inputs: Sequence[Episode]
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
-        """A dict of losses in training, one output dict per target otherwise."""
-        return self.losses(batched_inputs) if self.training else self.inference(batched_inputs)
+        """A dict of losses in training, one output dict per target otherwise. Where the model holds
+        a context, inputs are plain ones of any size, and outputs those of stock evaluators."""
+        if self.training:
+            return self.losses(batched_inputs)
+        if self.context is None or any("references" in x for x in batched_inputs):
+            return self.inference(batched_inputs)
+        kinds = ("masks", "instances", "sem_seg")[: 2 + (self.context.task == "semantic")]
+        views = [self._on_canvas(x) for x in batched_inputs]
+        return self.inference(views, self.context, kinds, max(self.context.ids) + 1)
+
+    def _on_canvas(self, x: Episode) -> Episode:
+        """A plain input, whose image (3, H, W) may have any size, in the plain view of targets."""
+        if "features" in x or max(x["image"].shape[-2:]) == self.input.canvas:
+            return x
+        pixels = x["image"].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        view = self.input.target(Picture(pixels))
+        return {"height": pixels.shape[0], "width": pixels.shape[1], **x, **view}
 
     @torch.no_grad()
     def inference(
@@ -105,7 +121,9 @@ class InContextModel(nn.Module, ABC):
         for x, found in zip(batched_inputs, self.segment(features, contexts), strict=True):
             entities = x.get("entities", ())
             found.classes = [e.get("category", e["id"]) for e in entities] or None
-            result: dict[str, Any] = {"masks": found.masks, "scores": found.scores}
+            result: dict[str, Any] = {"scores": found.scores}
+            if "masks" in outputs:
+                result["masks"] = found.masks
             if "sem_seg" in outputs:
                 if num_classes is None:
                     raise ValueError("the output 'sem_seg' needs num_classes")

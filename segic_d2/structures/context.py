@@ -65,7 +65,12 @@ class Context:
     @staticmethod
     def join_entities(contexts: Sequence[Context]) -> Context:
         """All entities of several contexts of one kind, model and task, all with text vectors or
-        all without, in their order; shots padded to the largest K."""
+        all without, in their order; shots padded to the largest K. ValueError: contexts that do
+        not go together, or an id given twice."""
+        _require_alike(contexts)
+        ids = [i for c in contexts for i in c.ids]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"an id stands in two of the contexts to be joined: {ids}")
         most = max(c.shots.shape[1] for c in contexts)
 
         def rows(parts: Sequence[Tensor]) -> Tensor:
@@ -77,13 +82,15 @@ class Context:
             shots=rows([c.shots for c in contexts]),
             tensors={k: rows([c.tensors[k] for c in contexts]) for k in contexts[0].tensors},
             meta=torch.cat(metas) if metas else None,
-            ids=[i for c in contexts for i in c.ids],
+            ids=ids,
             names=[n for c in contexts for n in c.names],
         )
 
     @staticmethod
     def join_shots(contexts: Sequence[Context]) -> Context:
-        """The same entities with the shots of several contexts, (N, ΣK)."""
+        """The same entities with the shots of several contexts, (N, ΣK). ValueError: contexts of
+        other entities, or that do not go together."""
+        _require_alike(contexts, "ids")
         first, *others = contexts
         if not others:
             return first
@@ -130,7 +137,9 @@ class Context:
         return context._changed(lambda x: x[rows], ids=ids, names=names)
 
     def drop(self, ids: Collection[int]) -> Context:
-        """The context without the entities of these ids."""
+        """The context without the entities of these ids; ValueError: it has none of that id."""
+        if unknown := set(ids) - set(self.ids):
+            raise ValueError(f"no entities {sorted(unknown)}; the context has {self.ids}")
         return self.take([row for row, i in enumerate(self.ids) if i not in ids])
 
     def mean_over_shots(self, name: str) -> Tensor | None:
@@ -183,3 +192,13 @@ def pad_shots(values: Tensor, count: int) -> Tensor:
     """Values (N, K, …) of shots padded with zeros to ``count`` of them, (N, count, …)."""
     missing = values.new_zeros(len(values), count - values.shape[1], *values.shape[2:])
     return torch.cat([values, missing], 1)
+
+
+def _require_alike(contexts: Sequence[Context], *fields: str) -> None:
+    """Raise ValueError naming what keeps contexts from being joined."""
+    for name in ("kind", "task", "fingerprint", *fields):
+        found = [getattr(c, name) for c in contexts]
+        if other := [value for value in found if value != found[0]]:
+            raise ValueError(f"contexts of another {name}: {found[0]!r} and {other[0]!r}")
+    if len({c.meta is None for c in contexts}) != 1:
+        raise ValueError("contexts to be joined: none, or some with and some without text vectors")

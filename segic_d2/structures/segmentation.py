@@ -65,7 +65,7 @@ class Segmentation:
         """``Frame.labels`` of the entities: int32 (H, W)."""
         return self._out(self.frame.labels(self.logits, self.ids, threshold, nothing))
 
-    @property
+    @cached_property
     def boxes(self) -> Boxes:
         """Tight boxes of the masks, N xyxy in px; zeros where a mask is empty."""
         return BitMasks(torch.as_tensor(self.masks)).get_bounding_boxes()
@@ -87,7 +87,7 @@ class Segmentation:
         found.pred_masks = masks[keep]
         found.scores = torch.as_tensor(self.scores)[keep]
         found.pred_classes = torch.as_tensor(classes, device=masks.device)[keep]
-        found.pred_boxes = BitMasks(masks[keep]).get_bounding_boxes()
+        found.pred_boxes = self.boxes[keep.cpu()]  # on the CPU, wherever the masks are
         return found
 
     def sem_seg(self, num_classes: int, background: int | None = None) -> Tensor:
@@ -110,8 +110,8 @@ class Segmentation:
         similarity = None if self.similarity is None else self.similarity.float().cpu()
         shown = replace(
             self,
-            logits=self.logits.cpu(),
-            scores=self.scores.cpu().numpy(),
+            logits=self.logits.detach().cpu(),
+            scores=self.scores.detach().cpu().numpy(),
             similarity=similarity,
             image=image,
             file_name=file_name,

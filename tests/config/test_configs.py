@@ -213,3 +213,12 @@ def test_every_key_has_a_line_and_its_default_in_its_range():
 def test_a_missing_config_is_named():
     with pytest.raises(FileNotFoundError, match="no config 'nowhere.yaml'"):
         get_config_file("nowhere.yaml")
+
+
+def test_a_key_that_went_is_named_with_its_file(tmp_path):
+    file = tmp_path / "old.yaml"
+    file.write_text(
+        f"_BASE_: {get_config_file('Base-SegIC.yaml')}\nMODEL: {{SEGIC: {{TAU: 1.0}}}}\n"
+    )
+    with pytest.raises(ValueError, match=r"old.yaml: .*MODEL.SEGIC.TAU; CHANGELOG.md lists"):
+        load_config(file)

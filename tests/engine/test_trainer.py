@@ -1,4 +1,4 @@
-"""The generic trainer, with a model and data that know nothing of episodes."""
+"""The trainers with other models than SegIC: one that knows nothing of episodes, and a toy."""
 
 import itertools
 import json
@@ -9,7 +9,9 @@ from detectron2.config import get_cfg
 from torch import nn
 
 from segic_d2 import add_segic_config
-from segic_d2.engine import Trainer
+from segic_d2.engine import EpisodeTrainer, Trainer
+from tests.engine.short_runs import short_config
+from tests.toy_model import MeanColour
 
 
 class Line(nn.Module):
@@ -80,3 +82,36 @@ def test_and_goes_on(tmp_path):
     parts, whole = train(tmp_path / "parts", 20), train(tmp_path / "whole", 20)
     assert (parts.start_iter, whole.start_iter) == (10, 0)
     assert torch.equal(parts.model.head.weight, whole.model.head.weight)
+
+
+class Distance(MeanColour):
+    """The toy model, trained: how far a colour may be."""
+
+    def __init__(self):
+        super().__init__()
+        self.near = nn.Parameter(torch.tensor(1.0))
+
+    def losses(self, batched_inputs):
+        contexts = self.episode_contexts(batched_inputs)
+        found = self.segment(self.encode_images(batched_inputs), contexts)
+        return {"loss": sum((one.logits / 100 - 1).square().mean() for one in found)}
+
+
+class DistanceTrainer(EpisodeTrainer):
+    @classmethod
+    def build_model(cls, cfg):
+        return Distance()
+
+
+def test_episodes_train_any_model_that_has_losses(tmp_path):
+    cfg = short_config(tmp_path, "SOLVER.MAX_ITER", 3, "SOLVER.MAX_SAMPLES", 0)
+    trainer = DistanceTrainer(cfg)
+    trainer.train()
+    saved = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    assert list(saved["model"]) == ["near"] and saved["model"]["near"] > 1
+
+
+def test_an_unknown_evaluation_is_named_before_training(tmp_path):
+    cfg = short_config(tmp_path, "TEST.EVALUATORS", ("sem_seg",))
+    with pytest.raises(ValueError, match="TEST.EVALUATORS has 'sem_seg', .*'semantic' takes its"):
+        EpisodeTrainer(cfg)

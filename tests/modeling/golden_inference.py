@@ -132,7 +132,7 @@ class Inference:
 
     def on_canvas(self, size):
         """Logits on the canvas, cut to (h, w)."""
-        return Frame(self.model.canvas, size, size).upsample(self.logits)
+        return Frame(self.model.input.canvas, size, size).upsample(self.logits)
 
     def encoder_input(self):
         """What the backbone receives for target and reference; their padding is not ours."""
@@ -148,7 +148,7 @@ class Inference:
 INFERENCE = {
     "pool_mask_soft": lambda r: center_samples(r.reference_masks(), r.head.grid),
     "pool_mask_bin": lambda r: pool_mask(
-        r.reference_masks(), r.model.canvas, r.head.grid, center=r.model.input.released
+        r.reference_masks(), r.model.input.canvas, r.head.grid, center=r.model.input.released
     ),
     "inst_feat": lambda r: r.context.tensors["prototypes"],
     "inst_feats": lambda r: r.context.tensors["prototypes"],
@@ -172,7 +172,7 @@ INFERENCE = {
     "iou_all": lambda r: r.output("mask_decoder.iou_prediction_head"),
     "low_res_masks": lambda r: r.output("").logits,
     "iou": lambda r: r.output("").quality,
-    "masks_full": lambda r: r.on_canvas((r.model.canvas, r.model.canvas)),
+    "masks_full": lambda r: r.on_canvas((r.model.input.canvas, r.model.input.canvas)),
     "masks": lambda r: r.on_canvas(r.size),
     "neck": lambda r: r.output("neck"),
     "image_pe": lambda r: r.head.prompt_encoder.pe_layer.grid(r.head.grid, r.head.grid),

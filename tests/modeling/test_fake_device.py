@@ -77,7 +77,7 @@ def build(*opts):
 
 def fitting(model):
     """Sizes of two pictures on the model's canvas."""
-    return [tuple(side * model.canvas // 112 for side in size) for size in SIZES]
+    return [tuple(side * model.input.canvas // 112 for side in size) for size in SIZES]
 
 
 def pictures(model):

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import DefaultPredictor
+from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 
 from segic_d2.modeling.protocol import InContextModel
 from segic_d2.predictor import InContextPredictor
 from segic_d2.structures.context import Context
 from tests import toy_model
+from tests.data import toy
+from tests.tiny import tiny_config
 from tests.toy_model import MeanColour
 
 RED, BLUE, GREY = (220, 20, 20), (20, 20, 220), (90, 90, 90)
@@ -95,3 +100,33 @@ def test_a_model_may_hold_a_context():
         model.inference([target], [model.context] * 2)
     with pytest.raises(NotImplementedError, match="MeanColour has no training"):
         model.train()([target])
+
+
+def test_detectron2s_predictor_serves_a_model_that_holds_a_context():
+    """On a picture as it is, larger than the canvas, as our own predictor does."""
+    stock = DefaultPredictor(tiny_config("INPUT.MIN_SIZE_TEST", 0, "DATASETS.TEST", ()))
+    ours = InContextPredictor.from_model(stock.model)
+    ours.set_references([REFERENCE])
+    stock.model.context = ours.context
+    large = np.ascontiguousarray(np.kron(TARGET[0], np.ones((3, 3, 1), np.uint8)))
+    found, expected = stock(large[:, :, ::-1]), ours(large)
+    assert np.array_equal(found["masks"].numpy(), expected.masks)
+    assert found["sem_seg"].shape == (3, *large.shape[:2]) and len(found["instances"]) <= 2
+    assert found["sem_seg"][0].max() == -torch.inf  # no entity has the id 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_stock_loaders_and_evaluators_serve_it_too(tmp_path):
+    model, name = MeanColour().eval(), toy.coco(tmp_path)
+    patches = 255 * torch.eye(3)[:, :, None, None].expand(3, 3, 8, 8)
+    model.context = model.encode_context(
+        [
+            {"image": patch, "masks": torch.ones(1, 8, 8), "entity_ids": [i]}
+            for i, patch in enumerate(patches)
+        ]
+    )
+    cfg = tiny_config("INPUT.MIN_SIZE_TEST", 300, "DATALOADER.NUM_WORKERS", 0)
+    loader = build_detection_test_loader(cfg, name)
+    evaluator = COCOEvaluator(name, tasks=("segm",), use_fast_impl=False)
+    found = inference_on_dataset(model, loader, evaluator)["segm"]
+    assert found["AP50"] > 20  # two things of one class are one mask here

@@ -109,6 +109,33 @@ def test_entities_of_several_contexts_are_joined():
     assert without.ids == [7, 3] and torch.equal(without.meta, both.meta[[0, 2]])
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"kind": "pixels"}, "contexts of another kind: 'prototypes' and 'pixels'"),
+        ({"task": "instance"}, "contexts of another task"),
+        ({"fingerprint": {"backbone": "other"}}, "contexts of another fingerprint"),
+        ({"meta": None}, "some with and some without text vectors"),
+        ({"ids": [8, 7]}, "contexts of another ids"),
+    ],
+)
+def test_contexts_that_do_not_go_together_are_not_joined(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Context.join_shots([context(), context(**changes)])
+    if "ids" not in changes:
+        with pytest.raises(ValueError, match=message):
+            Context.join_entities([context(), context(**{"ids": [1, 2], **changes})])
+
+
+def test_joins_and_drops_name_the_entity_that_does_not_fit():
+    with pytest.raises(ValueError, match=r"an id stands in two .*: \[7, 8, 7, 8\]"):
+        Context.join_entities([context(), context()])
+    with pytest.raises(ValueError, match=r"no entities \[77\]; the context has \[7, 8\]"):
+        context().drop([77])
+    with pytest.raises(ValueError, match="contexts to be joined: none"):
+        Context.join_entities([])
+
+
 def test_shots_of_several_contexts_are_joined():
     one, two = context(2, 2), context(2, 1, seed=1)
     both = Context.join_shots([one, two])

@@ -16,9 +16,8 @@ from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 from ...io.rle import has_mask
 from ...utils.files import AnyPath
 from . import annotated as common
-from .annotated import Annotated, Shown
+from .annotated import Annotated, Shown, coco2017_image
 from .base import EpisodeList, datasets_root, find_list, register_benchmark, register_reader
-from .coco2017 import coco2017_image
 from .safe_pickle import read_plain_pickle
 
 FOLDS, EPISODES = 10, 2300

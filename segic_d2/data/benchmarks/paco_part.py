@@ -14,9 +14,8 @@ from pathlib import Path
 from ...io.rle import has_mask
 from ...utils.files import AnyPath
 from . import annotated as common
-from .annotated import Annotated, CocoFile, objects_shown
+from .annotated import Annotated, CocoFile, coco2017_image, objects_shown
 from .base import EpisodeList, datasets_root, register_benchmark, register_reader
-from .coco2017 import coco2017_image
 from .safe_pickle import read_plain_pickle
 
 FOLDS, EPISODES, FOLDER = 4, 2500, "paco"

@@ -3,10 +3,9 @@
 from ...compat import register_as
 from .base import EPISODE_MAPPER_REGISTRY
 from .instance import InstanceMapper
-from .labelled_target import LabelledTargetMapper
 from .one_shot import OneShotMapper
 from .semantic import SemanticMapper
-from .target import TargetMapper
+from .target import LabelledTargetMapper, TargetMapper
 
 __all__ = ["EPISODE_MAPPER_REGISTRY"]
 

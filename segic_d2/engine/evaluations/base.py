@@ -136,8 +136,7 @@ def evaluate(cfg: CfgNode, model: nn.Module, dataset_name: str) -> OrderedDict[s
     value}}; empty on all but the main process. ValueError: a name that is not registered."""
     check_config(cfg, "TEST")
     results: OrderedDict[str, Any] = OrderedDict()
-    found = {name: _registered(name) for name in cfg.TEST.EVALUATORS}  # before hours of others
-    for name, run in found.items():
+    for name, run in find_evaluations(cfg).items():
         # the name may hold a path ("folder:/data/x"): no part of it may lead out of the folder
         safe = re.sub(r"[^\w-]+", "_", dataset_name).strip("_")
         folder = os.path.join(cfg.OUTPUT_DIR, "inference", safe, name)
@@ -153,12 +152,14 @@ def evaluate(cfg: CfgNode, model: nn.Module, dataset_name: str) -> OrderedDict[s
     return results
 
 
-def _registered(name: str) -> Callable[..., Results]:
-    if name in EVALUATION_REGISTRY:
-        return EVALUATION_REGISTRY.get(name)
-    known = ", ".join(sorted(known for known, _ in EVALUATION_REGISTRY))
-    instead = f"; {REPLACED[name]!r} takes its place" if name in REPLACED else ""
-    raise ValueError(f"TEST.EVALUATORS has {name!r}, but there are only {known}{instead}")
+def find_evaluations(cfg: CfgNode) -> dict[str, Callable[..., Results]]:
+    """What ``TEST.EVALUATORS`` names. ValueError: a name that is not registered."""
+    known = ", ".join(sorted(name for name, _ in EVALUATION_REGISTRY))
+    for name in cfg.TEST.EVALUATORS:
+        if name not in EVALUATION_REGISTRY:
+            instead = f"; {REPLACED[name]!r} takes its place" if name in REPLACED else ""
+            raise ValueError(f"TEST.EVALUATORS has {name!r}, but there are only {known}{instead}")
+    return {name: EVALUATION_REGISTRY.get(name) for name in cfg.TEST.EVALUATORS}
 
 
 def _complete(file: str, plain: dict[str, Any], results: Results, skipped: list[str]) -> None:

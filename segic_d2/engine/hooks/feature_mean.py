@@ -18,7 +18,8 @@ class FeatureMeanHook(HookBase):
     def before_train(self) -> None:
         cfg, model = self.trainer.cfg, self.trainer.model
         model = getattr(model, "module", model)  # out of DDP
-        mean = model.sem_seg_head.similarity.feature_mean
+        similarity = getattr(getattr(model, "sem_seg_head", None), "similarity", None)
+        mean = getattr(similarity, "feature_mean", None)
         if mean is None or mean.any():
             return
         most = cfg.MODEL.SEGIC.SIMILARITY.MEAN_IMAGES

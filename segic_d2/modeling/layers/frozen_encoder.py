@@ -13,6 +13,7 @@ import torch
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
+from ...compat import version_of
 from ...structures.features import (
     Features,
     FeatureStore,
@@ -32,7 +33,7 @@ State: TypeAlias = tuple[tuple[int, int], ...]
 
 def _state(tensors: Iterable[Tensor]) -> State:
     """Changes whenever one of the tensors is written or replaced; cheap."""
-    return tuple((t.data_ptr(), t._version) for t in tensors)
+    return tuple((t.data_ptr(), version_of(t)) for t in tensors)
 
 
 class FrozenEncoder(nn.Module):

@@ -67,7 +67,7 @@ class SegIC(InContextModel):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """The arguments of a config. ValueError: a value out of its range; the key is named."""
         m = cfg.MODEL.SEGIC
-        check_config(cfg, "MODEL")
+        check_config(cfg, "MODEL", "INPUT.CANVAS")
         backbone = build_backbone(cfg)
         if not any(p.is_meta for p in backbone.parameters()):
             load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
@@ -93,11 +93,6 @@ class SegIC(InContextModel):
     @property
     def input(self) -> InputSpec:
         return self.encoder.input
-
-    @property
-    def canvas(self) -> int:
-        """Side of the square input, px."""
-        return self.encoder.input.canvas
 
     @property
     def device(self) -> torch.device:

@@ -96,11 +96,21 @@ def test_an_unknown_name_is_named_with_its_neighbours():
         check_data(cfg)
 
 
-def test_a_run_without_its_data_ends_in_one_line(tmp_path):
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ((), "missing data: 'coco_2014_train' (DATASETS.TRAIN)"),
+        (("TEST.SHOTS", "0"), "TEST.SHOTS is 0; it must be at least 1"),
+        (("INPUT.SEMANTIC.DRAW", "any"), "INPUT.SEMANTIC.DRAW is 'any'; it must be 'class' or"),
+        (("TEST.EVALUATORS", "('coco',)"), "TEST.EVALUATORS has 'coco', but there are only"),
+    ],
+)
+def test_a_run_that_cannot_be_ends_in_one_line(tmp_path, options, message):
     """Before any process is started: eight are asked for, where there is no GPU."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(ROOT / "train_net.py"), "--num-gpus", "8"]
-        + ["--config-file", "configs/segic_dinov2_L.yaml", "OUTPUT_DIR", str(tmp_path / "out")],
+        + ["--config-file", "configs/segic_dinov2_L.yaml", "OUTPUT_DIR", str(tmp_path / "out")]
+        + list(options),
         cwd=ROOT,
         env={"PATH": "", "HOME": str(tmp_path), "DETECTRON2_DATASETS": str(tmp_path)},
         capture_output=True,
@@ -108,5 +118,5 @@ def test_a_run_without_its_data_ends_in_one_line(tmp_path):
     )
     assert done.returncode == 1 and not (tmp_path / "out").exists()
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: missing data: 'coco_2014_train' (DATASETS.TRAIN)")
+    assert last.startswith(f"error: {message}")
     assert "Traceback" not in done.stderr

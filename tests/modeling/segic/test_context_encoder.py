@@ -136,7 +136,7 @@ def test_contexts_keep_it_through_files_joins_and_shots(tmp_path):
     around = context.tensors["background"]
     assert torch.equal(again.tensors["background"], around)
     torch.testing.assert_close(context.mean_over_shots("background"), around.mean(1))
-    joined = Context.join_entities([context.take([1]), context])
+    joined = Context.join_entities([context.take([1]), context.take([0])])
     assert torch.equal(joined.tensors["background"][0], around[1])
     with pytest.raises(ValueError, match="another model: background: context True, model None"):
         again.check(build().fingerprint)

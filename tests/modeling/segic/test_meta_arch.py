@@ -214,7 +214,7 @@ def test_prompts_are_of_each_target(model):
 
 def test_outputs_for_the_stock_evaluators(model):
     episode = tiny_episode(2, 2)
-    kinds = ("sem_seg", "instances", "propagated_mask")
+    kinds = ("masks", "sem_seg", "instances", "propagated_mask")
     (out,) = model.inference([episode], outputs=kinds, num_classes=4, background=3)
     assert out["sem_seg"].shape == (4, 168, 224) and out["propagated_mask"].shape == (2, 168, 224)
     labels = out["sem_seg"].argmax(0)

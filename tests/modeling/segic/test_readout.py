@@ -125,7 +125,7 @@ def test_the_quality_times_the_highest_similarity():
 @pytest.mark.parametrize("rule", ["mask", "quality", "quality_similarity"])
 def test_an_entity_below_the_lowest_score_is_not_found(rule):
     """In masks, instances, label maps and for people; its score is kept."""
-    episode, kinds = tiny_episode(2, 3), ("instances", "sem_seg")
+    episode, kinds = tiny_episode(2, 3), ("masks", "instances", "sem_seg")
     options = {"outputs": kinds, "num_classes": 4, "background": 3}
     never = model("MODEL.SEGIC.TEST.SCORE", rule)
     with torch.no_grad():  # estimates and masks that differ between the entities

@@ -47,7 +47,7 @@ def recorded(model, episodes):
     del model.criterion.reversion.reverse
     masks = []
     for low, episode in zip(kept, episodes, strict=True):
-        size = (model.canvas, model.canvas)
+        size = (model.input.canvas, model.input.canvas)
         full = torch.nn.functional.interpolate(low[None], size=size, mode="bilinear")[0]
         masks.append(full[:, : episode["image"].shape[1], : episode["image"].shape[2]] > 0)
     return losses, masks
