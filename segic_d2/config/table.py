@@ -18,6 +18,12 @@ class Range:
     holds: Callable[[Any], bool]
     text: str  # what a refused value must be
 
+    def __contains__(self, value: Any) -> bool:
+        try:
+            return self.holds(value)
+        except TypeError:  # words in place of numbers
+            return False
+
 
 @dataclass(frozen=True)
 class Key:
@@ -95,10 +101,6 @@ def check_keys(cfg: CfgNode, table: Mapping[str, Key], parts: Sequence[str]) -> 
         if key.range is None or not any(f"{name}.".startswith(f"{part}.") for part in parts):
             continue
         value = reduce(getattr, name.split("."), cfg)
-        try:
-            fits = key.range.holds(value)
-        except TypeError:  # words in a list of numbers
-            fits = False
-        if not fits:
+        if value not in key.range:
             shown = tuple(value) if isinstance(value, list) else value
             raise ValueError(f"{name} is {shown!r}; it must be {key.range.text}")

@@ -27,7 +27,7 @@ def refused(name):
     """Values of a key's type that its range leaves out."""
     key = KEYS[name]
     fitting = [v for v in WRONG if type(v) is type(key.default)]
-    return [v for v in fitting + LISTS.get(name, []) if not key.range.holds(v)]
+    return [v for v in fitting + LISTS.get(name, []) if v not in key.range]
 
 
 RANGED = [name for name, key in KEYS.items() if key.range is not None]
