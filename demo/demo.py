@@ -33,7 +33,9 @@ def parser():
     p.add_argument("--context", help="encoded references from --save-context, no --reference then")
     p.add_argument("--save-context", help="write the encoded references to this .safetensors file")
     p.add_argument("--merge", action="store_true", help="also one palette PNG of all entities")
-    p.add_argument("--threshold", type=float, help="mask logit threshold, default 0; more: less")
+    p.add_argument(
+        "--threshold", type=float, help="mask logit threshold, default: the config's; higher: less"
+    )
     p.add_argument("--device", help="default: the GPU if there is one")
     p.add_argument("--precision", default="fp32", choices=list(PRECISIONS))
     p.add_argument("--batch-size", type=int, default=4, help="pictures per pass")

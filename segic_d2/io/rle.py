@@ -7,7 +7,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 # RLE, compressed or not; polygons, each flat x, y, x, y, …; a bitmap (H, W)
-Segmentation: TypeAlias = dict[str, Any] | Sequence[Sequence[float]] | np.ndarray
+CocoMask: TypeAlias = dict[str, Any] | Sequence[Sequence[float]] | np.ndarray
 
 
 def has_mask(annotation: Mapping[str, Any]) -> bool:
@@ -23,7 +23,7 @@ def has_mask(annotation: Mapping[str, Any]) -> bool:
     return bool(np.any(segmentation) if isinstance(segmentation, np.ndarray) else segmentation)
 
 
-def decode(segmentation: Segmentation, height: int, width: int, file_name: str = "") -> np.ndarray:
+def decode(segmentation: CocoMask, height: int, width: int, file_name: str = "") -> np.ndarray:
     """One COCO segmentation as a bool mask (height, width); ValueError, naming the image, where an
     RLE or bitmap has another size.
 

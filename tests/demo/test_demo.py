@@ -13,7 +13,7 @@ from PIL import Image
 
 from segic_d2.io.masks import read_label_map
 from segic_d2.predictor import InContextPredictor
-from tests.predictor.test_image import picture, square
+from tests.predictor.parts import picture, square
 from tests.tiny import tiny_config
 
 DEMO = Path(__file__).parents[2] / "demo" / "demo.py"

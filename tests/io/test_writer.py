@@ -7,7 +7,7 @@ from segic_d2.io.writer import OVERLAY_SIDE, draw_overlay, label_image
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
 from segic_d2.utils.visualizer import entity_colours
-from tests.predictor.test_image import H, W
+from tests.predictor.parts import H, W
 
 
 def test_label_image_keeps_every_id(tmp_path):

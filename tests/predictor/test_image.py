@@ -10,45 +10,8 @@ from PIL import Image
 from segic_d2.predictor import InContextPredictor
 from segic_d2.predictor.references import read_references
 from tests.bilinear import to_canvas
+from tests.predictor.parts import H, W, picture, square
 from tests.tiny import tiny_config, tiny_episode
-
-H, W = 60, 90
-
-
-def picture(seed, size=(H, W)):
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def square(y=10, x=20, size=(H, W)):
-    mask = np.zeros(size, dtype=bool)
-    mask[y : y + 20, x : x + 30] = True
-    return mask
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return InContextPredictor(tiny_config(), device="cpu").model
-
-
-@pytest.fixture
-def predictor(model):
-    return InContextPredictor.from_model(model)
-
-
-@pytest.fixture
-def files(tmp_path):
-    """cat.png, dog.png and their masks."""
-    for seed, name in enumerate(("cat", "dog")):
-        Image.fromarray(picture(seed)).save(tmp_path / f"{name}.png")
-        Image.fromarray(square(x=20 + seed)).save(tmp_path / f"{name}_mask.png")
-    return tmp_path
-
-
-@pytest.fixture
-def references(files):
-    return [(files / f"{n}.png", files / f"{n}_mask.png", n) for n in ("cat", "dog")]
-
 
 # ---- references --------------------------------------------------------------------------
 
