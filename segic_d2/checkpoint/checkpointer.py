@@ -11,7 +11,7 @@ from torch import nn
 from ..compat import IncompatibleKeys, forget_failed_load
 from ..utils.files import whole_file
 from .official import HEAD, is_official, official_shapes, to_model_names
-from .pretrained import PRETRAINED, weights_file
+from .pretrained import PRETRAINED, name_of, weights_file
 
 
 def frozen_prefixes(model: nn.Module) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def trainable_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
 class SegICCheckpointer(DetectionCheckpointer):
     """Saves and loads trainable weights only, in .pth or (loading) .safetensors files.
 
-    ``MODEL.WEIGHTS`` may also be the name of a decoder that ships with the package ("segic-demo").
+    ``MODEL.WEIGHTS`` may also name a decoder that ships with the package ("segic://demo").
     A checkpoint of the released SegIC is recognised by its names and loaded as it is, all of its
     tensors or none. A killed run never leaves a broken file under the name of a good one.
 
@@ -69,8 +69,8 @@ class SegICCheckpointer(DetectionCheckpointer):
                 model's trainable part, or one of another shape, or (``complete``) lacks one. An
                 official checkpoint must fit exactly, see ``to_model_names``.
         """
-        if path in PRETRAINED:
-            path = weights_file(path)
+        if name_of(path) in PRETRAINED:
+            path = weights_file(name_of(path))
         if path and not self.path_manager.exists(path):
             raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
         self._path = path

@@ -1,10 +1,21 @@
-"""Trained decoders that ship with the package, in ``segic_d2/weights``, by their names."""
+"""Trained decoders that ship with the package, in ``segic_d2/weights``, by their names.
+
+``segic://demo`` names "segic-demo" for whatever reads files through Detectron2's PathManager.
+"""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
+
+import torch
+from detectron2.utils.file_io import PathHandler, PathManager
+from safetensors.torch import load_file
+
+from ..utils.files import cache_folder, whole_file
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
+PREFIX = "segic://"
 
 
 @dataclass(frozen=True)
@@ -39,3 +50,37 @@ def weights_file(name: str) -> str:
     if found != expected:
         raise ValueError(f"{path} is damaged: its SHA-256 is {found}, expected {expected}")
     return str(path)
+
+
+def name_of(path: str) -> str:
+    """The name of the decoder that a path means: "segic-demo" of "segic://demo"; else the path."""
+    return f"segic-{path.removeprefix(PREFIX)}" if path.startswith(PREFIX) else path
+
+
+class PretrainedHandler(PathHandler):
+    """Resolves "segic://demo" to a .pth file in the cache folder, as Detectron2's own checkpointer
+    reads no .safetensors. ValueError: there is no such decoder."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        name = name_of(path)
+        source = weights_file(name)
+        file = cache_folder() / f"{name}-{PRETRAINED[name].sha256[:12]}.pth"
+        if force or not file.is_file():
+            with whole_file(file, shared=True) as part:
+                torch.save({"model": load_file(source)}, part)
+        return str(file)
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
+        return open(self._get_local_path(path), mode, buffering)
+
+    def _exists(self, path: str, **kwargs: Any) -> bool:
+        return name_of(path) in PRETRAINED
+
+    def _isfile(self, path: str, **kwargs: Any) -> bool:
+        return self._exists(path)
+
+
+PathManager.register_handler(PretrainedHandler(), allow_override=True)

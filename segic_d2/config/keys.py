@@ -101,6 +101,7 @@ KEYS = {
             0, "entities decoded at once at inference; 0: what the caches hold", least(0)
         ),
         IMAGE_CHUNK=Key(8, "images encoded at once", least(1)),
+        CONTEXT=Key("", "file of a context that the model holds, for inputs without references"),
         FEATURE_MEMORY=Key(
             0, "MB of frozen features kept in memory, found by their pixels; 0: none", least(0)
         ),
@@ -316,7 +317,8 @@ IN_ITERATIONS = {
 def add_segic_config(cfg: CfgNode) -> None:
     """Add segic_d2's keys, with the defaults of the paper, to a Detectron2 config in place.
 
-    Detectron2's own keys stay as they are; configs/Base-SegIC.yaml sets those of SegIC.
+    Detectron2's own keys stay as they are; configs/Base-SegIC.yaml sets those of SegIC. So does
+    what a config already has: it may be called again, or after ``merge_from_file``.
     """
     add_keys(cfg, KEYS)
 

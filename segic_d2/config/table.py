@@ -80,7 +80,7 @@ def section(name: str, **keys: Key) -> dict[str, Key]:
 
 
 def add_keys(cfg: CfgNode, table: Mapping[str, Key]) -> None:
-    """Add the keys of a table, with their defaults, to a config in place."""
+    """Add the keys of a table that a config lacks, with their defaults, in place."""
     for name, key in table.items():
         *nodes, leaf = name.split(".")
         node = cfg
@@ -88,7 +88,8 @@ def add_keys(cfg: CfgNode, table: Mapping[str, Key]) -> None:
             if part not in node:
                 node[part] = CfgNode()
             node = node[part]
-        node[leaf] = key.default
+        if leaf not in node:  # of an earlier call, or of a file: what was chosen stays
+            node[leaf] = key.default
 
 
 def check_keys(cfg: CfgNode, table: Mapping[str, Key], parts: Sequence[str]) -> None:

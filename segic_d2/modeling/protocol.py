@@ -4,6 +4,7 @@ of them; ``forward`` is written with them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ..structures.features import Features
 from ..structures.picture import Picture
 from ..structures.prompts import Prompt
 from ..structures.segmentation import Segmentation
+from ..structures.stock import StockForms
 from ..structures.view import InputSpec
 
 OUTPUTS = ("masks", "sem_seg", "instances", "propagated_mask")
@@ -24,9 +26,10 @@ Prompts = Sequence[Mapping[int, Prompt]]
 
 class InContextModel(nn.Module, ABC):
     """A model that segments in targets what references show. It may hold a context, by which inputs
-    without references are segmented."""
+    without references are segmented, as ``stock`` says."""
 
     context: Context | None = None
+    stock: StockForms = StockForms()
 
     @property
     @abstractmethod
@@ -73,20 +76,53 @@ class InContextModel(nn.Module, ABC):
         self, batched_inputs: Sequence[Episode]
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """A dict of losses in training, one output dict per target otherwise. Where the model holds
-        a context, inputs are plain ones of any size, and outputs those of stock evaluators."""
+        a context, inputs are plain ones of any size, see ``segment_plain``."""
         if self.training:
             return self.losses(batched_inputs)
         if self.context is None or any("references" in x for x in batched_inputs):
             return self.inference(batched_inputs)
-        kinds = ("masks", "instances", "sem_seg")[: 2 + (self.context.task == "semantic")]
+        return self.segment_plain(batched_inputs)
+
+    @torch.no_grad()
+    def segment_plain(self, batched_inputs: Sequence[Episode]) -> list[dict[str, Any]]:
+        """Segment inputs of Detectron2's loaders and DefaultPredictor by the context that the model
+        holds: float or uint8 "image" (3, H, W) of any size, channels as ``INPUT.FORMAT`` says.
+
+        One dict each, at the input's "height" and "width", classes numbered as ``StockForms`` says.
+        A context of the task "instance" gives "instances" (``find_instances`` where the model has
+        it); one of "semantic" also "masks", "scores" and "sem_seg", and one instance per entity.
+        """
+        context, forms = self.context, self.stock
+        if context is None:
+            raise ValueError("the model holds no context")
         views = [self._on_canvas(x) for x in batched_inputs]
-        return self.inference(views, self.context, kinds, max(self.context.ids) + 1)
+        if context.task == "instance":
+            context = replace(context, ids=forms.things(context))
+            if hasattr(self, "find_instances"):
+                return self.find_instances(views, context, forms.limit)
+            return self.inference(views, context, ("instances",))
+        found = self.segment(self.encode_images(views), context)
+        results: list[dict[str, Any]] = [{"scores": x.scores, "masks": x.masks} for x in found]
+        has_stuff = forms.fits("stuff_classes", context)
+        if forms.fits("thing_classes", context) or not has_stuff:
+            things = forms.things(context)
+            for result, one in zip(results, found, strict=True):
+                one.classes = things
+                result["instances"] = one.instances()
+        if has_stuff:
+            stuff, number, nothing = forms.stuff(context)
+            for result, one in zip(results, found, strict=True):
+                result["sem_seg"] = replace(one, ids=stuff).sem_seg(number, nothing)
+        return results
 
     def _on_canvas(self, x: Episode) -> Episode:
         """A plain input, whose image (3, H, W) may have any size, in the plain view of targets."""
-        if "features" in x or max(x["image"].shape[-2:]) == self.input.canvas:
+        if "features" in x:
             return x
-        pixels = x["image"].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        image = x["image"].flip(0) if self.stock.format == "BGR" else x["image"]
+        if max(image.shape[-2:]) == self.input.canvas:
+            return {**x, "image": image}
+        pixels = image.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         view = self.input.target(Picture(pixels))
         return {"height": pixels.shape[0], "width": pixels.shape[1], **x, **view}
 

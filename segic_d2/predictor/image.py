@@ -111,7 +111,7 @@ class InContextPredictor:
 
     def _set_up(self, model: InContextModel, precision: str, batch_size: int) -> None:
         self.model, self.batch_size = model.eval(), batch_size
-        self.precision, self.context = precision, None
+        self.precision, self.context = precision, model.context
 
     def set_references(self, references: Iterable[AnyReference], task: str = "semantic") -> None:
         """Encode the references once, in place of earlier ones; a call that fails changes nothing.

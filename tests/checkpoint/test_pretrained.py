@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+from detectron2.utils.file_io import PathManager
 from PIL import Image
 from safetensors.torch import load_file
 
 from segic_d2 import InContextPredictor
 from segic_d2.checkpoint import SegICCheckpointer, pretrained, trainable_state_dict
-from segic_d2.checkpoint.pretrained import FOLDER, PRETRAINED, weights_file
+from segic_d2.checkpoint.pretrained import FOLDER, PRETRAINED, name_of, weights_file
 from segic_d2.config.load import load_config
 from segic_d2.modeling.backbone.embedded import cache_path
 from tests.engine.short_runs import train
@@ -32,7 +35,7 @@ def test_the_file_is_whole_small_and_described(name):
     assert path.stat().st_size <= 12e6
     about = (FOLDER / "README.md").read_text()
     assert name in about and PRETRAINED[name].sha256 in about
-    assert load_config(PRETRAINED[name].config).MODEL.WEIGHTS == name
+    assert name_of(load_config(PRETRAINED[name].config).MODEL.WEIGHTS) == name
     assert {p.stem for p in FOLDER.glob("*.safetensors")} == set(PRETRAINED)
 
 
@@ -64,6 +67,34 @@ def test_unknown_missing_and_damaged_are_named(tmp_path, monkeypatch):
         file.write(b"\x55")
     with pytest.raises(ValueError, match="segic-demo.safetensors is damaged: its SHA-256"):
         SegICCheckpointer(torch.nn.Linear(1, 1)).load("segic-demo")
+
+
+def test_detectron2s_own_checkpointer_loads_it_without_a_word_of_the_backbone(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv("SEGIC_D2_CACHE", str(tmp_path))
+    cfg = load_config("segic_demo.yaml", ["MODEL.DEVICE", "cpu", *RANDOM_BACKBONE])
+    assert cfg.MODEL.WEIGHTS == "segic://demo"
+    model = build_model(cfg)
+    before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    assert not caplog.records
+    for key, tensor in load_file(weights_file("segic-demo")).items():
+        assert torch.equal(model.state_dict()[key], tensor.float()), key
+    assert all(torch.equal(v, before[k]) for k, v in model.backbone.state_dict().items())
+    (kept,) = tmp_path.iterdir()
+    assert PathManager.get_local_path("segic://demo") == str(kept)
+    assert PathManager.isfile("segic://demo") and not PathManager.exists("segic://huge")
+    with pytest.raises(ValueError, match="no pretrained decoder 'segic-huge'.*segic-demo"):
+        DetectionCheckpointer(model).load("segic://huge")
+    # a backbone that is there in part is no backbone: the rest is named
+    name = next(iter(before))
+    torch.save({"model": {f"encoder.backbone.{name}": before[name]}}, tmp_path / "part.pth")
+    with caplog.at_level("WARNING"):
+        DetectionCheckpointer(model).load(str(tmp_path / "part.pth"))
+    assert "not found in the checkpoint" in caplog.text and "encoder.backbone" in caplog.text
 
 
 def test_exported_weights_are_those_of_the_checkpoint(tmp_path, capsys):

@@ -1,8 +1,10 @@
 """Tables of keys: how they enter a config, and which values their ranges refuse."""
 
 import pytest
-from detectron2.config import CfgNode
+import yaml
+from detectron2.config import CfgNode, get_cfg
 
+from segic_d2.config import add_segic_config, load_config
 from segic_d2.config.table import (
     Key,
     above,
@@ -61,6 +63,45 @@ def test_keys_enter_a_config_beside_those_it_has():
     cfg = config()
     assert cfg.A == {"OWN": 5, "B": {"ONE": 1, "TWO": "x"}, "LAST": (), "FREE": ""}
     assert cfg.AB.ONE == 1 and list(TABLE) == ["A.B.ONE", "A.B.TWO", "A.LAST", "A.FREE", "AB.ONE"]
+
+
+def test_what_a_config_has_stays():
+    cfg = config(A__B__TWO="y", A__LAST=(3,))
+    add_keys(cfg, TABLE)  # twice
+    assert cfg.A.B.TWO == "y" and cfg.A.LAST == (3,) and cfg.A.OWN == 5
+    cfg.freeze()
+    add_keys(cfg, TABLE)  # nothing is lacking
+
+
+@pytest.mark.parametrize("order", ["before", "after", "twice", "its own keys"])
+def test_a_guests_config_keeps_its_choices_in_any_order(tmp_path, order):
+    """A file that names our keys can be read after they are there; others at any time."""
+    chosen = {"MODEL": {"META_ARCHITECTURE": "GeneralizedRCNN"}, "SEED": 3}
+    chosen |= {"INPUT": {"FORMAT": "BGR"}, "SOLVER": {"BASE_LR": 0.5}}
+    ours = {"MODEL": {"TIMM": {"NAME": "test_vit", "BLOCKS": [1]}}, "TEST": {"SHOTS": 3}}
+    plain, own = tmp_path / "plain.yaml", tmp_path / "own.yaml"
+    plain.write_text(yaml.safe_dump(chosen))
+    own.write_text(yaml.safe_dump(ours))
+    cfg = get_cfg()
+    if order == "its own keys":
+        cfg.set_new_allowed(True)
+        cfg.merge_from_file(str(own))
+    if order != "after":
+        add_segic_config(cfg)
+    cfg.merge_from_file(str(plain))
+    if order in ("after", "twice"):
+        add_segic_config(cfg)
+    if order != "its own keys":
+        cfg.merge_from_file(str(own))
+    if order == "twice":
+        add_segic_config(cfg)
+    assert cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN" and cfg.SEED == 3
+    assert cfg.INPUT.FORMAT == "BGR" and cfg.SOLVER.BASE_LR == 0.5
+    assert cfg.MODEL.TIMM.NAME == "test_vit" and list(cfg.MODEL.TIMM.BLOCKS) == [1]
+    assert cfg.TEST.SHOTS == 3 and cfg.TEST.SEED == 0 and cfg.SOLVER.OPTIMIZER == "SGD"
+    again = load_config()
+    again.merge_from_other_cfg(CfgNode.load_cfg(cfg.dump()))
+    assert yaml.safe_load(again.dump()) == yaml.safe_load(cfg.dump())
 
 
 def test_values_are_looked_at_in_the_named_parts_alone():

@@ -3,6 +3,7 @@
 Its evaluations are in tests/engine/evaluations/test_base.py.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from segic_d2.modeling.protocol import InContextModel
 from segic_d2.predictor import InContextPredictor
 from segic_d2.structures.context import Context
+from segic_d2.structures.stock import StockForms
 from tests import toy_model
 from tests.data import toy
 from tests.tiny import tiny_config
@@ -91,6 +93,8 @@ def test_a_model_may_hold_a_context():
     model = MeanColour().eval()
     image = torch.from_numpy(TARGET[0]).permute(2, 0, 1)
     target = {"image": image, "height": 160, "width": 240}
+    with pytest.raises(ValueError, match="the model holds no context"):
+        model.segment_plain([target])
     with pytest.raises(ValueError, match="an input has no references.*model.context = "):
         model([target])
     model.context = predictor().context
@@ -111,8 +115,31 @@ def test_detectron2s_predictor_serves_a_model_that_holds_a_context():
     large = np.ascontiguousarray(np.kron(TARGET[0], np.ones((3, 3, 1), np.uint8)))
     found, expected = stock(large[:, :, ::-1]), ours(large)
     assert np.array_equal(found["masks"].numpy(), expected.masks)
-    assert found["sem_seg"].shape == (3, *large.shape[:2]) and len(found["instances"]) <= 2
-    assert found["sem_seg"][0].max() == -torch.inf  # no entity has the id 0
+    assert found["sem_seg"].shape == (3, *large.shape[:2])  # two, and none of them
+    assert np.array_equal(found["sem_seg"].argmax(0), (expected.label_map() - 1) % 3)
+    kept = [i for i, mask in enumerate(expected.masks) if mask.any()]
+    assert found["instances"].pred_classes.tolist() == kept
+
+
+def test_plain_pictures_come_in_the_order_of_channels_of_the_config():
+    """Detectron2's own default is BGR; whatever the size, also where nothing is resized."""
+    model, image = MeanColour().eval(), torch.from_numpy(TARGET[0]).permute(2, 0, 1)
+    model.context = predictor().context
+    for size in ((80, 120), (75, 112)):  # 112 is the canvas
+        picture = image[:, : size[0], : size[1]]
+        (expected,) = model([{"image": picture}])
+        model.stock = StockForms(format="BGR")
+        (found,) = model([{"image": picture.flip(0).float()}])
+        model.stock = StockForms()
+        assert expected["masks"].any() and torch.equal(found["masks"], expected["masks"])
+
+
+def test_a_context_of_instances_gives_instances_alone():
+    model, image = MeanColour().eval(), torch.from_numpy(TARGET[0]).permute(2, 0, 1)
+    model.context = replace(predictor().context, task="instance")
+    (found,) = model([{"image": image, "height": 80, "width": 120}])
+    assert list(found) == ["scores", "instances"]
+    assert found["instances"].pred_classes.tolist() == [0, 1]  # ids 1 and 2
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -65,6 +65,12 @@ class FrozenEncoder(nn.Module):
         """Stays in eval mode."""
         return super().train(False)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # a checkpoint without a backbone leaves this one as it is: nothing of it is missing there
+        if not any(name.startswith(prefix) for name in state_dict):
+            state_dict.update(self.state_dict(prefix=prefix))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     @property
     def device(self) -> torch.device:
         """Where the backbone stands."""

@@ -18,6 +18,7 @@ from ...structures.episode import Episode, Names, Reference, Target, View
 from ...structures.features import Features, tensor_hash
 from ...structures.prompts import BoxPrompt
 from ...structures.segmentation import Segmentation
+from ...structures.stock import StockForms
 from ...structures.view import InputSpec
 from ...utils.devices import upload
 from ..backbone.weights import load_backbone_weights
@@ -40,6 +41,7 @@ class SegIC(InContextModel):
         texts: of the meta instruction. losses: what training does. readout: from logits to masks.
         cross_entity: entities of a target see each other's visual tokens at inference.
         instances: of ``find_instances``. entity_chunk: entities decoded at once; 0: as caches hold.
+        context: held by the model. stock: how it then answers.
     """
 
     @configurable
@@ -54,6 +56,8 @@ class SegIC(InContextModel):
         cross_entity: bool = True,
         instances: InstanceOptions | None = None,
         entity_chunk: int = 0,
+        context: Context | None = None,
+        stock: StockForms | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.sem_seg_head = encoder, sem_seg_head
@@ -62,6 +66,7 @@ class SegIC(InContextModel):
         self.criterion, self.readout = losses, readout
         self.cross_entity, self.entity_chunk = cross_entity, entity_chunk
         self.instances = instances or InstanceOptions()
+        self.context, self.stock = context, stock or StockForms()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -83,6 +88,8 @@ class SegIC(InContextModel):
             "cross_entity": m.CROSS_ENTITY.ENABLED and m.CROSS_ENTITY.TRAIN_PROB > 0,
             "instances": InstanceOptions.from_config(cfg),
             "entity_chunk": m.ENTITY_CHUNK,
+            "context": held_context(m.CONTEXT),
+            "stock": StockForms.from_config(cfg),
         }
 
     @property
@@ -229,3 +236,13 @@ class SegIC(InContextModel):
                 box = prompt.box if prompt else [torch.nan] * 4
                 rows.append([(x + 0.5) * s - 0.5 for x, s in zip(box, scale, strict=True)])
         return upload(rows, self.device, torch.float32).reshape(-1, 4)
+
+
+def held_context(file: str) -> Context | None:
+    """The context of ``MODEL.SEGIC.CONTEXT``; "": none. FileNotFoundError or ValueError: there is
+    no such file, or it holds no context; the key is named. Whether it is of this model shows when
+    it is used, because a part of its fingerprint comes with ``MODEL.WEIGHTS``."""
+    try:
+        return Context.load(file) if file else None
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"MODEL.SEGIC.CONTEXT: {error}") from error
