@@ -3,15 +3,19 @@
 Its evaluations are in tests/engine/evaluations/test_base.py.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from detectron2.data import build_detection_test_loader
+from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultPredictor
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
+from detectron2.modeling import build_model
+from detectron2.utils.visualizer import ColorMode, Visualizer
+from PIL import Image
 
 from segic_d2.modeling.protocol import InContextModel
 from segic_d2.predictor import InContextPredictor
@@ -119,6 +123,59 @@ def test_detectron2s_predictor_serves_a_model_that_holds_a_context():
     assert np.array_equal(found["sem_seg"].argmax(0), (expected.label_map() - 1) % 3)
     kept = [i for i, mask in enumerate(expected.masks) if mask.any()]
     assert found["instances"].pred_classes.tolist() == kept
+
+
+def test_a_config_names_the_context_that_is_held(tmp_path):
+    """Its file is read when the model is built, and must be of that model when it is used."""
+    opts = ("INPUT.MIN_SIZE_TEST", 0, "DATASETS.TEST", ())
+    torch.manual_seed(0)
+    first = InContextPredictor(tiny_config(*opts))
+    first.set_references([(*REFERENCE, {1: "red", 2: "blue"})])
+    file, weights = tmp_path / "held.safetensors", tmp_path / "all.pth"
+    first.save_context(file)
+    torch.save(first.model.state_dict(), weights)
+    opts += ("MODEL.SEGIC.CONTEXT", str(file), "MODEL.WEIGHTS", str(weights))
+    found = DefaultPredictor(tiny_config(*opts))(TARGET[0][:, :, ::-1])
+    assert np.array_equal(found["masks"].numpy(), first(TARGET[0]).masks)
+    ours = InContextPredictor(tiny_config(*opts))  # holds it as well
+    assert ours(TARGET[0]).names == ["red", "blue"]
+    other = DefaultPredictor(tiny_config(*opts, "INPUT.REFERENCE_ZOOM", 0.5))
+    with pytest.raises(ValueError, match="made by another model: zoom: context None, model 0.5"):
+        other(TARGET[0][:, :, ::-1])
+    opts = ("MODEL.SEGIC.CONTEXT", str(tmp_path / "none.safetensors"))
+    with pytest.raises(FileNotFoundError, match="MODEL.SEGIC.CONTEXT: context file not found: .*n"):
+        build_model(tiny_config(*opts))
+    with pytest.raises(ValueError, match="MODEL.SEGIC.CONTEXT: .*all.pth is not a context file"):
+        build_model(tiny_config("MODEL.SEGIC.CONTEXT", str(weights)))
+
+
+@pytest.mark.parametrize("branch", ["instances", "sem_seg"])
+def test_a_viewer_of_detectron2s_kind_paints_what_is_held(branch):
+    """Its demo: DefaultPredictor, then Visualizer by what the predictions have."""
+    name, classes = f"viewer_{branch}", ["blue", "red"]
+    key = "thing" if branch == "instances" else "stuff"
+    metadata = MetadataCatalog.get(name)
+    metadata.set(**{f"{key}_classes": classes, f"{key}_colors": [(255, 255, 0), (0, 255, 0)]})
+    stock = DefaultPredictor(tiny_config("DATASETS.TEST", (name,), "INPUT.MIN_SIZE_TEST", 0))
+    stock.model, forms = MeanColour().eval(), stock.model.stock
+    stock.model.context, stock.model.stock = predictor().context, forms
+    image, labels = (np.kron(x, np.ones((5, 5, 1)[: x.ndim], np.uint8)) for x in TARGET)
+    predictions = stock(image[:, :, ::-1])
+    assert {"instances", "sem_seg"} & set(predictions) == {branch}
+    viewer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
+    if branch == "sem_seg":
+        drawn = viewer.draw_sem_seg(predictions["sem_seg"].argmax(0), alpha=1).get_image()
+    else:
+        found = predictions["instances"]
+        assert [classes[i] for i in found.pred_classes] == ["red", "blue"]
+        drawn = viewer.draw_instance_predictions(found).get_image()
+    drawn, grey = drawn.astype(int), labels == 0
+    assert drawn.shape == image.shape
+    red, blue = (np.median(drawn[labels == i], 0) for i in (1, 2))
+    assert red[1] > red[0] + 40 and min(blue[:2]) > blue[2] + 40  # green, yellow
+    assert (abs(drawn[grey] - image[grey]).max(1) < 30).mean() > 0.85
+    if folder := os.environ.get("SEGIC_D2_PICTURES"):  # to look at
+        Image.fromarray(drawn.astype(np.uint8)).save(Path(folder) / f"viewer_{branch}.png")
 
 
 def test_plain_pictures_come_in_the_order_of_channels_of_the_config():

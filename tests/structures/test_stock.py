@@ -10,9 +10,9 @@ from segic_d2.structures.stock import StockForms
 from tests.tiny import prototype_context, tiny_config
 
 
-def context(*names, ids=None):
+def context(*names):
     vectors, shots = torch.zeros(len(names), 1, 3), torch.ones(len(names), 1, dtype=torch.bool)
-    return prototype_context(vectors, vectors, shots, None, ids or [*range(7, 7 + len(names))], names)
+    return prototype_context(vectors, vectors, shots, None, [*range(7, 7 + len(names))], names)
 
 
 def dataset(**metadata):

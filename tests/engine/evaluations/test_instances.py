@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.data import build_detection_test_loader
+from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -84,6 +86,27 @@ def test_from_references_to_average_precision(benchmark, tmp_path):
     ids = {c + 1 for c in classes} if kind == "lvis" else {1, 3, 13, 90}
     assert found and {x["category_id"] for x in found} <= ids
     assert all(x["segmentation"]["size"] == [48, 64] for x in found)
+
+
+def test_stock_tools_find_the_same_by_a_held_context(benchmark, tmp_path):
+    """Detectron2's own mapper, loader, loop and evaluator, against ``TEST.EVALUATORS``."""
+    cfg = config(benchmark, "OUTPUT_DIR", str(tmp_path), "TEST.DAMAGED", "skip")
+    assert cfg.INPUT.MIN_SIZE_TEST == 800
+    cfg.INPUT.MIN_SIZE_TEST = 0  # as our configs set it
+    (train,), (val,) = cfg.DATASETS.REFERENCE, cfg.DATASETS.TEST
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    (expected,) = EpisodeTrainer.test(cfg, model).values()
+    model.context = instance_context(model, InstanceReferences(cfg, [train], val))
+    evaluator = EVALUATORS[benchmark](val, str(tmp_path / "stock"))
+    found = inference_on_dataset(model, build_detection_test_loader(cfg, val), evaluator)["segm"]
+    assert found == {k: pytest.approx(expected[k], nan_ok=True) for k in found}
+    kind, ours = benchmark.split("_")[0], tmp_path / "inference" / val / benchmark
+    one, two = (
+        json.loads((folder / f"{kind}_instances_results.json").read_text())
+        for folder in (ours, tmp_path / "stock")
+    )
+    assert len(one) > 5 and one == two
 
 
 def test_the_truth_itself_has_full_precision(benchmark):
