@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.wheel import install_wheel
+
 TESTS = Path(__file__).resolve().parent
 MEDIUM = (
     *("checkpoint", "config/test_ablations", "config/test_configs", "data/test_paper_mix"),
+    "examples",
     *("data/health/test_check", "datasets", "demo", "engine", "modeling/backbone"),
     *("modeling/test_golden", "test_install", "tools"),
 )
@@ -16,3 +19,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if str(item.path.relative_to(TESTS)).startswith(MEDIUM):
             item.add_marker(pytest.mark.medium)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """Folder into which a wheel of this checkout is installed, with nothing else."""
+    return install_wheel(tmp_path_factory.mktemp("wheel"))

@@ -4,56 +4,16 @@ import os
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def _python(code, cwd, path="", **environment):
-    """Run code where the checkout cannot be imported, not even through an editable install."""
-    guard = (
-        "import sys\n"
-        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
-        f"sys.path[:] = [p for p in sys.path if p != {str(ROOT)!r}]\n"
-    )
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    return subprocess.run(
-        [sys.executable, "-c", guard + code],
-        cwd=cwd,
-        env={**env, "PYTHONPATH": str(path), **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """Folder into which a wheel of this checkout is installed, with nothing else."""
-    folder = tmp_path_factory.mktemp("wheel")
-    tracked = ["LICENSE", "MANIFEST.in", "pyproject.toml", "setup.py", "README.md"]
-    tracked += [str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.yaml")]
-    files = (p for p in (ROOT / "segic_d2").rglob("*") if "__pycache__" not in p.parts)
-    tracked += [str(p.relative_to(ROOT)) for p in files]
-    for name in tracked:
-        if (ROOT / name).is_file():
-            copy = folder / "source" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((ROOT / name).read_bytes())
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder]
-    subprocess.run([*pip, *build, folder / "source"], check=True, capture_output=True)
-    (wheel,) = folder.glob("segic_d2-*.whl")
-    install = ["install", "--no-deps", "--no-index", "--target", folder / "site"]
-    subprocess.run([*pip, *install, wheel], check=True, capture_output=True)
-    return folder / "site"
+from tests.wheel import ROOT, run_code
 
 
 def test_wheel_is_imported_and_finds_every_config(installed, tmp_path):
     configs = sorted(str(p.relative_to(ROOT / "configs")) for p in ROOT.glob("configs/**/*.yaml"))
     assert configs
-    done = _python(
+    done = run_code(
         "import segic_d2\n"
         "from segic_d2.config import load_config, get_config_file\n"
         f"for name in {configs}:\n"
@@ -72,7 +32,7 @@ def test_wheel_is_imported_and_finds_every_config(installed, tmp_path):
 
 
 def test_wheel_segments_with_a_tiny_random_backbone(installed, tmp_path):
-    done = _python(
+    done = run_code(
         "import numpy as np\n"
         "from segic_d2 import InContextPredictor\n"
         "opts = ['MODEL.TIMM.NAME', 'test_vit', 'MODEL.BACKBONE.WEIGHTS', '', 'INPUT.CANVAS', 64,\n"
@@ -101,7 +61,7 @@ def test_import_without_detectron2_says_how_to_install_it(tmp_path):
         "sys.meta_path.insert(0, Block())\n"
         "import segic_d2\n"
     )
-    done = _python(block, cwd=tmp_path, path=tmp_path)
+    done = run_code(block, cwd=tmp_path, path=tmp_path)
     assert done.returncode == 1
     assert "ImportError: segic_d2 needs detectron2" in done.stderr
     assert f"--target {sysconfig.get_path('purelib')} sal-detectron2==0.7.2" in done.stderr

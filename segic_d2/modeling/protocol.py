@@ -98,8 +98,9 @@ class InContextModel(nn.Module, ABC):
         views = [self._on_canvas(x) for x in batched_inputs]
         if context.task == "instance":
             context = replace(context, ids=forms.things(context))
-            if hasattr(self, "find_instances"):
-                return self.find_instances(views, context, forms.limit)
+            find = getattr(self, "find_instances", None)
+            if find is not None:
+                return find(views, context, forms.limit)
             return self.inference(views, context, ("instances",))
         found = self.segment(self.encode_images(views), context)
         results: list[dict[str, Any]] = [{"scores": x.scores, "masks": x.masks} for x in found]

@@ -104,4 +104,5 @@ def _positions(context: Context, classes: Sequence[str]) -> list[int]:
                 f"the context's entity {name!r} is no class of DATASETS.TEST, which has {shown}: "
                 "drop it (Context.drop), or give references and classes the same names"
             )
-    return [list(classes).index(name) for name in context.names]
+    positions = {name: i for i, name in enumerate(classes)}
+    return [positions[str(name)] for name in context.names]

@@ -1,16 +1,13 @@
-"""examples/default_predictor.py: one coin finds the coins."""
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from segic_d2.modeling.backbone.embedded import cache_path
-from tests.examples.run import figures
 
 
 @pytest.mark.skipif(not cache_path().is_file(), reason="the embedded weights are not prepared")
-def test_it_finds_and_paints_coins(tmp_path):
-    (share,) = figures("default_predictor", tmp_path, "drawn.png")
+def test_one_coin_finds_and_paints_the_coins(run_example, tmp_path):
+    (share,) = run_example("default_predictor.py", "drawn.png")
     assert 20 < share < 40  # 24 coins cover about a third
     drawn = np.asarray(Image.open(tmp_path / "drawn.png").convert("RGB")).astype(int)
     assert 0.15 < (drawn.max(2) - drawn.min(2) > 20).mean() < 0.5  # colour on a grey picture

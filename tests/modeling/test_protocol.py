@@ -17,6 +17,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.visualizer import ColorMode, Visualizer
 from PIL import Image
 
+from segic_d2.evaluation import build_sem_seg_evaluator
 from segic_d2.modeling.protocol import InContextModel
 from segic_d2.predictor import InContextPredictor
 from segic_d2.structures.context import Context
@@ -202,15 +203,35 @@ def test_a_context_of_instances_gives_instances_alone():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_stock_loaders_and_evaluators_serve_it_too(tmp_path):
     model, name = MeanColour().eval(), toy.coco(tmp_path)
-    patches = 255 * torch.eye(3)[:, :, None, None].expand(3, 3, 8, 8)
-    model.context = model.encode_context(
-        [
-            {"image": patch, "masks": torch.ones(1, 8, 8), "entity_ids": [i]}
-            for i, patch in enumerate(patches)
-        ]
-    )
+    model.context = colours({0: None, 1: None, 2: None})
     cfg = tiny_config("INPUT.MIN_SIZE_TEST", 300, "DATALOADER.NUM_WORKERS", 0)
     loader = build_detection_test_loader(cfg, name)
     evaluator = COCOEvaluator(name, tasks=("segm",), use_fast_impl=False)
     found = inference_on_dataset(model, loader, evaluator)["segm"]
     assert found["AP50"] > 20  # two things of one class are one mask here
+
+
+def colours(names):
+    """A context of the three pure colours, {id: name}."""
+    patches = 255 * torch.eye(3)[:, :, None, None].expand(3, 3, 8, 8)
+    shown = zip(names, patches, strict=True)
+    references = [
+        {"image": patch, "masks": torch.ones(1, 8, 8), "entity_ids": [i]} for i, patch in shown
+    ]
+    return MeanColour().encode_context(references, names)
+
+
+def test_label_maps_are_scored_by_the_stock_evaluator(tmp_path):
+    """The names say which class an entity is, and the background takes what no entity takes."""
+    model, name = MeanColour().eval(), toy.sem_seg(tmp_path)
+    red, green, blue = toy.NAMES
+    model.context = colours({4: red, 2: green, 9: blue}).take([2, 0, 1])
+    cfg = tiny_config("INPUT.MIN_SIZE_TEST", 0, "DATALOADER.NUM_WORKERS", 0)
+    model.stock = replace(StockForms.from_config(cfg), datasets=(name,))
+    loader = build_detection_test_loader(cfg, name)
+    evaluator = build_sem_seg_evaluator(name)
+    found = inference_on_dataset(model, loader, evaluator)["sem_seg"]
+    assert min(found[f"IoU-{c}"] for c in ("background", *toy.NAMES)) > 70
+    model.context = colours({4: red, 2: blue, 9: green})  # two of them changed
+    swapped = inference_on_dataset(model, loader, evaluator)["sem_seg"]
+    assert swapped[f"IoU-{red}"] > 70 and swapped[f"IoU-{green}"] < 5
