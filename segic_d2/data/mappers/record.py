@@ -68,7 +68,9 @@ class RecordMapper(EpisodeMapper, TrainingMapper):
     def _only_source(self, cfg, is_train):
         call = f"{type(self).__name__}(cfg, {is_train})"
         if not is_train:
-            raise ValueError(f"{call}: of training alone; build_one_shot_loader makes test episodes")
+            raise ValueError(
+                f"{call}: of training alone; build_one_shot_loader makes test episodes"
+            )
         check_config(cfg, "INPUT", "DATASETS")
         names = list(dict.fromkeys(cfg.DATASETS.TRAIN))
         if len(names) != 1:
