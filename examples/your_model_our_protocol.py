@@ -29,7 +29,7 @@ class MeanColour(InContextModel):
         ]
         colours = {int(i): (x["image"] * m).sum((1, 2)) / m.sum() for i, m, x in rows}
         tensors = {"colour": torch.stack([*colours.values()])[:, None]}  # (N, 1 shot, 3)
-        shots, labels = torch.ones(len(colours), 1, dtype=torch.bool), [names[i] for i in colours]
+        shots, labels = torch.ones(len(colours), 1).bool(), [*map((names or {}).get, colours)]
         return Context("colour", shots, tensors, None, [*colours], labels, task, self.fingerprint)
 
     def segment(self, features, context, prompts=None):
