@@ -188,7 +188,7 @@ def _recipe(model, train, test, schedule, *, rate, iterations, period):
     params = L(get_default_optimizer_params)(  # its ``model`` is set before it is built
         base_lr="${..lr}", weight_decay="${..weight_decay}", weight_decay_norm="${.weight_decay}"
     )
-    ddp = dict(broadcast_buffers=False, find_unused_parameters=True, fp16_compression=False)
+    ddp = dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False)
     settings = dict(output_dir="./output", init_checkpoint="", max_iter=iterations, device="cuda")
     settings.update(amp=dict(enabled=False), ddp=ddp, eval_period=iterations, log_period=20)
     settings.update(checkpointer=dict(period=period, max_to_keep=100))

@@ -79,6 +79,7 @@ def test_weights_go_from_our_trainer_to_detectron2s_and_back(tmp_path):
 def test_optimizer_evaluation_and_mean_feature_are_one_line_each(tmp_path):
     options = "SOLVER.MAX_ITER", 1, "MODEL.SEGIC.SIMILARITY.CENTER", "fixed"
     cfg = short_config(tmp_path, *options, "TEST.EPISODES", 2)
+    cfg.MODEL.SEGIC.SIMILARITY.MEAN_IMAGES = 4
     cfg.DATASETS.TEST = ("shapes_novel_coco",)
     trainer = Equipped(cfg)
     trainer.register_hooks([FeatureMeanHook()])
