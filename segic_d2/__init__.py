@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:
 
 from .config import add_segic_config  # noqa: E402
 from .config.load import get_config_file, load_config  # noqa: E402
-from .data import register_folder_dataset  # noqa: E402
+from .data import build_train_loader, register_folder_dataset  # noqa: E402
 from .modeling import Context, InContextMaskHead, SegIC  # noqa: E402
 from .predictor import InContextPredictor  # noqa: E402
 
@@ -31,6 +31,7 @@ __all__ = [
     "InContextPredictor",
     "SegIC",
     "add_segic_config",
+    "build_train_loader",
     "get_config_file",
     "load_config",
     "register_folder_dataset",

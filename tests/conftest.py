@@ -9,8 +9,7 @@ from tests.wheel import install_wheel
 TESTS = Path(__file__).resolve().parent
 MEDIUM = (
     *("checkpoint", "config/test_ablations", "config/test_configs", "data/test_paper_mix"),
-    "examples",
-    *("data/health/test_check", "datasets", "demo", "engine", "modeling/backbone"),
+    *("data/health/test_check", "datasets", "demo", "engine", "examples", "modeling/backbone"),
     *("modeling/test_golden", "test_install", "tools"),
 )
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.data import (
     DatasetFromList,
     build_detection_test_loader,
@@ -116,7 +116,16 @@ def build_train_loader(cfg: CfgNode, start: int = 0) -> Iterable[list[Episode]]:
     """Build Detectron2's train loader of episodes, endless and mixed over ``DATASETS.TRAIN``. A
     batch is a list of ``IMS_PER_BATCH`` / processes episodes. ``start`` is the first position:
     i·``IMS_PER_BATCH`` to resume at iteration i. ``SEED`` below 0: a random one, shared by the
-    processes."""
+    processes.
+
+    It serves Detectron2's own DefaultTrainer as it is. What that trainer does not know, beside
+    ``engine.EpisodeTrainer``: schedules in samples (``engine.settle_schedule(cfg)`` converts them;
+    a warning says so), AdamW (``build_optimizer = EpisodeTrainer.build_optimizer``), our
+    evaluations (``test = EpisodeTrainer.test``), bf16, AMP on CPUs, averaged weights, the mean
+    feature of ``SIMILARITY.CENTER`` "fixed" (register ``FeatureMeanHook``). Its checkpoints hold
+    the backbone too, and a resumed run begins the stream of episodes anew.
+    """
+    _warn_of_samples(cfg)
     mappers = _training_mappers(cfg)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     stream = EpisodeStream(mappers, cfg.DATASETS.WEIGHTS, seed)
@@ -130,6 +139,18 @@ def build_train_loader(cfg: CfgNode, start: int = 0) -> Iterable[list[Episode]]:
     )
     loader.dataset.mappers = mappers  # for set_cache
     return loader
+
+
+def _warn_of_samples(cfg):
+    """Our trainers have settled the schedule by now; Detectron2's looks at its own keys alone."""
+    samples, iterations = cfg.SOLVER.MAX_SAMPLES, cfg.SOLVER.MAX_ITER
+    if samples and iterations in (0, get_cfg().SOLVER.MAX_ITER):  # not chosen, or cleared
+        logger.warning(
+            "SOLVER.MAX_SAMPLES is %d, which Detectron2's own trainers do not know: they take "
+            "SOLVER.MAX_ITER, %d; cfg = segic_d2.engine.settle_schedule(cfg) converts the schedule",
+            samples,
+            iterations,
+        )
 
 
 def set_cache(loader: Any, cache: FeatureCache | None) -> None:

@@ -91,8 +91,10 @@ class ClassIndex:
         return images[other] if any(other) else images
 
     def classes_of(self, image: int) -> np.ndarray:
-        """Ascending usable class ids that an image shows: int64 array."""
+        """Ascending usable class ids that an image shows, perhaps none: int64 array."""
         row = int(np.searchsorted(self.images, image))
+        if row == len(self.images) or self.images[row] != image:
+            return self._classes[:0]
         return self._classes[self._image_starts[row] : self._image_starts[row + 1]]
 
 
@@ -123,23 +125,25 @@ def draw_semantic(
     max_entities: int = 1,
     max_shots: int = 1,
     absent_prob: float = 0.0,
+    target: int | None = None,
 ) -> dict[str, Any]:
     """One semantic training episode (config ``INPUT.SEMANTIC``): ``target`` (image index),
     ``entities`` (class ids), ``references`` (list of (image index, class id), entity by entity).
 
     ``draw`` is ``"class"``: class, then target, each uniform; or ``"image"``: target, then class.
+    Where a ``target`` is given, it is that one, and its class is drawn.
     The target's classes are 1 to ``max_entities``, as far as it shows them, with 1 to ``max_shots``
     references each, one number for the episode. With probability ``absent_prob`` the target lacks
     the first entity, by what the index knows; where there is no such target (or class, see
     ``draw``), the episode is as usual.
     """
     absent = absent_prob > 0 and rng.random() < absent_prob
-    if draw == "class":
+    if draw == "class" and target is None:
         first = pick(rng, index.classes)
         shown = index.images_of(first)
         target = pick(rng, _without(index.images, shown) if absent else shown)
     else:
-        target = pick(rng, index.images)
+        target = pick(rng, index.images) if target is None else target
         shown = index.classes_of(target)
         first = pick(rng, _without(index.classes, shown) if absent else shown)
     number = int(rng.integers(1, max_entities + 1))
@@ -163,13 +167,19 @@ def _without(values, some):
 
 
 def draw_instance(
-    rng: np.random.Generator, counts: np.ndarray, *, max_masks: int = 10, cap: str = "fixed"
+    rng: np.random.Generator,
+    counts: np.ndarray,
+    *,
+    max_masks: int = 10,
+    cap: str = "fixed",
+    target: int | None = None,
 ) -> dict[str, Any]:
-    """One instance training episode: an image, and the order in which its objects (``counts`` per
-    image) are taken. The mapper takes the first ``cap`` of ``order``, a permutation, that both
-    views show, so the choice among visible ones is uniform. ``cap`` "fixed": up to ``max_masks``;
-    "random": up to a number uniform in 0…``max_masks``, at least one (the released code)."""
-    target = pick(rng, np.flatnonzero(counts))
+    """One instance training episode: an image (``target``; None: any), and the order in which its
+    objects (``counts`` per image) are taken. The mapper takes the first ``cap`` of ``order``, a
+    permutation, that both views show, so the choice among visible ones is uniform. ``cap`` "fixed":
+    up to ``max_masks``; "random": up to a number uniform in 0…``max_masks``, at least one (the
+    released code)."""
+    target = pick(rng, np.flatnonzero(counts)) if target is None else target
     limit = max_masks if cap == "fixed" else int(rng.integers(max_masks + 1))
     order = [int(i) for i in rng.permutation(int(counts[target]))]
     return {"target": target, "order": order, "cap": max(limit, 1)}

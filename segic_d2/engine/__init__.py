@@ -3,6 +3,7 @@
 from .episode_trainer import EpisodeTrainer
 from .evaluations import EVALUATION_REGISTRY, evaluate, find_evaluations, mean_over_folds
 from .hooks.feature_cache import FeatureCacheHook, open_feature_cache
+from .schedule import settle_schedule
 from .trainer import Trainer, create_ddp_model
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "find_evaluations",
     "mean_over_folds",
     "open_feature_cache",
+    "settle_schedule",
 ]

@@ -9,12 +9,13 @@ from detectron2.engine import DefaultTrainer
 from ..config import IN_ITERATIONS, check_config
 
 
-def settle_schedule(cfg: CfgNode, world_size: int) -> CfgNode:
+def settle_schedule(cfg: CfgNode, world_size: int = 1) -> CfgNode:
     """Convert a schedule in samples into Detectron2's keys in iterations, rounded up, in a new
     config whose four ``SOLVER.*_SAMPLES`` are 0 or (). ``SOLVER.REFERENCE_WORLD_SIZE``, unless it
     is 0, first scales batch and learning rate to the number of processes; samples are divided by
-    the batch that results, so that the run sees the same number either way. ValueError: a key,
-    which is named, is out of its range or given both ways, or steps fall into the same iteration.
+    the batch that results, so that the run sees the same number either way. Our trainers settle
+    their own; Detectron2's DefaultTrainer needs it done. ValueError: a key, which is named, is out
+    of its range or given both ways, or steps fall into the same iteration.
     """
     check_config(cfg, "SOLVER")
     defaults = get_cfg().SOLVER

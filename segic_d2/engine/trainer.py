@@ -17,6 +17,7 @@ from torch.optim import AdamW, Optimizer
 from ..checkpoint import SegICCheckpointer
 from ..compat import GivenTrainer, gradient_clipper
 from ..config.keys import check_config
+from ..modeling.protocol import InContextModel
 from .hooks.averaging import AverageHook
 from .hooks.throughput import Throughput
 from .precision import build_trainer, precision_of
@@ -25,7 +26,11 @@ from .schedule import settle_schedule
 
 def create_ddp_model(model: nn.Module) -> nn.Module:
     """Wrap a model for several processes, on its device. Some decoder tensors of the released
-    layout get no gradient (unused mask tokens), hence ``find_unused_parameters``."""
+    layout get no gradient (unused mask tokens), hence ``find_unused_parameters``; nor shall they
+    decay, so that no ``InContextModel`` gives them one."""
+    for module in model.modules():
+        if isinstance(module, InContextModel):
+            module.every_gradient = False
     if comm.get_world_size() == 1:
         return model
     for buffer in model.buffers():  # the random Fourier matrix; DDP itself sends only parameters

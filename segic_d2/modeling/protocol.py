@@ -26,10 +26,17 @@ Prompts = Sequence[Mapping[int, Prompt]]
 
 class InContextModel(nn.Module, ABC):
     """A model that segments in targets what references show. It may hold a context, by which inputs
-    without references are segmented, as ``stock`` says."""
+    without references are segmented.
+
+    Attributes:
+        context: the one that it holds, or None. stock: how it then answers.
+        every_gradient: what a step did not use gets a gradient of zero. DistributedDataParallel and
+            Detectron2's clipping by value need one of every parameter; ``engine.Trainer`` does not.
+    """
 
     context: Context | None = None
     stock: StockForms = StockForms()
+    every_gradient = True
 
     @property
     @abstractmethod
@@ -78,7 +85,8 @@ class InContextModel(nn.Module, ABC):
         """A dict of losses in training, one output dict per target otherwise. Where the model holds
         a context, inputs are plain ones of any size, see ``segment_plain``."""
         if self.training:
-            return self.losses(batched_inputs)
+            losses = self.losses(batched_inputs)
+            return self._reached(losses) if self.every_gradient else losses
         if self.context is None or any("references" in x for x in batched_inputs):
             return self.inference(batched_inputs)
         return self.segment_plain(batched_inputs)
@@ -115,6 +123,11 @@ class InContextModel(nn.Module, ABC):
             for result, one in zip(results, found, strict=True):
                 result["sem_seg"] = replace(one, ids=stuff).sem_seg(number, nothing)
         return results
+
+    def _reached(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same losses, the first of which depends on every trained parameter, by nothing."""
+        nothing = sum(p.flatten()[:0].sum() for p in self.parameters() if p.requires_grad)
+        return {k: v if i else v + nothing for i, (k, v) in enumerate(losses.items())}
 
     def _on_canvas(self, x: Episode) -> Episode:
         """A plain input, whose image (3, H, W) may have any size, in the plain view of targets."""

@@ -69,7 +69,7 @@ def two(tmp_path_factory):
 
 @pytest.mark.parametrize("case", ["equal", "unequal"])
 def test_two_processes_equal_one_with_all_episodes(two, case):
-    losses, gradients = step(build(), batch(CASES[case][0]))
+    losses, gradients = step(create_ddp_model(build()), batch(CASES[case][0]))
     assert losses["loss_mask_reversed"] > 0 and len(losses) == 6
     for key, value in losses.items():
         mean = (two[0][case][0][key] + two[1][case][0][key]) / 2

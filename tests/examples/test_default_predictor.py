@@ -1,11 +1,7 @@
 import numpy as np
-import pytest
 from PIL import Image
 
-from segic_d2.modeling.backbone.embedded import cache_path
 
-
-@pytest.mark.skipif(not cache_path().is_file(), reason="the embedded weights are not prepared")
 def test_one_coin_finds_and_paints_the_coins(run_example, tmp_path):
     (share,) = run_example("default_predictor.py", "drawn.png")
     assert 20 < share < 40  # 24 coins cover about a third

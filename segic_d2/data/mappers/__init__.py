@@ -7,7 +7,7 @@ from .one_shot import OneShotMapper
 from .semantic import SemanticMapper
 from .target import LabelledTargetMapper, TargetMapper
 
-__all__ = ["EPISODE_MAPPER_REGISTRY"]
+__all__ = ["EPISODE_MAPPER_REGISTRY", "InstanceMapper", "SemanticMapper"]
 
 register_as(EPISODE_MAPPER_REGISTRY, "instance", InstanceMapper)
 register_as(EPISODE_MAPPER_REGISTRY, "labelled_target", LabelledTargetMapper)

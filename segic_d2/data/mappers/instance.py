@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 
 from ...structures.episode import Episode
 from ...structures.view import apply_soft, check_size
@@ -13,20 +12,21 @@ from ..augmentation.view_pool import ViewPool
 from ..episodes import draw_instance
 from ..index import Source
 from ..records import instance_masks, mask_file
-from .base import EpisodeMapper, TrainingMapper
+from .record import RecordMapper
 
 
-class InstanceMapper(EpisodeMapper, TrainingMapper):
+class InstanceMapper(RecordMapper):
     """Makes object-wise episodes from COCO-style annotations, of two independently augmented views.
 
     The objects are a random choice among those that both views show, as in the released code. If
     the views share no object, they are drawn again, up to ``INPUT.MAX_REDRAWS`` times; after that
-    the whole image serves twice. ValueError: the dataset, which is named, has no object with a
-    mask; or ``INPUT.VIEWS_POOL`` is 1, which would make both views the same.
+    the whole image serves twice. It is built of a ``Source``, or, under Detectron2's own loader, of
+    True (``RecordMapper``). ValueError: the dataset, which is named, has no object with a mask; or
+    ``INPUT.VIEWS_POOL`` is 1, which would make both views the same.
     """
 
-    def __init__(self, cfg: CfgNode, source: Source) -> None:
-        super().__init__(cfg, source)
+    def read_source(self, source: Source) -> None:
+        cfg = self.cfg
         self.pool = ViewPool(cfg)
         self.recurs = self.pool.size > 0
         if self.pool.size == 1:
@@ -43,11 +43,15 @@ class InstanceMapper(EpisodeMapper, TrainingMapper):
         self.most_entities = min(cfg.INPUT.INSTANCE.MAX_MASKS, int(source.counts.max()))
         self.augmentations = instance_augmentations(cfg)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        options = self.cfg.INPUT.INSTANCE
-        return draw_instance(rng, self.counts, max_masks=options.MAX_MASKS, cap=options.CAP)
+    def shows(self, image_index: int) -> bool:
+        return bool(self.counts[image_index])
 
-    def __call__(self, plan: dict[str, Any]) -> Episode:
+    def draw(self, rng: np.random.Generator, target: int | None = None) -> dict[str, Any]:
+        options, counts = self.cfg.INPUT.INSTANCE, self.counts
+        limits = {"max_masks": options.MAX_MASKS, "cap": options.CAP}
+        return draw_instance(rng, counts, **limits, target=target)
+
+    def episode(self, plan: dict[str, Any]) -> Episode:
         record, picture = self.read(plan["target"])
         objects = _Objects(record, picture.size)
         for seeds in self.pool.pairs(plan["target"], plan["seed"]):

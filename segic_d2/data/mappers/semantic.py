@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 
 from ...structures.episode import Episode
 from ..augmentation.transforms import apply_labels, semantic_augmentations
@@ -13,23 +12,24 @@ from ..augmentation.view_pool import ViewPool
 from ..augmentation.views import draw_showing
 from ..episodes import REFERENCE, TARGET, TEXT, derive_seed, draw_semantic, generator
 from ..index import Source
-from .base import EpisodeMapper, TrainingMapper
+from .record import RecordMapper
 
 logger = logging.getLogger(__name__)
 
 
-class SemanticMapper(EpisodeMapper, TrainingMapper):
+class SemanticMapper(RecordMapper):
     """Makes class-wise episodes. Target and references are augmented independently.
 
     A view that lost its object is drawn again, up to ``INPUT.MAX_REDRAWS`` times. After that a
     reference shows its whole image, and a target stays without the object. With
     ``INPUT.SEMANTIC.SQUARE_REFERENCE`` references are jittered onto a square of r·CANVAS px, as in
-    the released code. An absent first entity (``INPUT.ABSENT_PROB``) has an empty mask. ValueError:
-    a class has a single image and ``DATASETS.SINGLE_IMAGE_CLASSES`` is ``"error"``.
+    the released code. An absent first entity (``INPUT.ABSENT_PROB``) has an empty mask. It is built
+    of a ``Source``, or, under Detectron2's own loader, of True (``RecordMapper``). ValueError: a
+    class has a single image and ``DATASETS.SINGLE_IMAGE_CLASSES`` is ``"error"``.
     """
 
-    def __init__(self, cfg: CfgNode, source: Source) -> None:
-        super().__init__(cfg, source)
+    def read_source(self, source: Source) -> None:
+        cfg = self.cfg
         self.pool = ViewPool(cfg)
         low, high = cfg.INPUT.SEMANTIC.SCALE  # up to 1, nothing is cropped: but for flips, one view
         self.recurs = self.pool.size > 0 or low == high <= 1
@@ -48,7 +48,10 @@ class SemanticMapper(EpisodeMapper, TrainingMapper):
         square = cfg.INPUT.SEMANTIC.SQUARE_REFERENCE
         self.reference_augmentations = semantic_augmentations(cfg, square)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+    def shows(self, image_index: int) -> bool:
+        return len(self.index.classes_of(image_index)) > 0
+
+    def draw(self, rng: np.random.Generator, target: int | None = None) -> dict[str, Any]:
         options = self.cfg.INPUT.SEMANTIC
         return draw_semantic(
             rng,
@@ -57,9 +60,10 @@ class SemanticMapper(EpisodeMapper, TrainingMapper):
             max_entities=options.MAX_ENTITIES,
             max_shots=options.MAX_SHOTS,
             absent_prob=self.absent_prob,
+            target=target,
         )
 
-    def __call__(self, plan: dict[str, Any]) -> Episode:
+    def episode(self, plan: dict[str, Any]) -> Episode:
         seed, classes = plan["seed"], plan["entities"]
         # two draws per entity: as usual, and when the roles are reversed
         names, reversed_names = (
