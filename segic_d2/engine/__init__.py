@@ -3,6 +3,7 @@
 from .episode_trainer import EpisodeTrainer
 from .evaluations import EVALUATION_REGISTRY, evaluate, find_evaluations, mean_over_folds
 from .hooks.feature_cache import FeatureCacheHook, open_feature_cache
+from .requirements import find_missing
 from .trainer import Trainer, create_ddp_model
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "create_ddp_model",
     "evaluate",
     "find_evaluations",
+    "find_missing",
     "mean_over_folds",
     "open_feature_cache",
 ]

@@ -20,9 +20,11 @@ from ...structures.prompts import BoxPrompt
 from ...structures.segmentation import Segmentation
 from ...structures.view import InputSpec
 from ...utils.devices import upload
+from ..backbone.sources import check_backbone_weights
 from ..backbone.weights import load_backbone_weights
 from ..layers.frozen_encoder import FrozenEncoder
 from ..protocol import Contexts, InContextModel, Prompts, one_each
+from ..text.encoder import check_texts
 from .context_encoder import ContextEncoder, Texts
 from .instances import InstanceOptions, find_instances
 from .mask_head import InContextMaskHead
@@ -41,6 +43,8 @@ class SegIC(InContextModel):
         cross_entity: entities of a target see each other's visual tokens at inference.
         instances: of ``find_instances``. entity_chunk: entities decoded at once; 0: as caches hold.
     """
+
+    checks = check_backbone_weights, check_texts  # of what must be on this machine, by the config
 
     @configurable
     def __init__(
