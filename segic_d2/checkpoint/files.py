@@ -58,7 +58,10 @@ def fetch(path: AnyPath, key: str = KEY) -> Path:
         url = _web_address(name)
         reason = url and not os.path.isfile(_cached(url)) and unreachable(url)
         if not reason:
-            return Path(PathManager.get_local_path(name))
+            found = Path(PathManager.get_local_path(name))
+            if found.is_file():
+                return found
+            reason = "no such file"  # of a scheme that no handler knows
     except Exception as error:  # every handler has its own: no such file, scheme or entry
         reason = f"{type(error).__name__}: {first_line(error)}"
     raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""Whether files of the network can be had: asked once and quickly, before anything waits for them."""
+"""Whether files of the network can be had: asked once and quickly, before anything waits."""
 
 import os
 import threading
