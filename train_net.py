@@ -9,6 +9,8 @@ import logging
 import sys
 
 from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from segic_d2.checkpoint import SegICCheckpointer
 from segic_d2.config import check_config, load_config
@@ -27,6 +29,7 @@ def setup(args):
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segic_d2")
     return cfg
 
 
