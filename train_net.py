@@ -9,11 +9,12 @@ import logging
 import sys
 
 from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from segic_d2.checkpoint import SegICCheckpointer
 from segic_d2.config import check_config, load_config
-from segic_d2.data import check_data
-from segic_d2.engine import EpisodeTrainer, find_evaluations
+from segic_d2.engine import EpisodeTrainer, find_evaluations, find_missing
 from segic_d2.utils.devices import is_available
 
 
@@ -28,6 +29,7 @@ def setup(args):
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segic_d2")
     return cfg
 
 
@@ -46,21 +48,35 @@ def main(args):
     return trainer.train()
 
 
-def require_data(args):
-    """End with one line where a key is out of its range or the files of a dataset are missing,
-    before any process starts."""
+def parse_args(argv=None):
+    """Detectron2's flags; on one machine every run finds a free port of its own."""
+    parser = default_argument_parser()
+    parser.set_defaults(dist_url="auto")
+    return parser.parse_args(argv)
+
+
+def require(args):
+    """End with one line for each thing that is wrong or missing, before any process starts."""
+    problems = []
+    if args.num_machines > 1 and args.dist_url == "auto":
+        problems += [
+            f"--num-machines {args.num_machines} needs --dist-url tcp://HOST:PORT, a free port of "
+            "the machine of rank 0, the same for all machines"
+        ]
     try:
         cfg = load_config(args.config_file, args.opts)
         check_config(cfg, "MODEL", "INPUT", "DATASETS", "SOLVER", "MODEL_EMA", "TEST")
         find_evaluations(cfg)
-        check_data(cfg, training=not args.eval_only)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        problems += find_missing(cfg, training=not args.eval_only, resume=args.resume)
+    except (FileNotFoundError, ValueError) as error:  # of a config that cannot be read on
+        problems += [str(error)]
+    if problems:
+        sys.exit("\n".join(f"error: {problem}" for problem in problems))
 
 
 if __name__ == "__main__":
-    args = default_argument_parser().parse_args()
-    require_data(args)
+    args = parse_args()
+    require(args)
     launch(
         main,
         args.num_gpus,

@@ -93,7 +93,7 @@ def main(argv=None):
     args = parser().parse_args(argv)
     try:
         failed = run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for _, error in failed:

@@ -9,7 +9,8 @@ from tests.wheel import install_wheel
 TESTS = Path(__file__).resolve().parent
 MEDIUM = (
     *("checkpoint", "config/test_ablations", "config/test_configs", "data/test_paper_mix"),
-    *("data/health/test_check", "datasets", "demo", "engine", "examples", "modeling/backbone"),
+    *("data/health/test_check", "data/test_first_command", "datasets", "demo", "engine"),
+    *("examples", "modeling/backbone"),
     *("modeling/test_golden", "test_install", "tools"),
 )
 

@@ -40,7 +40,7 @@ def precompute(args):
         ValueError: there is no place for the table, the config has no encoder that computes, or a
             dataset or table cannot be used.
         ImportError: open_clip is missing.
-        RuntimeError: open_clip's weights are missing.
+        FileNotFoundError: open_clip's weights cannot be had.
     """
     cfg = load_config(args.config_file, args.opts)
     output = args.output or cfg.MODEL.SEGIC.TEXT.TABLE

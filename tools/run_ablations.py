@@ -155,7 +155,10 @@ def run(cfg, shared=None):
     seed_all_rng(cfg.SEED)
     trainer = EpisodeTrainer(cfg)
     model = getattr(trainer.model, "module", trainer.model)
-    if shared is not None and cfg.MODEL.BACKBONE.WEIGHTS:  # random ones differ from seed to seed
+    if shared is not None and cfg.MODEL.BACKBONE.WEIGHTS not in (
+        "",
+        "random",
+    ):  # which the seed makes
         model.encoder = shared
     trainer.train()
     found = {

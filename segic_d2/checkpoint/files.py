@@ -1,14 +1,20 @@
 """Checkpoint files as named tensors. No file is ever given the chance to run code."""
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
+from detectron2.checkpoint.catalog import ModelCatalog
+from detectron2.utils.file_io import Detectron2Handler, PathManager
+from iopath.common.file_io import get_cache_dir
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..utils.files import AnyPath
+from ..utils.remote import first_line, unreachable
 
 KEY = "MODEL.BACKBONE.WEIGHTS"
 _CONTAINERS = ("model", "state_dict", "module", "teacher", "model_state", "blobs")
@@ -31,22 +37,63 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def read_file(path: AnyPath, key: str = KEY) -> dict[str, Any]:
-    """All that a checkpoint file holds, as it is: a .safetensors; a .pth, .pt or .bin (PyTorch,
-    tensors only); a .pkl (Detectron2's model zoo or Caffe2, numpy arrays only).
+def fetch(path: AnyPath, key: str = KEY) -> Path:
+    """Where a file lies on this machine: a path of this machine, or of any kind that Detectron2's
+    ``PathManager`` knows (detectron2://, https://, …), which is downloaded once.
 
     ``key``, the first word of every error, is who asked for the file.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file; or it cannot be fetched, which is found within seconds.
+    """
+    name = os.fspath(path)
+    if "://" not in name:
+        if not os.path.isfile(name):
+            raise FileNotFoundError(
+                f"{key}: no file {name!r}; give a .safetensors, .pth or .pkl file or a URL, "
+                "'embedded', 'timm' or 'timm:TAG'"
+            )
+        return Path(name)
+    try:
+        url = _web_address(name)
+        reason = url and not os.path.isfile(_cached(url)) and unreachable(url)
+        if not reason:
+            found = Path(PathManager.get_local_path(name))
+            if found.is_file():
+                return found
+            reason = "no such file"  # of a scheme that no handler knows
+    except Exception as error:  # every handler has its own: no such file, scheme or entry
+        reason = f"{type(error).__name__}: {first_line(error)}"
+    raise FileNotFoundError(
+        f"{key}: {name!r} cannot be fetched ({reason}); place the file on this machine and set "
+        f"{key} to its path"
+    )
+
+
+def _web_address(path: str) -> str:
+    """The URL behind a path of Detectron2's; "" for one that other handlers serve."""
+    if path.startswith("catalog://"):
+        return ModelCatalog.get(path.removeprefix("catalog://"))
+    url = path.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX, 1)
+    return url if url.startswith(("http://", "https://")) else ""
+
+
+def _cached(url: str) -> str:
+    """Where ``PathManager`` keeps what it downloaded."""
+    folder = os.path.dirname(urlparse(url).path.lstrip("/"))
+    return os.path.join(get_cache_dir(), folder, url.split("/")[-1])
+
+
+def read_file(path: AnyPath, key: str = KEY) -> dict[str, Any]:
+    """All that a checkpoint file holds, as it is: a .safetensors; a .pth, .pt or .bin (PyTorch,
+    tensors only); a .pkl (Detectron2's model zoo or Caffe2, numpy arrays only). ``path`` and
+    ``key``: as for ``fetch``.
+
+    Raises:
+        FileNotFoundError: no such file, or it cannot be fetched.
         ValueError: another suffix; a damaged file; a file that holds code, or no dict.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{key}: no file {str(path)!r}; give a .safetensors, .pth or .pkl file, 'embedded', "
-            "'timm' or 'timm:TAG'"
-        )
+    path = fetch(path, key)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -58,9 +105,8 @@ def read_file(path: AnyPath, key: str = KEY) -> dict[str, Any]:
         else:
             raise ValueError(f"{key}: {path} is no .safetensors, .pth, .pt, .bin or .pkl file")
     except (pickle.UnpicklingError, SafetensorError, EOFError, RuntimeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{key}: {path} is damaged or holds more than tensors ({first}); "
+            f"{key}: {path} is damaged or holds more than tensors ({first_line(error)}); "
             "save its state dict as .safetensors"
         ) from error
     if not isinstance(state, dict):
@@ -71,8 +117,8 @@ def read_file(path: AnyPath, key: str = KEY) -> dict[str, Any]:
 def read_checkpoint(path: AnyPath) -> tuple[dict[str, torch.Tensor], bool]:
     """``read_file``'s tensors by name, out of the container that they are in, if any; and whether
     the names are Caffe2's."""
-    path, state = Path(path), read_file(path)
-    from_caffe2 = path.suffix == ".pkl" and "__author__" not in state
+    state = read_file(path)
+    from_caffe2 = os.fspath(path).endswith(".pkl") and "__author__" not in state
     state = next((state[c] for c in _CONTAINERS if isinstance(state.get(c), dict)), state)
     tensors = {}
     for name, value in state.items():

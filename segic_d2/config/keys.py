@@ -36,8 +36,9 @@ KEYS = {
         "MODEL.BACKBONE",
         WEIGHTS=Key(
             "",
-            'where the frozen weights come from: "" (random), "embedded" (the ViT-S of the '
-            'demo), "timm" or "timm:TAG" (timm\'s hub), or a .safetensors/.pth/.pkl file',
+            'where the frozen weights come from: "embedded" (the ViT-S of the demo), "timm" or '
+            '"timm:TAG" (timm\'s hub), or a .safetensors/.pth/.pkl file, also as detectron2://… or '
+            'https://…; "random" or "": none, but train_net.py refuses ""',
         ),
     ),
     **section(

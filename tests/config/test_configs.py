@@ -13,6 +13,7 @@ from segic_d2.config.keys import KEYS, check_config
 from segic_d2.config.load import get_config_file, load_config
 from segic_d2.data.augmentation.transforms import RandomResizedCrop
 from segic_d2.modeling.backbone import diffusion_backbone
+from segic_d2.modeling.backbone.sources import OWN
 from segic_d2.modeling.layers import correspondence, upsampled
 from segic_d2.modeling.segic import released
 from segic_d2.modeling.segic.losses import IMPORTANCE, OVERSAMPLE
@@ -56,6 +57,20 @@ def test_builds_and_takes_a_step(config, monkeypatch):
     sum(losses.values()).backward()
     gradient = model.sem_seg_head.neck[0].weight.grad
     assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("config", [c for c in CONFIGS if not c.startswith("Base-")])
+def test_no_config_trains_over_a_random_backbone(config):
+    """A source of weights, or a builder that has its own; the two bases leave it to others."""
+    backbone = load_config(config).MODEL.BACKBONE
+    assert backbone.WEIGHTS not in ("", "random") or backbone.NAME in OWN
+
+
+def test_the_resnet_is_trained_on_the_papers_data():
+    resnet, paper = load_config("segic_R.yaml"), load_config("segic_dinov2_L.yaml")
+    assert resnet.MODEL.BACKBONE.WEIGHTS == "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
+    assert resnet.DATASETS == paper.DATASETS and resnet.SOLVER == paper.SOLVER
+    assert resnet.MODEL.SEGIC.TEXT == paper.MODEL.SEGIC.TEXT and resnet.MODEL.SEGIC.META
 
 
 @pytest.mark.parametrize("folder", ["", "official/"])

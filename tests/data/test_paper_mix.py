@@ -174,7 +174,7 @@ def test_train_net_runs_the_main_experiment(paper_root, tmp_path):
     save_text_table(table, texts, torch.randn(len(texts), 16))
     options = {
         "MODEL.TIMM.NAME": "vit_tiny_patch16_224",
-        "MODEL.BACKBONE.WEIGHTS": "",
+        "MODEL.BACKBONE.WEIGHTS": "random",
         "INPUT.CANVAS": 96,
         "MODEL.SEGIC.TEXT.NAME": "table",
         "MODEL.SEGIC.TEXT.TABLE": table,

@@ -136,3 +136,19 @@ def test_as_a_script(work):
         [sys.executable, DEMO, *arguments], env=environment, capture_output=True, text=True
     )
     assert found.returncode == 1 and "expected IMAGE MASK" in found.stderr
+
+
+def test_a_text_tower_that_cannot_be_had_is_one_line(work, monkeypatch, capsys):
+    """Found when the references are encoded; without minutes of retries and without a traceback."""
+    pytest.importorskip("open_clip", reason="pip install 'segic_d2[text]'")
+    monkeypatch.setenv("SEGIC_D2_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(work))
+    opts = ("MODEL.SEGIC.META", True, "MODEL.BACKBONE.WEIGHTS", "backbone.pth")
+    model = InContextPredictor(tiny_config(*opts), device="cpu").model
+    torch.save({"model": model.state_dict()}, "text.pth")
+    Path("text.yaml").write_text(tiny_config(*opts).dump())
+    arguments = ["--config-file", "text.yaml", "--weights", "text.pth", "--device", "cpu", *CAT]
+    assert demo.main([*arguments, "--input", "one", "--output", "out"]) == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert line.startswith("error: MODEL.SEGIC.TEXT.WEIGHTS 'openai': could not load ViT-L-14")
+    assert line.endswith("or MODEL.SEGIC.META False")

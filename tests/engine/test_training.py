@@ -23,7 +23,7 @@ from text_table import texts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
-    *("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.WEIGHTS", "", "MODEL.SEGIC.META", "False"),
+    *("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.WEIGHTS", "random", "MODEL.SEGIC.META", "False"),
     *("MODEL.TIMM.NAME", "vit_tiny_patch16_224", "MODEL.TIMM.BLOCKS", "(0,)"),
     *("INPUT.CANVAS", "96", "MODEL.SEGIC.DECODER.WIDTH", "32", "MODEL.SEGIC.DECODER.MLP", "64"),
     *("MODEL.SEGIC.LOSS.NUM_POINTS", "256", "SOLVER.IMS_PER_BATCH", "4"),

@@ -20,27 +20,35 @@ SCRIPTS = {  # in datasets/, by a part of the path of the folder that it makes
 def check_data(cfg: CfgNode, training: bool = True) -> None:
     """Look for the folders and files of every dataset that a run will read; it is cheap.
     ``training``: also ``DATASETS.TRAIN``. FileNotFoundError names each dataset that lacks files,
-    its key, and the first place where nothing is; ValueError a name that is not registered, its key
-    and similar names."""
+    its key, and the first place where nothing is; ValueError each name that is not registered, its
+    key and similar names, before what is missing."""
     keys = ["TRAIN", "TEST"] if training else ["TEST"]
     evaluators = set(cfg.TEST.EVALUATORS)
     if os.path.isfile(cfg.TEST.CONTEXT_FILE):
         evaluators -= {"semantic"}  # this context, made before, replaces the references
     if cfg.DATASETS.TEST and FIXED_REFERENCES & evaluators:
         keys += ["REFERENCE" if cfg.DATASETS.REFERENCE else "TRAIN"]
-    missing = {}
+    missing, unknown = {}, {}
     for key in keys:
         for name in cfg.DATASETS[key]:
-            what = _missing(name, f"DATASETS.{key}")
+            what = ""
+            try:
+                what = _missing(name, f"DATASETS.{key}")
+            except ValueError as error:
+                unknown[name] = str(error)
             if what:
                 missing.setdefault(name, f"{name!r} (DATASETS.{key}): {what}")
+    message = "; ".join(unknown.values())
     if missing:
         root = os.getenv("DETECTRON2_DATASETS", "datasets")
-        raise FileNotFoundError(
+        message = f"{message}; " if message else ""
+        message += (
             f"missing data: {'; '.join(missing.values())}. Detectron2's datasets are looked for in "
             f"$DETECTRON2_DATASETS, now {os.path.abspath(os.path.expanduser(root))}; "
             "datasets/README.md shows what belongs where"
         )
+    if message:
+        raise ValueError(message) if unknown else FileNotFoundError(message)
 
 
 def _missing(name, key):

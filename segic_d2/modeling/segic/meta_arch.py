@@ -21,9 +21,11 @@ from ...structures.segmentation import Segmentation
 from ...structures.stock import StockForms
 from ...structures.view import InputSpec
 from ...utils.devices import upload
+from ..backbone.sources import check_backbone_weights
 from ..backbone.weights import load_backbone_weights
 from ..layers.frozen_encoder import FrozenEncoder
 from ..protocol import Contexts, InContextModel, Prompts, one_each
+from ..text.encoder import check_texts
 from .context_encoder import ContextEncoder, Texts
 from .instances import InstanceOptions, find_instances
 from .mask_head import InContextMaskHead
@@ -43,6 +45,8 @@ class SegIC(InContextModel):
         instances: of ``find_instances``. entity_chunk: entities decoded at once; 0: as caches hold.
         context: held by the model. stock: how it then answers.
     """
+
+    checks = check_backbone_weights, check_texts  # of what must be on this machine, by the config
 
     @configurable
     def __init__(

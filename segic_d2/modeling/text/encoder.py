@@ -6,6 +6,7 @@ A text encoder is frozen, holds no parameters of the model and remembers what it
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ...utils.remote import first_line, missing_on_hub, unreachable
 from ..layers.precision import without_autocast
 
 
@@ -30,6 +32,11 @@ class TextEncoder(Protocol):
         """Vectors (len(texts), D) on the CPU."""
 
 
+WAYS_OUT = (
+    "or use MODEL.SEGIC.TEXT.NAME table, which tools/precompute_text.py makes elsewhere, or "
+    "MODEL.SEGIC.META False"
+)
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # where none is named
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
 Text encoders by name (``MODEL.SEGIC.TEXT.NAME``): callables that take the config and return a
@@ -46,6 +53,20 @@ def build_text_encoder(cfg: CfgNode) -> TextEncoder | None:
     if encoder is None:
         raise ValueError("MODEL.SEGIC.META is on but MODEL.SEGIC.TEXT.NAME is 'none'")
     return encoder
+
+
+def check_texts(cfg: CfgNode) -> None:
+    """Make sure that the text encoder of a config can be had, without loading a tower: an encoder
+    may have a method ``check()`` for it. It ends within seconds where there is no network.
+
+    Raises:
+        FileNotFoundError: a file is missing or cannot be fetched; says the keys to set.
+        ImportError: a package is missing.
+        ValueError: no such encoder, model or vectors.
+    """
+    check = getattr(build_text_encoder(cfg), "check", None)
+    if check is not None:
+        check()
 
 
 def save_text_table(
@@ -105,7 +126,7 @@ class OpenClipTextEncoder:
     A vector is the end-of-text token after the final norm and before CLIP's projection. The weights
     are a pretrained tag or a local file; "" leaves the tower random (tests only). Encoding raises
     ImportError without open_clip, ValueError for a model that is none or has another ``dim``, and
-    RuntimeError, naming the key, where its weights cannot be had.
+    FileNotFoundError, naming the key, where its weights cannot be had.
     """
 
     def __init__(self, model: str, weights: str, dim: int) -> None:
@@ -114,25 +135,47 @@ class OpenClipTextEncoder:
         self._tower: nn.Module | None = None
         self._vectors: dict[str, Tensor] = {}
 
-    def _load(self) -> None:
+    def check(self) -> None:
+        """Make sure that the tower can be had, see ``check_texts``; nothing is downloaded."""
         try:
             import open_clip
         except ImportError as e:
             raise ImportError(
                 "MODEL.SEGIC.TEXT.NAME 'open_clip' needs the package open_clip_torch: "
-                "pip install 'segic_d2[text]', or use a 'table' of precomputed vectors, or 'none'"
+                f"pip install 'segic_d2[text]', {WAYS_OUT}"
             ) from e
         if self.model_name not in open_clip.list_models():
             raise ValueError(f"MODEL.SEGIC.TEXT.MODEL {self.model_name!r} is no open_clip model")
+        found = open_clip.get_pretrained_cfg(self.model_name, self.weights)
+        if found.get("hf_hub"):
+            repository, file = os.path.split(found["hf_hub"])
+            files = [file] if file else _HUB_FILES
+            reason = missing_on_hub(repository, files)
+        elif found.get("url"):
+            kept = Path("~/.cache/clip").expanduser() / os.path.basename(found["url"])
+            reason = "" if kept.is_file() else unreachable(found["url"])
+        elif self.weights and not Path(self.weights).is_file():
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(self.model_name)) or "none"
+            reason = f"no file, and none of its pretrained tags: {tags}"
+        else:
+            reason = ""
+        if reason:
+            raise self._not_loaded(reason)
+
+    def _not_loaded(self, reason: str) -> FileNotFoundError:
+        return FileNotFoundError(
+            f"MODEL.SEGIC.TEXT.WEIGHTS {self.weights!r}: could not load {self.model_name} "
+            f"({reason}); place the file on this machine and set the key to its path, {WAYS_OUT}"
+        )
+
+    def _load(self) -> None:
+        self.check()  # open_clip alone would try again and again for minutes
+        import open_clip
+
         try:
             model = open_clip.create_model(self.model_name, pretrained=self.weights or None)
-        except Exception as error:  # no network, no access, not cached, a file that is none
-            reason = (str(error).strip().splitlines() or [""])[0]
-            raise RuntimeError(
-                f"MODEL.SEGIC.TEXT.WEIGHTS {self.weights!r}: could not load {self.model_name} "
-                f"({type(error).__name__}: {reason}); place the file on this machine and set the "
-                "key to its path, or use a 'table' of precomputed vectors made elsewhere"
-            ) from error
+        except Exception as error:  # no access, cut off, a file that is none
+            raise self._not_loaded(f"{type(error).__name__}: {first_line(error)}") from error
         if not hasattr(model, "ln_final"):
             raise ValueError(f"MODEL.SEGIC.TEXT.MODEL {self.model_name!r} has no CLIP text tower")
         width = model.ln_final.normalized_shape[0]

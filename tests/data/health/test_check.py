@@ -96,6 +96,12 @@ def test_an_unknown_name_is_named_with_its_neighbours():
         check_data(cfg)
 
 
+def test_an_unknown_name_hides_nothing_that_is_missing(root):
+    cfg = config("DATASETS.TRAIN", "('a', 'coco_2014_train', 'b')", "DATASETS.TEST", "()")
+    with pytest.raises(ValueError, match="'a'.*'b'.*; missing data: 'coco_2014_train'"):
+        check_data(cfg)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -112,7 +118,10 @@ def test_a_run_that_cannot_be_ends_in_one_line(tmp_path, options, message):
         + ["--config-file", "configs/segic_dinov2_L.yaml", "OUTPUT_DIR", str(tmp_path / "out")]
         + list(options),
         cwd=ROOT,
-        env={"PATH": "", "HOME": str(tmp_path), "DETECTRON2_DATASETS": str(tmp_path)},
+        env={
+            **{"PATH": "", "HOME": str(tmp_path), "DETECTRON2_DATASETS": str(tmp_path)},
+            "SEGIC_D2_OFFLINE": "1",
+        },
         capture_output=True,
         text=True,
     )

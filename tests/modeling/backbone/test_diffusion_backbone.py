@@ -167,7 +167,9 @@ def test_segic_trains_and_segments_on_it(folder, caplog):
 @needs_diffusers
 def test_a_model_that_cannot_be_loaded_is_named(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(RuntimeError, match=rf"DIFFUSION.NAME '{tmp_path}': its unet cannot.*vae/"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"DIFFUSION.NAME '{tmp_path}': its unet cannot.*vae/"
+    ):
         load_pipeline(str(tmp_path))
 
 

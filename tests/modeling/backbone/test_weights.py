@@ -1,6 +1,10 @@
 import logging
 import os
 import pickle
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -8,9 +12,12 @@ import torch
 import torchvision
 from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
+from detectron2.utils.file_io import Detectron2Handler
 from safetensors.torch import save_file
 
+from segic_d2.checkpoint.files import fetch
 from segic_d2.modeling.backbone import TimmBackbone, load_backbone_weights
+from segic_d2.utils import remote
 
 
 def _resnet(depth=18):
@@ -60,6 +67,57 @@ def test_whole_detector_with_prefix(tmp_path):
     load_backbone_weights(backbone, str(tmp_path / "detector.pth"))
     for name, value in source.state_dict().items():
         assert torch.equal(backbone.state_dict()[name], value), name
+
+
+@pytest.fixture
+def zoo(tmp_path, monkeypatch):
+    """A server of a folder in the place of Detectron2's; what is fetched is kept in "cache"."""
+    (tmp_path / "served/detectron2").mkdir(parents=True)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/detectron2/"
+    monkeypatch.setattr(Detectron2Handler, "S3_DETECTRON2_PREFIX", url)
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    for name in ("SEGIC_D2_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    yield SimpleNamespace(folder=tmp_path / "served/detectron2", server=server, url=url)
+    server.shutdown()
+    server.server_close()
+
+
+def test_paths_of_detectron2_are_fetched_once(zoo):
+    """As MODEL.BACKBONE.WEIGHTS, a name of the zoo and a URL; a copy serves without network."""
+    torch.manual_seed(0)
+    source, backbone = _resnet(), _resnet()
+    _zoo_file(zoo.folder / "R-18.pkl", source.state_dict(), __author__="torchvision")
+    load_backbone_weights(backbone, "detectron2://R-18.pkl")
+    weight = "res4.0.conv1.weight"
+    assert torch.equal(backbone.state_dict()[weight], source.state_dict()[weight])
+    zoo.server.shutdown()
+    zoo.server.server_close()
+    kept = fetch("detectron2://R-18.pkl")
+    assert kept.read_bytes() == (zoo.folder / "R-18.pkl").read_bytes()
+    assert fetch(f"{zoo.url}R-18.pkl") == kept
+    with pytest.raises(FileNotFoundError, match="R-34.pkl' cannot be fetched .*refused"):
+        fetch("detectron2://R-34.pkl")
+
+
+@pytest.mark.parametrize(
+    "path, reason",
+    [
+        ("detectron2://gone.pkl", "HTTPError: HTTP Error 404"),
+        ("catalog://nothing", "RuntimeError: model not present in the catalog"),
+        ("nowhere://a.pkl", "no such file"),
+    ],
+)
+def test_what_cannot_be_fetched_is_one_line_with_the_way_out(zoo, path, reason):
+    with pytest.raises(FileNotFoundError) as error:
+        load_backbone_weights(_resnet(), path)
+    message = str(error.value)
+    assert message.startswith(f"MODEL.BACKBONE.WEIGHTS: {path!r} cannot be fetched ({reason}")
+    assert message.endswith("on this machine and set MODEL.BACKBONE.WEIGHTS to its path")
+    assert "\n" not in message
 
 
 def _zoo_file(path, state, **extra):
@@ -123,6 +181,7 @@ def test_timm_hub(monkeypatch):
         return source
 
     monkeypatch.setattr(timm, "create_model", create_model)
+    monkeypatch.setattr(remote, "unreachable", lambda url: "")
     load_backbone_weights(backbone, "timm")
     load_backbone_weights(backbone, "timm:r160_in1k")
     assert asked == [("test_vit", True), ("test_vit.r160_in1k", True)]
@@ -134,7 +193,7 @@ def test_timm_hub(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(RuntimeError, match="no route to host.*MODEL.BACKBONE.WEIGHTS"):
+    with pytest.raises(FileNotFoundError, match="no route to host.*MODEL.BACKBONE.WEIGHTS"):
         load_backbone_weights(backbone, "timm")
 
 
@@ -142,6 +201,10 @@ def test_empty_warns(caplog):
     with caplog.at_level(logging.WARNING):
         load_backbone_weights(TimmBackbone(name="test_vit", blocks=(0,)), "")
     assert "MODEL.BACKBONE.WEIGHTS" in caplog.text and "random" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):  # unless that is meant
+        load_backbone_weights(TimmBackbone(name="test_vit", blocks=(0,)), "random")
+    assert not caplog.text
 
 
 def test_absent_tensor_or_other_shape_is_listed(tmp_path, torchvision18):

@@ -1,6 +1,7 @@
 import copy
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from segic_d2.modeling.text.encoder import (
     OpenClipTextEncoder,
     TableTextEncoder,
     build_text_encoder,
+    check_texts,
     save_text_table,
 )
+from segic_d2.utils import remote
 from tests.tiny import tiny_config
 
 
@@ -127,3 +130,39 @@ def test_open_clip_errors(clip):
         OpenClipTextEncoder(name, str(path), 768).encode([""])
     with pytest.raises(ValueError, match="'ViT-0' is no open_clip model"):
         OpenClipTextEncoder("ViT-0", "", 768).encode([""])
+
+
+def open_clip_config(model, weights):
+    text = ("MODEL.SEGIC.TEXT.MODEL", model, "MODEL.SEGIC.TEXT.WEIGHTS", weights)
+    return tiny_config("MODEL.SEGIC.META", True, *text)
+
+
+def test_a_tower_that_cannot_be_had_is_known_at_once(clip, monkeypatch):
+    """Before it is asked for anything, in one line, and without open_clip's minutes of retries."""
+    import open_clip
+
+    name, path = clip
+    check_texts(open_clip_config(name, str(path)))
+    check_texts(tiny_config())
+    monkeypatch.setattr(remote, "unreachable", lambda url: "no network")
+    monkeypatch.setattr("segic_d2.modeling.text.encoder.unreachable", remote.unreachable)
+    monkeypatch.setattr(open_clip, "create_model", lambda *args, **kwargs: pytest.fail("tried"))
+    cfg = open_clip_config("ViT-L-14-quickgelu", "dfn2b")
+    repository = "apple/DFN2B-CLIP-ViT-L-14"
+    with pytest.raises(FileNotFoundError) as error:
+        check_texts(cfg)
+    with pytest.raises(FileNotFoundError) as again:
+        build_text_encoder(cfg).encode(["a photo of a cat"])
+    message = str(error.value)
+    assert message == str(again.value) and "\n" not in message
+    assert f"({repository} is not in the hub's cache; no network)" in message
+    for way in ("TEXT.WEIGHTS 'dfn2b'", "MODEL.SEGIC.TEXT.NAME table", "MODEL.SEGIC.META False"):
+        assert way in message
+    with pytest.raises(FileNotFoundError, match="clip2.pt': .*no file, and none of its pretrained"):
+        check_texts(open_clip_config(name, str(path.with_name("clip2.pt"))))
+
+
+def test_a_missing_open_clip_names_the_ways_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(ImportError, match=r"segic_d2\[text\].*TEXT.NAME table.*META False"):
+        check_texts(open_clip_config("ViT-L-14-quickgelu", "openai"))

@@ -1,0 +1,55 @@
+"""Whether files of the network can be had: asked once and quickly, before anything waits."""
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from http.client import HTTPException
+
+PATIENCE = 3.0  # seconds, for the name of a host and then for its answer
+
+
+def offline() -> bool:
+    """Whether ``SEGIC_D2_OFFLINE`` or ``HF_HUB_OFFLINE`` forbids downloads."""
+    switches = (os.environ.get(name, "") for name in ("SEGIC_D2_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(value.lower() not in ("", "0", "false", "no", "off") for value in switches)
+
+
+def unreachable(url: str) -> str:
+    """Why a server cannot be reached, "" where it answers, whatever the answer: it may want a token
+    that the real download has. It takes ``PATIENCE`` at most, also where names are not resolved."""
+    if offline():
+        return "SEGIC_D2_OFFLINE or HF_HUB_OFFLINE forbids the download"
+    found = []
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=PATIENCE).close()
+            found.append("")
+        except urllib.error.HTTPError:
+            found.append("")
+        except (OSError, HTTPException, ValueError) as error:
+            found.append(first_line(getattr(error, "reason", error)))
+
+    asking = threading.Thread(target=ask, daemon=True)  # name servers keep no time-out of ours
+    asking.start()
+    asking.join(PATIENCE)
+    return found[0] if found else f"no answer within {PATIENCE:g} s"
+
+
+def missing_on_hub(repository: str, files: Sequence[str]) -> str:
+    """Why none of some files of a Hugging Face repository can be had; "" where one is in the cache
+    or the hub answers."""
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+        return ""
+    reason = unreachable(hf_hub_url(repository, files[0]))
+    return reason and f"{repository} is not in the hub's cache; {reason}"
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,75 @@
+"""A host is asked once, quickly, and what a cache holds is not asked for."""
+
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from huggingface_hub import constants
+
+from segic_d2.utils import remote
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch):
+    for name in ("SEGIC_D2_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(remote, "PATIENCE", 0.5)
+
+
+class Refuses(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_error(401)
+
+
+def test_a_server_that_answers_is_reachable_whatever_it_says():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/a.pkl"
+    assert remote.unreachable(url) == ""
+    server.shutdown()
+    server.server_close()
+    assert "refused" in remote.unreachable(url)
+
+
+def test_a_server_that_is_silent_is_left_soon():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.perf_counter()
+        reason = remote.unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/a.pkl")
+        assert time.perf_counter() - started < 2
+    assert "timed out" in reason or reason == "no answer within 0.5 s"
+
+
+def test_a_name_server_that_is_silent_is_left_soon(monkeypatch):
+    released = threading.Event()
+
+    def silent(*args, **kwargs):
+        released.wait(30)
+        raise socket.gaierror("no name server")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    assert remote.unreachable("https://example.org/a.pkl") == "no answer within 0.5 s"
+    released.set()
+
+
+@pytest.mark.parametrize("switch", ["SEGIC_D2_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline_asks_nobody(monkeypatch, switch):
+    monkeypatch.setenv(switch, "1")
+    monkeypatch.setattr(remote.urllib.request, "urlopen", lambda *a, **k: pytest.fail("asked"))
+    assert "forbids the download" in remote.unreachable("https://example.org/a.pkl")
+
+
+def test_what_the_hubs_cache_holds_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(remote, "unreachable", lambda url: f"asked for {url.rpartition('/')[2]}")
+    files = ["model.safetensors", "pytorch_model.bin"]
+    missing = remote.missing_on_hub("a/b", files)
+    assert missing == "a/b is not in the hub's cache; asked for model.safetensors"
+    snapshot = tmp_path / "models--a--b/snapshots/0123"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--a--b/refs").mkdir()
+    (tmp_path / "models--a--b/refs/main").write_text("0123")
+    assert remote.missing_on_hub("a/b", files) == missing
+    (snapshot / "pytorch_model.bin").touch()
+    assert remote.missing_on_hub("a/b", files) == ""
