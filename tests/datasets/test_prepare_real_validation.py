@@ -48,27 +48,51 @@ def listed(tmp_path):
                 {"picture": "part", "polygons": [[0, 0, 40, 0, 40, 20, 0, 20]]},
             ]
         },
+        "groups": {"B": {"corner": [{"picture": "part", "polygons": [square]}]}, "C": {}},
     }
+
+
+def _masks(script, content, kinds):
+    """Paint all masks of kinds as (kind, share of the frame); the polygons lie in the pictures."""
+    for kind, entries in kinds.items():
+        for entry in entries:
+            width, height = size = tuple(content["pictures"][entry["picture"]]["size"])
+            for x, y in np.concatenate([np.reshape(p, (-1, 2)) for p in entry["polygons"]]):
+                assert -60 <= x <= width + 60 and -60 <= y <= height + 60
+            yield kind, script.make_mask(entry, size).mean()
+
+
+def _episodes(kinds):
+    numbers = [len(entries) for entries in kinds.values()]
+    assert min(numbers) >= 2
+    return sum(n * (n - 1) for n in numbers)
 
 
 def test_the_shipped_list_promises_what_the_document_says(script):
     content = json.loads(script.LIST.read_text(encoding="utf-8"))
-    numbers = [len(entries) for entries in content["classes"].values()]
-    assert len(numbers) >= 8 and min(numbers) >= 2
-    assert sum(n * (n - 1) for n in numbers) == 94  # episodes
-    used = {e["picture"] for entries in content["classes"].values() for e in entries}
+    groups = {"A": content["classes"], **content["groups"]}
+    assert tuple(groups) == script.GROUPS
+    assert {g: len(kinds) for g, kinds in groups.items()} == {"A": 24, "B": 7, "C": 6}
+    assert {g: _episodes(kinds) for g, kinds in groups.items()} == {"A": 94, "B": 34, "C": 24}
+    used = {e["picture"] for kinds in groups.values() for k in kinds.values() for e in k}
     assert used == set(content["pictures"])
     assert {p["source"] for p in content["pictures"].values()} == set(content["sources"])
-    for entries in content["classes"].values():
-        for entry in entries:
-            width, height = size = tuple(content["pictures"][entry["picture"]]["size"])
-            assert 0.005 < script.make_mask(entry, size).mean() < 0.95
-            for x, y in np.concatenate([np.reshape(p, (-1, 2)) for p in entry["polygons"]]):
-                assert -60 <= x <= width + 60 and -60 <= y <= height + 60
+    for group, (low, high) in {"A": (0.005, 0.95), "B": (0.005, 0.95), "C": (0.001, 0.02)}.items():
+        for kind, share in _masks(script, content, groups[group]):
+            assert low < share < high, (group, kind, share)
+
+
+def test_a_picture_shows_a_kind_of_its_group_once(script):
+    content = json.loads(script.LIST.read_text(encoding="utf-8"))
+    for kinds in (content["classes"], *content["groups"].values()):
+        for kind, entries in kinds.items():
+            names = [entry["picture"] for entry in entries]
+            assert len(set(names)) == len(names), kind
 
 
 def test_it_writes_pictures_and_masks_by_class(script, listed, tmp_path):
-    script.write(listed, tmp_path / "out", tmp_path / "given")
+    written = script.write(listed, tmp_path / "out", tmp_path / "given", ("A",))
+    assert written == [tmp_path / "out"]
     files = sorted(str(f.relative_to(tmp_path / "out")) for f in (tmp_path / "out").rglob("*.*"))
     assert files == ["thing/1.jpg", "thing/1.png", "thing/2.jpg", "thing/2.png"]
     mask = np.asarray(Image.open(tmp_path / "out/thing/1.png"))
@@ -83,16 +107,43 @@ def test_it_writes_pictures_and_masks_by_class(script, listed, tmp_path):
     found = np.asarray(Image.open(tmp_path / "out/thing/2.jpg")).astype(int)
     assert np.abs(found - np.asarray(part)).mean() < 4
     # the photograph is kept: the folder is not needed again
-    script.write(listed, tmp_path / "again")
+    script.write(listed, tmp_path / "again", groups=("A",))
     with pytest.raises(FileExistsError, match="again"):
-        script.write(listed, tmp_path / "again")
+        script.write(listed, tmp_path / "again", groups=("A",))
+
+
+def test_another_group_lies_beside_the_first(script, listed, tmp_path):
+    own = {**listed["pictures"]["whole"], "file": "absent.png", "sha256": "0"}
+    listed["pictures"]["whole"] = own  # of group A alone: B needs it not
+    written = script.write(listed, tmp_path / "out", tmp_path / "given", ("B",))
+    assert written == [tmp_path / "out_B"] and not (tmp_path / "out").exists()
+    files = sorted(str(f.relative_to(tmp_path)) for f in (tmp_path / "out_B").rglob("*.*"))
+    assert files == ["out_B/corner/1.jpg", "out_B/corner/1.png"]
+    with pytest.raises(FileExistsError, match=r"out_B is there already; .*--groups"):
+        script.write(listed, tmp_path / "out", tmp_path / "given")
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_file_of_the_same_name_is_refused(script, listed, tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "given/deep/photo.png")
     with pytest.raises(FileNotFoundError, match=r"photo.png .* pack \(apt\).*--photographs"):
-        script.write(listed, tmp_path / "out", tmp_path / "given")
+        script.write(listed, tmp_path / "out", tmp_path / "given", ("A",))
     assert not (tmp_path / "out").exists()
+
+
+def test_photographs_of_a_source_archive_are_asked_for_as_such(script, monkeypatch):
+    monkeypatch.setattr(script, "offline", lambda: False)
+    asked = []
+
+    def run(command, **_):
+        asked.append(command[3:])
+        return script.subprocess.CompletedProcess(command, 1, "", "no network")
+
+    monkeypatch.setattr(script.subprocess, "run", run)
+    for by in ("pip", "sdist"):
+        assert not list(script._fetched({"by": by, "package": "pack==1.0"}))
+    plain = ["download", "-q", "--no-deps", "pack==1.0"]
+    assert asked == [plain, [*plain, "--no-binary", "pack"]]
 
 
 def test_a_polygon_needs_three_corners_and_an_area(script):
