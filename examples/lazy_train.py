@@ -9,6 +9,7 @@ import numpy as np
 from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import SimpleTrainer, default_writers, hooks
 from detectron2.evaluation import inference_on_dataset
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from segic_d2 import lazy
@@ -42,5 +43,6 @@ def train(cfg):
 
 if __name__ == "__main__":
     setup_logger()
+    seed_all_rng(0)
     losses, miou = train(LazyConfig.apply_overrides(recipe(), sys.argv[1:]))
     print(f"loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}, mIoU {miou:.1f}")

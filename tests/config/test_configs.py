@@ -40,6 +40,7 @@ def test_builds_and_takes_a_step(config, monkeypatch):
     cfg, model = on_meta(config)
     name = model.encoder.feature
     shape = model.backbone.output_shape()[name]
+    assert cfg.INPUT.MIN_SIZE_TEST == 0  # nothing is resized twice
     assert all(not p.requires_grad for p in model.backbone.parameters())
     stand_in = TinyBackbone(shape.channels, shape.stride, name)
     monkeypatch.setattr("segic_d2.modeling.segic.meta_arch.build_backbone", lambda cfg: stand_in)
