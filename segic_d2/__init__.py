@@ -23,6 +23,7 @@ from .config import add_segic_config  # noqa: E402
 from .config.load import get_config_file, load_config  # noqa: E402
 from .data import build_train_loader, register_folder_dataset  # noqa: E402
 from .modeling import Context, InContextMaskHead, SegIC  # noqa: E402
+from .modeling.backbone import set_pixel_statistics  # noqa: E402
 from .predictor import InContextPredictor  # noqa: E402
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "get_config_file",
     "load_config",
     "register_folder_dataset",
+    "set_pixel_statistics",
 ]

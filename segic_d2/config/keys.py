@@ -36,7 +36,7 @@ KEYS = {
         "MODEL.BACKBONE",
         WEIGHTS=Key(
             "",
-            'where the frozen weights come from: "embedded" (the ViT-S of the demo), "timm" or '
+            'where its weights come from: "embedded" (the ViT-S of the demo), "timm" or '
             '"timm:TAG" (timm\'s hub), or a .safetensors/.pth/.pkl file, also as detectron2://… or '
             'https://…; "random" or "": none, but train_net.py refuses ""',
         ),
@@ -49,6 +49,11 @@ KEYS = {
         POS_EMBED=Key(
             "timm", 'resampled as by "timm" or by "dinov2" (released)', of("timm", "dinov2")
         ),
+        STRIDE=Key(0, "px, a power of two that its map is resampled to; 0: its own"),
+        OUT_FEATURES=Key(
+            ("feat",), 'the map of BLOCKS; or taps as maps of their own, ("block7", "block11")'
+        ),
+        FROZEN=Key(False, "also under other meta-architectures; SegIC freezes any backbone"),
     ),
     **section(
         "MODEL.DIFFUSION",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from ...utils.remote import first_line, missing_on_hub
@@ -38,6 +38,7 @@ class DiffusionBackbone(Backbone):
         source: where the weights came from.
     """
 
+    frozen = True  # no checkpoint of ours holds it
     pixel_mean, pixel_std = [127.5] * 3, [127.5] * 3
 
     @configurable
@@ -141,14 +142,6 @@ class DiffusionBackbone(Backbone):
     @property
     def size_divisibility(self) -> int:
         return self.divisor
-
-
-@BACKBONE_REGISTRY.register()
-def build_diffusion_backbone(
-    cfg: CfgNode, input_shape: ShapeSpec | None = None
-) -> DiffusionBackbone:
-    """The diffusion model of ``cfg.MODEL.DIFFUSION``, with its weights."""
-    return DiffusionBackbone(cfg, input_shape)
 
 
 def load_pipeline(name: str, prompt: str = "") -> dict[str, Any]:

@@ -1,34 +1,42 @@
-"""Any timm vision model as a frozen Detectron2 backbone.
+"""Any timm vision model as a Detectron2 backbone.
 
-Shapes: B images, 3 RGB channels, C channels of the map, H×W pixels, s the stride.
+Shapes: B images, 3 RGB channels, C channels of a map, H×W pixels, s its stride.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import timm
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from .position_embedding import build_positions
+from .resample import pad_to_cells, resample_cells, whole_cells
+
+FEATURE = "feat"  # the name of the taps, concatenated
 
 
 class TimmBackbone(Backbone):
-    """One feature map of a frozen timm model, ViT or CNN.
+    """One feature map of a timm model, ViT or CNN, or one for each of its taps.
 
     The model keeps the position embedding of its checkpoint and resamples it to the size of each
-    input. Layers behind the last tap are dropped. It is always in eval mode, without autograd.
+    input. Layers behind the last tap are dropped. A frozen one is always in eval mode, without
+    autograd.
 
     Attributes:
-        model: the pruned timm model. stride: pixels per cell of the map.
+        model: the pruned timm model. frozen: whether it is never trained.
+        stride: pixels per cell of the (coarsest) map.
         pixel_mean, pixel_std: lists of three floats, RGB, 0–255 units, from timm's data config.
-        tap: model, taps, norm and positions in a word, for fingerprints.
+        tap: model, taps, norm, positions and stride in a word, for fingerprints.
     """
 
     @configurable
@@ -40,6 +48,9 @@ class TimmBackbone(Backbone):
         norm: bool = True,
         canvas: int | None = None,
         positions: str = "timm",
+        stride: int = 0,
+        out_features: Sequence[str] = (FEATURE,),
+        frozen: bool = True,
         **kwargs: Any,
     ) -> None:
         """
@@ -51,43 +62,71 @@ class TimmBackbone(Backbone):
             canvas: px, side of the square input, checked against the stride; None: timm's own. Any
                 other size runs too, but for the few models that are built for one size.
             positions: "timm" or "dinov2", see ``position_embedding.py``.
+            stride: px, a power of two to which maps are resampled, see ``resample.py``; inputs of
+                any size run then. 0: the model's own.
+            out_features: ("feat",), the map of ``blocks``; or, in their place, taps that are maps
+                of their own, "block7" or "stage2", each with its stride.
+            frozen: eval mode, no gradients, no autograd; False: it trains like any backbone.
             kwargs: further arguments of the timm model, e.g. ``depth=2`` for a small stand-in.
 
         Raises:
-            ValueError: unknown name; block out of range; taps of different strides; canvas that
-                is no multiple of the stride; norm, side or positions unknown to the model.
+            ValueError: unknown name; block or output out of range; taps of different strides for
+                one map or stride; a stride that is no power of two; canvas that is no multiple of
+                the stride; norm, side or positions unknown to the model.
         """
         super().__init__()
-        self.name, self.norm = name, norm
+        self.name, self.norm, self.frozen = name, norm, frozen
         with torch.device("meta"):  # everything that can be wrong shows here, before any work
             model = _create(name, kwargs)
             self.positions = build_positions(positions, model, name)
-            self.blocks = _take(blocks, model, name)
-            self.stride = _common_stride(self.blocks, model, name)
+            self.named = {} if tuple(out_features) == (FEATURE,) else _named(out_features, model)
+            self.blocks = sorted({*self.named.values()}) or _take(blocks, model, name)
+            self._set_strides(stride, model)
             data = timm.data.resolve_model_data_config(model)
             side = canvas or data["input_size"][-1]
-            self._check_side("INPUT.CANVAS", side)
+            if canvas or not stride:
+                self._check_side("INPUT.CANVAS", side)
             try:
                 self._channels = self._try(model, side)
             except (ValueError, RuntimeError):
                 if not model.pretrained_cfg.get("fixed_input_size"):
                     raise
-                kwargs = {**kwargs, "img_size": side}  # built for one size, so let it be this one
+                # built for one size, so let it be this one
+                kwargs = {**kwargs, "img_size": self._input_side(side)}
                 self._channels = self._try(_create(name, kwargs), side)
-        self.pixel_mean = [255.0 * v for v in data["mean"]]
-        self.pixel_std = [255.0 * v for v in data["std"]]
+        self.pixel_mean, self.pixel_std = _statistics(data)
         self.tap = f"{name}/{'+'.join(map(str, self.blocks))}/{'norm' if norm else 'raw'}"
         if positions != "timm":  # contexts made before there was a choice stay valid
             self.tap += f"/{positions}-positions"
+        if self.stride != self.divisor and stride:
+            self.tap += f"/stride{stride}"
 
         self.kwargs, self.model = kwargs, _create(name, kwargs)
         self.model.prune_intermediate_layers(self.blocks, prune_norm=not norm, prune_head=True)
-        self.requires_grad_(False).eval()
+        if frozen:
+            self.requires_grad_(False).eval()
 
-    def _try(self, model: nn.Module, side: int) -> int:
-        """Run a model on the meta device and return the channels of its map."""
+    def _set_strides(self, stride: int, model: nn.Module) -> None:
+        """Set ``resampled``; ``stride``, of the coarsest map; ``divisor``, of which the sides of
+        the model's input are multiples."""
+        own = {i: model.feature_info[i]["reduction"] for i in self.blocks}
+        if stride < 0 or stride & (stride - 1):
+            raise ValueError(f"MODEL.TIMM.STRIDE {stride}: it must be a power of two, or 0")
+        if len({*own.values()}) > 1 and (stride or not self.named):
+            raise ValueError(
+                f"MODEL.TIMM.BLOCKS {self.blocks} of {self.name!r} have different strides "
+                f"{[*own.values()]}; only blocks of one stride can be concatenated or resampled"
+            )
+        self.resampled, self.divisor = bool(stride), math.lcm(*own.values())
+        self.stride = stride or max(own.values())
+        self._strides = {f: stride or own[i] for f, i in self.named.items()}
+
+    def _try(self, model: nn.Module, side: int) -> dict[str, int]:
+        """Run a model on the meta device and return the channels of its maps."""
         self.model = model.eval()
-        return self(torch.empty(1, 3, side, side))["feat"].shape[1]
+        with torch.no_grad():
+            maps = self(torch.empty(1, 3, side, side))
+        return {name: one.shape[1] for name, one in maps.items()}
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec | None = None) -> dict[str, Any]:
@@ -98,47 +137,77 @@ class TimmBackbone(Backbone):
             "norm": options.NORM,
             "canvas": cfg.INPUT.CANVAS,
             "positions": options.POS_EMBED,
+            "stride": options.STRIDE,
+            "out_features": options.OUT_FEATURES,
+            "frozen": options.FROZEN,
         }
 
     def _check_side(self, what: str, value: int) -> None:
-        if value < self.stride or value % self.stride:
+        stride = self.size_divisibility
+        if value < stride or value % stride:
             raise ValueError(
-                f"{what} {value} is no positive multiple of the stride {self.stride} of {self.name}"
+                f"{what} {value} is no positive multiple of the stride {stride} of {self.name}"
             )
 
-    def train(self, mode: bool = True) -> TimmBackbone:
-        """Stay in eval mode: a frozen network has no other."""
-        return super().train(False)
+    def _input_side(self, side: int) -> int:
+        """The side of the model's input for a side of ours."""
+        return whole_cells(side, self.stride, self.divisor) if self.resampled else side
 
-    @torch.no_grad()
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """A frozen one stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Normalised images, float (B, 3, H, W), RGB → {"feat": float (B, C, H/s, W/s)}; ValueError
-        for a side that is no multiple of s, or not the canvas of a model that is built for one."""
-        for what, value in zip(("height", "width"), images.shape[-2:], strict=True):
-            self._check_side(f"input {what}", value)
+        """Normalised images, float (B, 3, H, W), RGB → {name of an output: float (B, C, H/s, W/s)};
+        ValueError for a side that is no multiple of s, or not the canvas of a model that is built
+        for one. A resampled map has ⌈H/s⌉×⌈W/s⌉ cells, of any H and W."""
+        rows, columns = (-(-side // self.stride) for side in images.shape[-2:])
+        if self.resampled:
+            images = pad_to_cells(images, self.stride, self.divisor)
+        else:
+            for what, value in zip(("height", "width"), images.shape[-2:], strict=True):
+                self._check_side(f"input {what}", value)
+        with torch.no_grad() if self.frozen else nullcontext():
+            maps = self._run(images)
+            if self.resampled and self.stride != self.divisor:
+                size = rows, columns
+                maps = [resample_cells(one, self.divisor, self.stride, size) for one in maps]
+            if self.named:
+                return {name: maps[self.blocks.index(i)] for name, i in self.named.items()}
+            return {FEATURE: maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)}
+
+    def _run(self, images: Tensor) -> list[Tensor]:
+        """The model's own maps of its taps."""
         try:
             model = self.positions(self.model, *images.shape[-2:])
             options = {"indices": self.blocks, "norm": self.norm, "output_fmt": "NCHW"}
-            maps = model.forward_intermediates(images, intermediates_only=True, **options)
+            return model.forward_intermediates(images, intermediates_only=True, **options)
         except AssertionError as error:  # timm's answer to a size or norm the model does not know
             raise ValueError(
                 f"MODEL.TIMM.NAME {self.name!r} does not run with MODEL.TIMM.BLOCKS {self.blocks}, "
                 f"MODEL.TIMM.NORM {self.norm} on input {tuple(images.shape)}: {error}"
             ) from error
-        return {"feat": maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        return {"feat": ShapeSpec(channels=self._channels, stride=self.stride)}
+        return {
+            name: ShapeSpec(channels=channels, stride=self._strides.get(name, self.stride))
+            for name, channels in self._channels.items()
+        }
 
     @property
     def size_divisibility(self) -> int:
-        return self.stride
+        return self.stride if self.resampled else self.divisor
 
 
-@BACKBONE_REGISTRY.register()
-def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> TimmBackbone:
-    """The timm model of ``cfg.MODEL.TIMM``, without weights (see ``load_backbone_weights``)."""
-    return TimmBackbone(cfg, input_shape)
+def timm_statistics(name: str) -> tuple[list[float], list[float]]:
+    """``pixel_mean`` and ``pixel_std`` of a timm model, which is not built; ValueError: unknown."""
+    _check_name(name)
+    return _statistics(timm.data.resolve_data_config(timm.get_pretrained_cfg(name).to_dict()))
+
+
+def _statistics(data: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    mean, std = ([255.0 * v for v in data[key]] for key in ("mean", "std"))
+    return mean, std
 
 
 def _create(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
@@ -188,11 +257,14 @@ def _take(blocks: int | Sequence[int], model: nn.Module, name: str) -> list[int]
     return taken
 
 
-def _common_stride(blocks: Sequence[int], model: nn.Module, name: str) -> int:
-    strides = [model.feature_info[i]["reduction"] for i in blocks]
-    if len(set(strides)) > 1:
+def _named(names: Sequence[str], model: nn.Module) -> dict[str, int]:
+    """{name of an output: index of its block}."""
+    count = len(model.feature_info)
+    found = {name: re.fullmatch(r"(?:block|stage)(\d+)", name) for name in names}
+    taps = {name: int(match[1]) for name, match in found.items() if match}
+    if not taps or len(taps) < len(found) or max(taps.values()) >= count:
         raise ValueError(
-            f"MODEL.TIMM.BLOCKS {blocks} of {name!r} have different strides {strides}; "
-            "only blocks of one stride can be concatenated"
+            f"MODEL.TIMM.OUT_FEATURES {tuple(names)}: it must be ('{FEATURE}',), or some of "
+            f"'block0' to 'block{count - 1}' (or 'stage…'), numbered as MODEL.TIMM.BLOCKS"
         )
-    return strides[0]
+    return taps

@@ -1,4 +1,4 @@
-"""MODEL.BACKBONE.WEIGHTS: weights of a frozen backbone, whichever backbone of the registry it is.
+"""MODEL.BACKBONE.WEIGHTS: where a backbone starts, whichever backbone of the registry it is.
 
 They are separate from MODEL.WEIGHTS, which holds what was trained.
 """
@@ -31,8 +31,17 @@ _TORCHVISION_RESNET = (  # from torchvision's names to Detectron2's; layer1 is r
 )
 
 
+def ensure_weights(backbone: Backbone, weights: str) -> None:
+    """``load_backbone_weights``, unless the builder of the backbone has called it already, as those
+    of this package do and Detectron2's own cannot."""
+    if getattr(backbone, "source", None) is None:
+        load_backbone_weights(backbone, weights)
+
+
 def load_backbone_weights(backbone: Backbone, weights: str) -> None:
-    """Load frozen weights into a backbone, all of them or none, as MODEL.BACKBONE.WEIGHTS says:
+    """Load weights into a backbone, all of them or none, as MODEL.BACKBONE.WEIGHTS says. Then
+    ``backbone.source`` names where they came from, "" if nowhere. Nothing is done on torch's meta
+    device, which holds no numbers.
 
     - "": what the backbone brought along; else it stays random, with a warning;
     - "random": it stays as its builder made it, because that is meant;
@@ -51,13 +60,20 @@ def load_backbone_weights(backbone: Backbone, weights: str) -> None:
         ValueError: tensors that the backbone needs are absent or of another shape (listed), the
             file holds more than tensors, or the source does not serve this backbone.
     """
+    if any(p.is_meta for p in backbone.parameters()):
+        return
     if not weights:
         if getattr(backbone, "source", ""):  # of one that is never without weights
-            logger.info(f"frozen backbone loaded from {backbone.source}")
+            logger.info(f"backbone loaded from {backbone.source}")
         else:
-            logger.warning(f"{KEY} is empty: the backbone is random")
+            backbone.source = ""
+            logger.warning(
+                f"{KEY} is empty: the backbone is random, unless a checkpoint of the whole model "
+                "(MODEL.WEIGHTS) holds it"
+            )
         return
     if weights == RANDOM:
+        backbone.source = ""
         logger.info(f"{KEY} is {RANDOM!r}: the backbone stays as it was built")
         return
     source: str | os.PathLike[str] = weights
@@ -77,7 +93,8 @@ def load_backbone_weights(backbone: Backbone, weights: str) -> None:
             convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
             state = convert(state, module) if convert else state
     _load(module, state, f"{KEY} {weights!r}")
-    logger.info(f"frozen backbone loaded from {source}")
+    backbone.source = str(source)
+    logger.info(f"backbone loaded from {source}")
 
 
 def _from_timm_hub(backbone: Backbone, tag: str, source: str) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from ...structures.stock import StockForms
 from ...structures.view import InputSpec
 from ...utils.devices import upload
 from ..backbone.sources import check_backbone_weights
-from ..backbone.weights import load_backbone_weights
+from ..backbone.weights import ensure_weights
 from ..layers.frozen_encoder import FrozenEncoder
 from ..protocol import Contexts, InContextModel, Prompts, one_each
 from ..text.encoder import check_texts
@@ -78,8 +78,7 @@ class SegIC(InContextModel):
         m = cfg.MODEL.SEGIC
         check_config(cfg, "MODEL", "INPUT.CANVAS")
         backbone = build_backbone(cfg)
-        if not any(p.is_meta for p in backbone.parameters()):
-            load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
+        ensure_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
         spec = InputSpec.from_config(cfg, backbone)
         head = build_sem_seg_head(cfg, backbone.output_shape())
         return {

@@ -155,3 +155,80 @@ def test_bad_input_side():
     backbone = TimmBackbone(name="test_vit", blocks=(0,))
     with pytest.raises(ValueError, match="input width 100 .*stride 16"):
         backbone(torch.zeros(1, 3, 96, 100))
+
+
+def test_one_that_is_not_frozen_trains():
+    torch.manual_seed(0)
+    backbone = TimmBackbone(name="test_resnet", blocks=(2,), frozen=False)
+    assert backbone.train().model.training and not backbone.frozen
+    before = backbone.model.layer1[0].bn1.running_mean.clone()
+    backbone(torch.randn(2, 3, 32, 32))["feat"].square().mean().backward()
+    assert backbone.model.conv1[0].weight.grad.abs().sum() > 0
+    assert not torch.equal(backbone.model.layer1[0].bn1.running_mean, before)
+    assert not backbone.eval().model.training
+
+
+def test_taps_are_maps_of_their_own():
+    torch.manual_seed(0)
+    names = "block3", "block1"
+    backbone = TimmBackbone(name="test_vit", out_features=names, blocks=(7,))  # blocks have no say
+    joined = TimmBackbone(name="test_vit", blocks=(1, 3))
+    joined.model.load_state_dict(backbone.model.state_dict())
+    x = torch.randn(1, 3, 64, 96)
+    out = backbone(x)
+    assert list(out) == list(backbone.output_shape()) == list(names)
+    assert torch.equal(torch.cat([out["block1"], out["block3"]], 1), joined(x)["feat"])
+    assert all(s.stride == 16 and s.channels == 64 for s in backbone.output_shape().values())
+
+
+def test_stages_have_strides_of_their_own():
+    backbone = TimmBackbone(name="test_resnet", out_features=("stage1", "stage2", "stage4"))
+    shapes, out = backbone.output_shape(), backbone(torch.randn(1, 3, 64, 96))
+    assert {n: s.stride for n, s in shapes.items()} == {"stage1": 4, "stage2": 8, "stage4": 32}
+    assert backbone.size_divisibility == backbone.stride == 32
+    for name, shape in shapes.items():
+        assert out[name].shape == (1, shape.channels, 64 // shape.stride, 96 // shape.stride)
+
+
+def test_the_stride_of_a_key():
+    torch.manual_seed(0)
+    options = {"name": "vit_small_patch14_dinov2", "depth": 1, "blocks": (0,)}
+    own, backbone = TimmBackbone(**options), TimmBackbone(**options, stride=16, canvas=224)
+    backbone.model.load_state_dict(own.model.state_dict())
+    assert backbone.output_shape()["feat"].stride == backbone.size_divisibility == 16
+    x = torch.randn(1, 3, 224, 224)
+    expected = own(x)["feat"]
+    out = backbone(x)["feat"]
+    assert expected.shape[-2:] == (16, 16) and out.shape[-2:] == (14, 14)
+    # the centre of new cell 3 is at pixel 56, where old cells 3 and 4 meet
+    torch.testing.assert_close(out[0, :, 3, 3], expected[0, :, 3:5, 3:5].mean((1, 2)))
+    assert backbone.tap == own.tap + "/stride16"
+    assert TimmBackbone(name="test_vit", stride=16).tap == TimmBackbone(name="test_vit").tap
+
+
+def test_a_model_built_for_one_size_takes_the_padded_canvas():
+    with torch.device("meta"):
+        backbone = TimmBackbone(
+            name="beit_base_patch16_224", canvas=32, depth=1, stride=32, blocks=(0,)
+        )
+        assert backbone(torch.zeros(1, 3, 20, 32))["feat"].shape == (1, 768, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"out_features": ("block6",)}, r"OUT_FEATURES \('block6',\).*'block0' to 'block5'"),
+        ({"out_features": ("feat", "block1")}, "OUT_FEATURES"),
+        ({"out_features": ()}, "OUT_FEATURES"),
+        ({"stride": 12}, "MODEL.TIMM.STRIDE 12: it must be a power of two"),
+        ({"stride": -16}, "MODEL.TIMM.STRIDE -16"),
+        ({"stride": 32, "canvas": 80}, "INPUT.CANVAS 80 .*stride 32"),
+        (
+            {"name": "test_resnet", "out_features": ("stage2", "stage3"), "stride": 16},
+            r"different strides \[8, 16\]",
+        ),
+    ],
+)
+def test_bad_outputs(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        TimmBackbone(**{"name": "test_vit", **kwargs})
