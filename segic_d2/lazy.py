@@ -46,6 +46,7 @@ from .modeling.segic.training import EpisodeLosses
 from .modeling.text.encoder import OpenClipTextEncoder
 from .structures.episode import Episode
 from .structures.view import InputSpec
+from .utils.devices import best_device
 
 Options = Mapping[str, Any]  # {key of a config: value}
 
@@ -189,9 +190,9 @@ def _recipe(model, train, test, schedule, *, rate, iterations, period):
         base_lr="${..lr}", weight_decay="${..weight_decay}", weight_decay_norm="${.weight_decay}"
     )
     ddp = dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False)
-    settings = dict(output_dir="./output", init_checkpoint="", max_iter=iterations, device="cuda")
+    settings = dict(output_dir="./output", init_checkpoint="", max_iter=iterations)
     settings.update(amp=dict(enabled=False), ddp=ddp, eval_period=iterations, log_period=20)
-    settings.update(checkpointer=dict(period=period, max_to_keep=100))
+    settings.update(device=best_device(), checkpointer=dict(period=period, max_to_keep=100))
     parts = dict(
         model=model,
         dataloader=dict(train=train, test=test, evaluator=evaluator),

@@ -75,7 +75,8 @@ def parse_args(argv):
 @torch.no_grad()
 def benchmark(config, args):
     """Measure one row of figures per number of entities."""
-    cfg = load_config(config, ["MODEL.DEVICE", args.device, *args.opts])
+    random = "MODEL.BACKBONE.WEIGHTS", "random"  # time does not depend on them
+    cfg = load_config(config, ["MODEL.DEVICE", args.device, *random, *args.opts])
     torch.manual_seed(0)
     backbone = build_backbone(cfg).to(args.device).eval()
     head = build_sem_seg_head(cfg, backbone.output_shape()).to(args.device).eval()
