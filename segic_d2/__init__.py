@@ -1,5 +1,6 @@
 """In-context segmentation as a Detectron2 project; importing it registers all its parts."""
 
+import importlib
 import sys
 import sysconfig
 
@@ -19,22 +20,19 @@ except ModuleNotFoundError as error:
         name="detectron2",
     ) from error
 
-from .config import add_segic_config  # noqa: E402
-from .config.load import get_config_file, load_config  # noqa: E402
+from .config import add_segic_config, get_config_file, load_config  # noqa: E402
 from .data import build_train_loader, register_folder_dataset  # noqa: E402
 from .modeling import Context, InContextMaskHead, SegIC  # noqa: E402
 from .modeling.backbone import set_pixel_statistics  # noqa: E402
 from .predictor import InContextPredictor  # noqa: E402
 
-__all__ = [
-    "Context",
-    "InContextMaskHead",
-    "InContextPredictor",
-    "SegIC",
-    "add_segic_config",
-    "build_train_loader",
-    "get_config_file",
-    "load_config",
-    "register_folder_dataset",
-    "set_pixel_statistics",
-]
+__all__ = ["Context", "InContextMaskHead", "InContextPredictor", "SegIC", "add_segic_config"]
+__all__ += ["build_train_loader", "get_config_file", "load_config", "register_folder_dataset"]
+__all__ += ["set_pixel_statistics"]
+
+
+def __getattr__(name: str) -> object:
+    """``segic_d2.engine``, ``.evaluation`` and ``.lazy``, imported when they are asked for."""
+    if name in ("engine", "evaluation", "lazy"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -58,22 +59,32 @@ def name_of(path: str) -> str:
 
 
 class PretrainedHandler(PathHandler):
-    """Resolves "segic://demo" to a .pth file in the cache folder, as Detectron2's own checkpointer
-    reads no .safetensors. ValueError: there is no such decoder."""
+    """Resolves "segic://demo" to a .pth file in the cache folder (or a temporary one, where that
+    cannot be written), as Detectron2's own checkpointer reads no .safetensors. It is written anew
+    each time, for nobody knows what became of it. ValueError: there is no such decoder."""
+
+    temporary: tempfile.TemporaryDirectory[str] | None = None  # removed at the end of the process
 
     def _get_supported_prefixes(self) -> list[str]:
         return [PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
         name = name_of(path)
-        source = weights_file(name)
-        file = cache_folder() / f"{name}-{PRETRAINED[name].sha256[:12]}.pth"
-        if force or not file.is_file():
-            with whole_file(file, shared=True) as part:
-                torch.save({"model": load_file(source)}, part)
+        data, file = {"model": load_file(weights_file(name))}, f"{name}.pth"
+        try:
+            return self._written(data, cache_folder() / file)
+        except OSError:
+            self.temporary = self.temporary or tempfile.TemporaryDirectory(prefix="segic_d2-")
+            return self._written(data, Path(self.temporary.name) / file)
+
+    def _written(self, data: dict[str, Any], file: Path) -> str:
+        with whole_file(file, shared=True) as part:
+            torch.save(data, part)
         return str(file)
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
+        if not set(mode) <= set("rbt"):
+            raise ValueError(f"{path} ships with the package and cannot be written")
         return open(self._get_local_path(path), mode, buffering)
 
     def _exists(self, path: str, **kwargs: Any) -> bool:

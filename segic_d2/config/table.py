@@ -3,6 +3,8 @@
 A table is {name as on the command line: :class:`Key`}. Every model brings its own.
 """
 
+import ast
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -88,8 +90,16 @@ def add_keys(cfg: CfgNode, table: Mapping[str, Key]) -> None:
             if part not in node:
                 node[part] = CfgNode()
             node = node[part]
-        if leaf not in node:  # of an earlier call, or of a file: what was chosen stays
-            node[leaf] = key.default
+        # of an earlier call, or of a file: what was chosen stays
+        node[leaf] = _like(node[leaf], key.default) if leaf in node else key.default
+
+
+def _like(value: Any, default: Any) -> Any:
+    """A value that a file brought before its key was there, which yacs could not make a tuple."""
+    if isinstance(value, str) and not isinstance(default, str):
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
+    return tuple(value) if isinstance(value, list) and isinstance(default, tuple) else value
 
 
 def check_keys(cfg: CfgNode, table: Mapping[str, Key], parts: Sequence[str]) -> None:

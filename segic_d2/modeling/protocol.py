@@ -85,6 +85,11 @@ class InContextModel(nn.Module, ABC):
         """A dict of losses in training, one output dict per target otherwise. Where the model holds
         a context, inputs are plain ones of any size, see ``segment_plain``."""
         if self.training:
+            if not all("references" in x for x in batched_inputs):
+                raise ValueError(
+                    "training needs episodes, which have references: let "
+                    "segic_d2.build_train_loader make the loader"
+                )
             losses = self.losses(batched_inputs)
             return self._reached(losses) if self.every_gradient else losses
         if self.context is None or any("references" in x for x in batched_inputs):
@@ -99,29 +104,36 @@ class InContextModel(nn.Module, ABC):
         One dict each, at the input's "height" and "width", classes numbered as ``StockForms`` says.
         A context of the task "instance" gives "instances" (``find_instances`` where the model has
         it); one of "semantic" also "masks", "scores" and "sem_seg", and one instance per entity.
+        ValueError: an image of another form, or what ``StockForms.numbers`` raises.
         """
         context, forms = self.context, self.stock
-        if context is None:
-            raise ValueError("the model holds no context")
+        if not isinstance(context, Context):
+            raise ValueError(f"a model holds a Context (Context.load(…)), not {context!r}")
+        things, stuff = forms.numbers(context)
         views = [self._on_canvas(x) for x in batched_inputs]
         if context.task == "instance":
-            context = replace(context, ids=forms.things(context))
+            if not things:
+                raise ValueError(
+                    "a context of instances needs thing_classes; DATASETS.TEST has none"
+                )
+            context = replace(context.take([*things]), ids=[*things.values()])
             find = getattr(self, "find_instances", None)
             if find is not None:
                 return find(views, context, forms.limit)
             return self.inference(views, context, ("instances",))
-        found = self.segment(self.encode_images(views), context)
-        results: list[dict[str, Any]] = [{"scores": x.scores, "masks": x.masks} for x in found]
-        has_stuff = forms.fits("stuff_classes", context)
-        if forms.fits("thing_classes", context) or not has_stuff:
-            things = forms.things(context)
-            for result, one in zip(results, found, strict=True):
-                one.classes = things
-                result["instances"] = one.instances()
-        if has_stuff:
-            stuff, number, nothing = forms.stuff(context)
-            for result, one in zip(results, found, strict=True):
-                result["sem_seg"] = replace(one, ids=stuff).sem_seg(number, nothing)
+        results: list[dict[str, Any]] = []
+        for one in self.segment(self.encode_images(views), context) if views else ():
+            result: dict[str, Any] = {"scores": one.scores, "masks": one.masks}
+            if things:
+                own = one.take([*things])
+                own.classes = [*things.values()]
+                found = own.instances()
+                best = found.scores.argsort(descending=True)[: forms.limit].sort().values
+                result["instances"] = found[best]
+            if stuff:
+                own = replace(one.take([*stuff]), ids=[*stuff.values()])
+                result["sem_seg"] = own.sem_seg(*forms.channels(context))
+            results.append(result)
         return results
 
     def _reached(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -133,6 +145,9 @@ class InContextModel(nn.Module, ABC):
         """A plain input, whose image (3, H, W) may have any size, in the plain view of targets."""
         if "features" in x:
             return x
+        shape = tuple(x["image"].shape)
+        if len(shape) != 3 or shape[0] != 3:
+            raise ValueError(f"an image has the shape {shape}; it must be (3, H, W)")
         image = x["image"].flip(0) if self.stock.format == "BGR" else x["image"]
         if max(image.shape[-2:]) == self.input.canvas:
             return {**x, "image": image}
@@ -192,8 +207,8 @@ class InContextModel(nn.Module, ABC):
             return one_each(context, len(episodes))
         if not all("references" in x for x in episodes):
             raise ValueError(
-                "an input has no references: give each input its own, or let the model hold a "
-                "context (model.context = Context.load(…))"
+                "an input has no references: give each input of a batch its own, or none, and let "
+                "the model hold a context (model.context = Context.load(…))"
             )
         return self.episode_contexts(episodes)
 

@@ -49,6 +49,18 @@ class Segmentation:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: Sequence[int]) -> Segmentation:
+        """Some of the entities, in the order of ``rows``."""
+        similarity = None if self.similarity is None else self.similarity[rows]
+        ids, names = [self.ids[i] for i in rows], [self.names[i] for i in rows]
+        some = replace(
+            self, logits=self.logits[rows], scores=self.scores[rows], ids=ids, names=names
+        )
+        some.similarity, some.classes = similarity, None
+        if "masks" in self.__dict__:  # made already
+            some.masks = self.masks[rows]
+        return some
+
     @cached_property
     def masks(self) -> Any:
         """bool (N, H, W), independent of each other: they may overlap."""

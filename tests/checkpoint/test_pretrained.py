@@ -89,6 +89,13 @@ def test_detectron2s_own_checkpointer_loads_it_without_a_word_of_the_backbone(
     assert PathManager.isfile("segic://demo") and not PathManager.exists("segic://huge")
     with pytest.raises(ValueError, match="no pretrained decoder 'segic-huge'.*segic-demo"):
         DetectionCheckpointer(model).load("segic://huge")
+    kept.write_bytes(b"")  # whatever becomes of it
+    DetectionCheckpointer(model).load("segic://demo")
+    with pytest.raises(ValueError, match="segic://demo ships with the package and cannot be writ"):
+        PathManager.open("segic://demo", "wb")
+    assert torch.load(PathManager.open("segic://demo", "rb"), weights_only=True)["model"]
+    monkeypatch.setenv("SEGIC_D2_CACHE", "/proc/none")  # it cannot be made
+    DetectionCheckpointer(model).load("segic://demo")
     # a backbone that is there in part is no backbone: the rest is named
     name = next(iter(before))
     torch.save({"model": {f"encoder.backbone.{name}": before[name]}}, tmp_path / "part.pth")

@@ -79,6 +79,7 @@ def test_a_guests_config_keeps_its_choices_in_any_order(tmp_path, order):
     chosen = {"MODEL": {"META_ARCHITECTURE": "GeneralizedRCNN"}, "SEED": 3}
     chosen |= {"INPUT": {"FORMAT": "BGR"}, "SOLVER": {"BASE_LR": 0.5}}
     ours = {"MODEL": {"TIMM": {"NAME": "test_vit", "BLOCKS": [1]}}, "TEST": {"SHOTS": 3}}
+    ours |= {"INPUT": {"SEMANTIC": {"SCALE": "(1.0, 1.0)"}}}  # as YAML has tuples
     plain, own = tmp_path / "plain.yaml", tmp_path / "own.yaml"
     plain.write_text(yaml.safe_dump(chosen))
     own.write_text(yaml.safe_dump(ours))
@@ -97,7 +98,8 @@ def test_a_guests_config_keeps_its_choices_in_any_order(tmp_path, order):
         add_segic_config(cfg)
     assert cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN" and cfg.SEED == 3
     assert cfg.INPUT.FORMAT == "BGR" and cfg.SOLVER.BASE_LR == 0.5
-    assert cfg.MODEL.TIMM.NAME == "test_vit" and list(cfg.MODEL.TIMM.BLOCKS) == [1]
+    assert cfg.MODEL.TIMM.NAME == "test_vit" and cfg.MODEL.TIMM.BLOCKS == (1,)
+    assert cfg.INPUT.SEMANTIC.SCALE == (1.0, 1.0)
     assert cfg.TEST.SHOTS == 3 and cfg.TEST.SEED == 0 and cfg.SOLVER.OPTIMIZER == "SGD"
     again = load_config()
     again.merge_from_other_cfg(CfgNode.load_cfg(cfg.dump()))

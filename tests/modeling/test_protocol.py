@@ -98,7 +98,7 @@ def test_a_model_may_hold_a_context():
     model = MeanColour().eval()
     image = torch.from_numpy(TARGET[0]).permute(2, 0, 1)
     target = {"image": image, "height": 160, "width": 240}
-    with pytest.raises(ValueError, match="the model holds no context"):
+    with pytest.raises(ValueError, match="a model holds a Context .*, not None"):
         model.segment_plain([target])
     with pytest.raises(ValueError, match="an input has no references.*model.context = "):
         model([target])
@@ -108,7 +108,7 @@ def test_a_model_may_hold_a_context():
     with pytest.raises(ValueError, match="2 contexts for 1 targets"):
         model.inference([target], [model.context] * 2)
     with pytest.raises(NotImplementedError, match="MeanColour has no training"):
-        model.train()([target])
+        model.train()([{**target, "references": []}])
 
 
 def test_detectron2s_predictor_serves_a_model_that_holds_a_context():
@@ -198,6 +198,49 @@ def test_a_context_of_instances_gives_instances_alone():
     (found,) = model([{"image": image, "height": 80, "width": 120}])
     assert list(found) == ["scores", "instances"]
     assert found["instances"].pred_classes.tolist() == [0, 1]  # ids 1 and 2
+    MetadataCatalog.get("only_stuff").stuff_classes = ["red", "blue"]
+    model.stock = StockForms(("only_stuff",))
+    with pytest.raises(ValueError, match="a context of instances needs thing_classes"):
+        model([{"image": image}])
+
+
+def test_things_and_stuff_of_one_context():
+    """As a panoptic data set has them: each is told in its own form."""
+    model, image = MeanColour().eval(), torch.from_numpy(TARGET[0]).permute(2, 0, 1)
+    model.context = predictor().context
+    (plain,) = model([{"image": image}])
+    MetadataCatalog.get("panoptic_toy").set(
+        thing_classes=["dog", "red"], stuff_classes=["things", "sky", "blue"]
+    )
+    model.stock = StockForms(("panoptic_toy",))
+    (found,) = model([{"image": image}])
+    assert torch.equal(found["masks"], plain["masks"])
+    assert found["instances"].pred_classes.tolist() == [1]
+    assert torch.equal(found["instances"].pred_masks[0], plain["masks"][0])
+    assert found["sem_seg"].shape[0] == 4 and torch.equal(
+        found["sem_seg"].argmax(0) == 2, plain["masks"][1]
+    )
+    model.stock = StockForms(limit=1)
+    (best,) = model([{"image": image}])
+    assert best["instances"].scores.tolist() == [max(plain["scores"].tolist())]
+
+
+def test_inputs_that_do_not_serve_are_named():
+    model, image = MeanColour().eval(), torch.zeros(4, 30, 40)
+    model.context = predictor().context
+    assert model([]) == []
+    with pytest.raises(
+        ValueError, match=r"an image has the shape \(4, 30, 40\); it must be \(3, H"
+    ):
+        model([{"image": image}])
+    mixed = [{"image": image[:3]}, {"image": image[:3], "references": []}]
+    with pytest.raises(ValueError, match="give each input of a batch its own, or none"):
+        model(mixed)
+    with pytest.raises(ValueError, match="training needs episodes"):
+        model.train()([{"image": image[:3]}])
+    model.context = "pets.safetensors"
+    with pytest.raises(ValueError, match=r"holds a Context \(Context.load.*not 'pets.safetensors'"):
+        model.eval()([{"image": image[:3]}])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

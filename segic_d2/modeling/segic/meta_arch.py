@@ -43,7 +43,7 @@ class SegIC(InContextModel):
         texts: of the meta instruction. losses: what training does. readout: from logits to masks.
         cross_entity: entities of a target see each other's visual tokens at inference.
         instances: of ``find_instances``. entity_chunk: entities decoded at once; 0: as caches hold.
-        context: held by the model. stock: how it then answers.
+        context: held by the model, or its file; "" or None: none. stock: how it then answers.
     """
 
     checks = check_backbone_weights, check_texts  # of what must be on this machine, by the config
@@ -60,7 +60,7 @@ class SegIC(InContextModel):
         cross_entity: bool = True,
         instances: InstanceOptions | None = None,
         entity_chunk: int = 0,
-        context: Context | None = None,
+        context: Context | str | None = None,
         stock: StockForms | None = None,
     ) -> None:
         super().__init__()
@@ -70,7 +70,8 @@ class SegIC(InContextModel):
         self.criterion, self.readout = losses, readout
         self.cross_entity, self.entity_chunk = cross_entity, entity_chunk
         self.instances = instances or InstanceOptions()
-        self.context, self.stock = context, stock or StockForms()
+        self.context = held_context(context) if isinstance(context, str) else context
+        self.stock = stock or StockForms()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class SegIC(InContextModel):
             "cross_entity": m.CROSS_ENTITY.ENABLED and m.CROSS_ENTITY.TRAIN_PROB > 0,
             "instances": InstanceOptions.from_config(cfg),
             "entity_chunk": m.ENTITY_CHUNK,
-            "context": held_context(m.CONTEXT),
+            "context": m.CONTEXT,
             "stock": StockForms.from_config(cfg),
         }
 
@@ -242,9 +243,12 @@ class SegIC(InContextModel):
 
 
 def held_context(file: str) -> Context | None:
-    """The context of ``MODEL.SEGIC.CONTEXT``; "": none. FileNotFoundError or ValueError: there is
-    no such file, or it holds no context; the key is named. Whether it is of this model shows when
-    it is used, because a part of its fingerprint comes with ``MODEL.WEIGHTS``."""
+    """The context of a file (``MODEL.SEGIC.CONTEXT``); "": none.
+
+    FileNotFoundError or ValueError: there is no such file, or it holds no context; the key is
+    named. Whether it is of this model shows when it is used, because a part of its fingerprint
+    comes with ``MODEL.WEIGHTS``.
+    """
     try:
         return Context.load(file) if file else None
     except (FileNotFoundError, ValueError) as error:
