@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from detectron2.modeling import build_backbone
 
 from segic_d2.checkpoint import SegICCheckpointer
 from segic_d2.config.load import load_config
@@ -116,10 +117,31 @@ def test_weights_of_elsewhere_that_were_fetched_are_loaded(tmp_path, monkeypatch
 
 
 def test_a_file_of_the_backbone_is_read(tmp_path):
-    path = tmp_path / "a.pth"
+    path, good = tmp_path / "a.pth", tmp_path / "good.pth"
     for content, told in ((b"nothing", "is damaged"), ({"epoch": 3}, "holds no tensors")):
         torch.save(content, path) if isinstance(content, dict) else path.write_bytes(content)
         (line,) = find_missing(tiny_config(*QUIET, "MODEL.BACKBONE.WEIGHTS", str(path)))
         assert line.startswith(f"MODEL.BACKBONE.WEIGHTS: {path}") and told in line
     torch.save({"a": torch.ones(2)}, path)
+    for name in (("timm", "MODEL.TIMM.NAME", "test_vit", "INPUT.CANVAS", 64), ("resnet",)):
+        builder = ("MODEL.BACKBONE.NAME", f"build_{name[0]}_backbone", *name[1:])
+        (line,) = find_missing(tiny_config(*QUIET, "MODEL.BACKBONE.WEIGHTS", str(path), *builder))
+        assert line.startswith(f"MODEL.BACKBONE.WEIGHTS '{path}' does not fit the backbone: ")
+        fitting = tiny_config(*QUIET, "MODEL.BACKBONE.WEIGHTS", str(good), *builder)
+        backbone = build_backbone(tiny_config(*QUIET, *builder))
+        torch.save(getattr(backbone, "model", backbone).state_dict(), good)
+        assert find_missing(fitting) == []
     assert find_missing(tiny_config(*QUIET, "MODEL.BACKBONE.WEIGHTS", str(path))) == []
+
+
+@pytest.mark.parametrize(
+    "key, value, told",
+    [
+        ("MODEL.TIMM.NAME", "test_vitt", "MODEL.TIMM.NAME 'test_vitt' is no model of timm"),
+        ("MODEL.TIMM.BLOCKS", (99,), r"MODEL.TIMM.BLOCKS (99,): 'test_vit' has 6 blocks"),
+    ],
+)
+def test_a_backbone_that_cannot_be_built_is_named(key, value, told):
+    timm = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "test_vit")
+    (line,) = find_missing(tiny_config(*QUIET, *timm, "INPUT.CANVAS", 64, key, value))
+    assert line.startswith(told)

@@ -7,7 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from timm.models import get_pretrained_cfg
 
-from ...checkpoint.files import KEY, read_checkpoint
+from ...checkpoint.files import KEY, fetch
 from ...utils.remote import missing_on_hub, unreachable
 from .diffusion_backbone import check_pipeline
 
@@ -22,8 +22,7 @@ def check_backbone_weights(cfg: CfgNode) -> None:
 
     Raises:
         FileNotFoundError: it cannot be had; says the key to set.
-        ValueError: the key is empty, the hub has no such weights, or a file cannot be read or
-            holds no tensors. Whether these fit the backbone shows when it is built.
+        ValueError: the key is empty, or the hub has no such weights.
         ImportError: a package is missing that the backbone needs.
     """
     weights, own = cfg.MODEL.BACKBONE.WEIGHTS, OWN.get(cfg.MODEL.BACKBONE.NAME)
@@ -40,8 +39,8 @@ def check_backbone_weights(cfg: CfgNode) -> None:
         from .embedded import embedded_weights  # which is also run as a script
 
         embedded_weights()
-    elif weights != RANDOM and not read_checkpoint(weights)[0]:
-        raise ValueError(f"{KEY}: {weights} holds no tensors")
+    elif weights != RANDOM:
+        fetch(weights)
 
 
 def timm_hub_name(name: str, tag: str = "") -> str:

@@ -30,7 +30,7 @@ from ...structures.view import InputSpec
 from ...utils.devices import upload
 from ...utils.registries import find_registered
 from ..backbone.sources import check_backbone_weights
-from ..backbone.weights import ensure_weights
+from ..backbone.weights import check_weights_fit, ensure_weights
 from ..layers.frozen_encoder import FrozenEncoder
 from ..protocol import Contexts, InContextModel, Prompts, one_each
 from ..text.encoder import check_texts
@@ -81,7 +81,10 @@ class SegIC(InContextModel):
     """
 
     # of what a config names and what must be on this machine
-    checks = check_backbone_weights, check_texts, check_held_context, check_head
+    checks = (
+        *(check_backbone_weights, check_weights_fit, check_texts),
+        *(check_held_context, check_head),
+    )
 
     @configurable
     def __init__(
