@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator
 from detectron2.model_zoo import get_config_file
+from detectron2.utils.env import seed_all_rng
 
 import segic_d2
 
@@ -35,9 +36,10 @@ cfg.DATALOADER.NUM_WORKERS = 0
 cfg.INPUT.MASK_FORMAT = "bitmask"
 cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (224,), 224
 cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER = 2, 0.02, 200
-cfg.SOLVER.STEPS, cfg.SOLVER.WARMUP_ITERS, cfg.SEED = (160,), 20, 0
+cfg.SOLVER.STEPS, cfg.SOLVER.WARMUP_ITERS = (160,), 20
 cfg.OUTPUT_DIR = sys.argv[1] if len(sys.argv) > 1 else "output/mask_rcnn_on_dino"
 
+seed_all_rng(0)
 trainer = DefaultTrainer(cfg)
 trainer.train()
 evaluator = COCOEvaluator(scenes, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)

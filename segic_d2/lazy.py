@@ -97,7 +97,9 @@ def _config(config, options, fields):
         raise ValueError(f"a loader has no field {unknown[0]!r}; there are {sorted(FIELDS)}")
     keys = {FIELDS[name]: value for name, value in fields.items()} | dict(options)
     values = [tuple(v) if isinstance(v, ListConfig) else v for v in keys.values()]
-    return load_config(config, [*chain.from_iterable(zip(keys, values, strict=True))])
+    cfg = load_config(config, [*chain.from_iterable(zip(keys, values, strict=True))])
+    cfg.SOLVER.MAX_SAMPLES = 0  # the schedule of a lazy config is its own
+    return cfg
 
 
 def dinov2_L() -> DictConfig:  # noqa: N802  as the config is called

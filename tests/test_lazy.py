@@ -83,7 +83,7 @@ def test_optimizer_and_rates_are_those_of_the_config(recipe, config):
         assert rates.get_lr() == expected.get_lr()
 
 
-def test_loaders_are_those_of_the_config():
+def test_loaders_are_those_of_the_config(caplog):
     data, names = lazy.demo().dataloader, ["shapes_train_coco"]
     opts = ["DATASETS.TRAIN", names, "DATASETS.EPISODE_MAPPERS", ["semantic"]]
     cfg = load_config("segic_demo.yaml", [*opts, "DATASETS.WEIGHTS", (), "TEST.EPISODES", 2])
@@ -98,6 +98,7 @@ def test_loaders_are_those_of_the_config():
         for one, other in zip(next(iter(built)), next(iter(configured)), strict=True):
             assert one["file_name"] == other["file_name"]
             assert torch.equal(one["image"], other["image"])
+    assert caplog.text.count("SOLVER.MAX_SAMPLES is") == 1  # of the config's alone
 
 
 def test_an_unknown_field_of_a_loader_is_named():
@@ -135,6 +136,17 @@ def test_a_dotted_name_reaches_every_part(tmp_path):
     assert model.criterion.criterion.threshold == model.readout.threshold == 0.25
     assert model.sem_seg_head.similarity.feature_mean.shape == (64,)
     assert lazy.demo().model.encoder.canvas == 448  # a fresh copy at every call
+
+
+@pytest.mark.parametrize(
+    "word, found",
+    [("blocks=[9,11]", "768 channels and stride 14"), ("stride=16", "1152 channels and stride 16")],
+)
+def test_a_head_for_another_map_is_named_when_it_is_built(word, found):
+    cfg = LazyConfig.apply_overrides(lazy.demo(), [f"model.encoder.backbone.{word}"])
+    told = f"'feat' has {found}, the head takes 1152 channels and stride 14: set sem_seg_head.ch"
+    with torch.device("meta"), pytest.raises(ValueError, match=told):
+        instantiate(cfg.model)
 
 
 def test_a_lazy_config_file_may_take_its_parts(tmp_path):

@@ -10,8 +10,11 @@ from torch import nn
 
 from ..compat import IncompatibleKeys, forget_failed_load
 from ..utils.files import whole_file
+from .files import fetch
 from .official import HEAD, is_official, official_shapes, to_model_names
-from .pretrained import PRETRAINED, name_of, weights_file
+from .pretrained import PREFIX, PRETRAINED, name_of, weights_file
+
+UNSAFE = ".pkl", ".pyth"  # Detectron2 would run the code they hold
 
 
 def frozen_prefixes(model: nn.Module) -> tuple[str, ...]:
@@ -23,6 +26,29 @@ def trainable_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """The state dict of a model without its frozen parts."""
     frozen = frozen_prefixes(model)
     return {k: v for k, v in model.state_dict().items() if not k.startswith(frozen)}
+
+
+def find_checkpoint(path: str) -> str:
+    """Where the file of ``MODEL.WEIGHTS`` lies on this machine; "": nowhere. One of another machine
+    is downloaded, once.
+
+    Raises:
+        FileNotFoundError: no such file, or it cannot be fetched.
+        ValueError: no decoder of that name ships (segic://), or a .pkl file.
+    """
+    name = name_of(path)
+    if name in PRETRAINED or path.startswith(PREFIX):
+        return weights_file(name)
+    address, mark, query = path.partition("?") if "://" in path else (path, "", "")
+    if address.endswith(UNSAFE):
+        raise ValueError(
+            f"cannot read the checkpoint {path}: MODEL.WEIGHTS takes .pth and .safetensors files"
+        )
+    if "://" in path:
+        return f"{fetch(address, 'MODEL.WEIGHTS')}{mark}{query}"
+    if path and not os.path.isfile(path):
+        raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
+    return path
 
 
 class SegICCheckpointer(DetectionCheckpointer):
@@ -64,16 +90,12 @@ class SegICCheckpointer(DetectionCheckpointer):
         """Load a checkpoint; see DetectionCheckpointer.
 
         Raises:
-            FileNotFoundError: no such file.
+            FileNotFoundError: no such file, or it cannot be fetched.
             ValueError: the file is no checkpoint, or another model's: it holds no tensor of this
                 model's trainable part, or one of another shape, or (``complete``) lacks one. An
                 official checkpoint must fit exactly, see ``to_model_names``.
         """
-        if name_of(path) in PRETRAINED:
-            path = weights_file(name_of(path))
-        if path and not self.path_manager.exists(path):
-            raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
-        self._path = path
+        self._path = path = find_checkpoint(path)
         try:
             return super().load(path, *args, **kwargs)
         finally:
@@ -81,7 +103,7 @@ class SegICCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         try:
-            if filename.endswith((".pkl", ".pyth")):  # Detectron2 would run the code they hold
+            if filename.endswith(UNSAFE):  # such as what another path led to
                 raise ValueError("MODEL.WEIGHTS takes .pth and .safetensors files")
             if filename.endswith(".safetensors"):
                 return {"model": load_file(filename)}

@@ -38,7 +38,8 @@ KEYS = {
             "",
             'where its weights come from: "embedded" (the ViT-S of the demo), "timm" or '
             '"timm:TAG" (timm\'s hub), or a .safetensors/.pth/.pkl file, also as detectron2://… or '
-            'https://…; "random" or "": none, but train_net.py refuses ""',
+            'https://…; "random" or "": none, but train_net.py refuses ""; Detectron2\'s own '
+            "backbones take theirs from MODEL.WEIGHTS, but for SegIC",
         ),
     ),
     **section(

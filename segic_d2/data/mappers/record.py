@@ -19,7 +19,7 @@ _KEY = ("file_name", "mask_file_name", "sem_seg_file_name", "image_id", "categor
 
 
 class RecordMapper(EpisodeMapper, TrainingMapper):
-    """Makes an episode of a plan, or of a plain record, which becomes the target.
+    """Makes an episode of a plan, or, built of True, of a plain record, which becomes the target.
 
     Of a record, classes (or objects), references and augmentations are drawn by numpy's global
     generator, which Detectron2 seeds in every worker. A record that no episode can be made of
@@ -28,7 +28,7 @@ class RecordMapper(EpisodeMapper, TrainingMapper):
     """
 
     def __init__(self, cfg: CfgNode, source: Source | bool) -> None:
-        self.rows: dict[tuple[str, ...], int] = {}
+        self.rows: dict[tuple[str, ...], int] | None = None  # of the records, where these come
         if isinstance(source, bool):
             source = self._only_source(cfg, source)
             self.rows = {_key(record): row for row, record in enumerate(source.records)}
@@ -52,7 +52,7 @@ class RecordMapper(EpisodeMapper, TrainingMapper):
         raise NotImplementedError
 
     def __call__(self, item: dict[str, Any]) -> Episode | None:
-        plan = item if "target" in item else self._plan(item)
+        plan = item if self.rows is None else self._plan(item)
         return None if plan is None else self.episode(plan)
 
     def _plan(self, record):
@@ -72,10 +72,10 @@ class RecordMapper(EpisodeMapper, TrainingMapper):
                 f"{call}: of training alone; build_one_shot_loader makes test episodes"
             )
         check_config(cfg, "INPUT", "DATASETS")
-        names = list(dict.fromkeys(cfg.DATASETS.TRAIN))
+        names = tuple(cfg.DATASETS.TRAIN)
         if len(names) != 1:
             raise ValueError(
-                f"{call} maps one dataset, DATASETS.TRAIN has {len(names)}: {tuple(names)}; "
+                f"{call} maps one dataset, DATASETS.TRAIN has {len(names)}: {names}; "
                 "segic_d2.build_train_loader(cfg) mixes several"
             )
         return Source(names[0])

@@ -1,6 +1,7 @@
 from .build import (
     build_diffusion_backbone,
     build_pyramid,
+    build_retinanet_timm_fpn_backbone,
     build_timm_backbone,
     build_timm_fpn_backbone,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "TimmBackbone",
     "build_diffusion_backbone",
     "build_pyramid",
+    "build_retinanet_timm_fpn_backbone",
     "build_timm_backbone",
     "build_timm_fpn_backbone",
     "ensure_weights",

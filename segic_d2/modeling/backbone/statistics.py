@@ -14,6 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 
 from ..protocol import InContextModel
 from .diffusion_backbone import DiffusionBackbone
+from .sources import RANDOM
 from .timm_backbone import timm_statistics
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def _diffusion(cfg: CfgNode) -> Statistics:
 KNOWN: dict[str, Callable[[CfgNode], Statistics]] = {  # MODEL.BACKBONE.NAME → its mean and std
     "build_timm_backbone": _timm,
     "build_timm_fpn_backbone": _timm,
+    "build_retinanet_timm_fpn_backbone": _timm,
     "build_diffusion_backbone": _diffusion,
 }
 
@@ -56,7 +58,10 @@ def set_pixel_statistics(cfg: CfgNode) -> None:
 
 def warn_of_statistics(cfg: CfgNode, backbone: Backbone) -> None:
     """Log the lines to set where a foreign meta-architecture would normalise pixels by other
-    statistics than those of the backbone (``pixel_mean``, ``pixel_std``, RGB)."""
+    statistics than those of the backbone (``pixel_mean``, ``pixel_std``, RGB). A backbone that is
+    meant to be random was trained with none."""
+    if cfg.MODEL.BACKBONE.WEIGHTS == RANDOM:
+        return
     name, models = cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY
     kind: Any = models.get(name) if name in models else None
     if isinstance(kind, type) and issubclass(kind, InContextModel):

@@ -267,4 +267,6 @@ def _named(names: Sequence[str], model: nn.Module) -> dict[str, int]:
             f"MODEL.TIMM.OUT_FEATURES {tuple(names)}: it must be ('{FEATURE}',), or some of "
             f"'block0' to 'block{count - 1}' (or 'stage…'), numbered as MODEL.TIMM.BLOCKS"
         )
+    if len({*taps.values()}) < len(names):
+        raise ValueError(f"MODEL.TIMM.OUT_FEATURES {tuple(names)} names a block twice")
     return taps

@@ -4,7 +4,6 @@ They are separate from MODEL.WEIGHTS, which holds what was trained.
 """
 
 import logging
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -12,15 +11,19 @@ from collections.abc import Mapping
 import timm
 import torch
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
-from detectron2.modeling import Backbone
+from detectron2.config import CfgNode
+from detectron2.modeling import Backbone, build_backbone
 from torch import Tensor, nn
 
 from ...checkpoint.files import KEY, read_checkpoint
+from ...utils.files import AnyPath
 from ...utils.remote import first_line
 from .sources import RANDOM, not_fetched, timm_hub_name
 from .timm_backbone import TimmBackbone
 
 logger = logging.getLogger(__name__)
+
+ON_META = "build_timm_backbone", "build_resnet_backbone"  # torch's meta device knows all of them
 
 _TORCHVISION_RESNET = (  # from torchvision's names to Detectron2's; layer1 is res2
     (r"^(conv1|bn1)\.", r"stem.\1."),
@@ -76,8 +79,8 @@ def load_backbone_weights(backbone: Backbone, weights: str) -> None:
         backbone.source = ""
         logger.info(f"{KEY} is {RANDOM!r}: the backbone stays as it was built")
         return
-    source: str | os.PathLike[str] = weights
-    module = backbone.model if isinstance(backbone, TimmBackbone) else backbone
+    source: AnyPath = weights
+    module = _module(backbone)
     if weights == "timm" or weights.startswith("timm:"):
         state = _from_timm_hub(backbone, weights.partition(":")[2], f"{KEY} {weights!r}")
     else:
@@ -85,16 +88,51 @@ def load_backbone_weights(backbone: Backbone, weights: str) -> None:
             from .embedded import embedded_weights
 
             source = embedded_weights()
-        state, from_caffe2 = read_checkpoint(source)
-        state = _strip_prefix(state, module)
-        if not isinstance(backbone, TimmBackbone):
-            state = _detectron2_names(state, module, from_caffe2)
-        else:  # timm's loader of the family knows foreign names and position embeddings
-            convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
-            state = convert(state, module) if convert else state
-    _load(module, state, f"{KEY} {weights!r}")
+        state = _from_file(module, source)
+    module.load_state_dict(_fitting(module, state, f"{KEY} {weights!r}"), strict=False)
     backbone.source = str(source)
     logger.info(f"backbone loaded from {source}")
+
+
+def check_weights_fit(cfg: CfgNode) -> None:
+    """Build the backbone without numbers, if its builder is one of ``ON_META``, and compare the
+    file of ``MODEL.BACKBONE.WEIGHTS`` with it, if it is a file; for any other builder the file is
+    read. A file that cannot be had is for ``check_backbone_weights`` to name.
+
+    Raises:
+        ValueError: as of the builder, and as of ``load_backbone_weights``.
+    """
+    weights, module = cfg.MODEL.BACKBONE.WEIGHTS, None
+    if cfg.MODEL.BACKBONE.NAME in ON_META:
+        with torch.device("meta"):
+            backbone = build_backbone(cfg)
+        module = _module(backbone)
+    if weights in ("", RANDOM, "embedded", "timm") or weights.startswith("timm:"):
+        return
+    try:
+        if module is not None:
+            _fitting(module, _from_file(module, weights), f"{KEY} {weights!r}")
+        elif not read_checkpoint(weights)[0]:
+            raise ValueError(f"{KEY}: {weights} holds no tensors")
+    except FileNotFoundError:
+        pass
+
+
+def _module(backbone: Backbone) -> nn.Module:
+    return backbone.model if isinstance(backbone, TimmBackbone) else backbone
+
+
+def _from_file(module: nn.Module, source: AnyPath) -> dict[str, Tensor]:
+    """The tensors of a file by the names of a module, which is timm's or Detectron2's."""
+    state, from_caffe2 = read_checkpoint(source)
+    if not state:
+        raise ValueError(f"{KEY}: {source} holds no tensors")
+    state = _strip_prefix(state, module)
+    if isinstance(module, Backbone):
+        return _detectron2_names(state, module, from_caffe2)
+    # timm's loader of the family knows foreign names and position embeddings
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    return convert(state, module) if convert else state
 
 
 def _from_timm_hub(backbone: Backbone, tag: str, source: str) -> dict[str, Tensor]:
@@ -143,8 +181,8 @@ def _detectron2_names(
     return state
 
 
-def _load(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy ``state`` into ``module``; tensors that the module lacks are ignored."""
+def _fitting(module: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """All that ``module`` needs, out of ``state``; ValueError lists what is not there."""
     problems, needed = [], {}
     for name, own in module.state_dict().items():
         if name not in state:
@@ -161,4 +199,4 @@ def _load(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
             f"{len(module.state_dict())} tensors are missing or of another shape: "
             f"{', '.join(problems[:10])}{rest}"
         )
-    module.load_state_dict(needed, strict=False)
+    return needed

@@ -98,6 +98,7 @@ class InContextMaskHead(nn.Module):
             raise ValueError("MODEL.SEGIC.RELEASED is True, which knows no SIMILARITY.RELATIVE")
         self.similarity, self.rules, self.on = similarity, rules, instructions
         self.num_points, self.relative, self.checkpoint = num_points, relative, checkpoint
+        self.channels = channels
         self.canvas, self.stride, self.grid = similarity.canvas, similarity.stride, similarity.grid
         self.neck = nn.Sequential(
             nn.Conv2d(channels, width, 1, bias=False),

@@ -8,10 +8,17 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    SEM_SEG_HEADS_REGISTRY,
+    Backbone,
+    build_backbone,
+    build_sem_seg_head,
+)
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ...checkpoint.files import fetch
 from ...config.keys import check_config
 from ...structures.context import PROTOTYPES, Context
 from ...structures.episode import Episode, Names, Reference, Target, View
@@ -21,8 +28,9 @@ from ...structures.segmentation import Segmentation
 from ...structures.stock import StockForms
 from ...structures.view import InputSpec
 from ...utils.devices import upload
+from ...utils.registries import find_registered
 from ..backbone.sources import check_backbone_weights
-from ..backbone.weights import ensure_weights
+from ..backbone.weights import check_weights_fit, ensure_weights
 from ..layers.frozen_encoder import FrozenEncoder
 from ..protocol import Contexts, InContextModel, Prompts, one_each
 from ..text.encoder import check_texts
@@ -32,6 +40,29 @@ from .mask_head import InContextMaskHead
 from .queries import Queries
 from .readout import Readout
 from .training import EpisodeLosses
+
+
+def held_context(file: str) -> Context | None:
+    """The context of ``MODEL.SEGIC.CONTEXT``, a file of this machine or of any kind that
+    Detectron2's ``PathManager`` knows; "": none. FileNotFoundError or ValueError: there is no such
+    file, or it holds no context; the key is named. Whether it is of this model shows when it is
+    used, because a part of its fingerprint comes with ``MODEL.WEIGHTS``."""
+    key = "MODEL.SEGIC.CONTEXT"
+    path = fetch(file, key) if "://" in file else file
+    try:
+        return Context.load(path) if file else None
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{key}: {error}") from error
+
+
+def check_held_context(cfg: CfgNode) -> None:
+    """``held_context``'s errors, before a model is built."""
+    held_context(cfg.MODEL.SEGIC.CONTEXT)
+
+
+def check_head(cfg: CfgNode) -> None:
+    """ValueError: no head is registered as ``MODEL.SEM_SEG_HEAD.NAME``."""
+    find_registered(SEM_SEG_HEADS_REGISTRY, cfg.MODEL.SEM_SEG_HEAD.NAME, "MODEL.SEM_SEG_HEAD.NAME")
 
 
 @META_ARCH_REGISTRY.register()
@@ -44,9 +75,16 @@ class SegIC(InContextModel):
         cross_entity: entities of a target see each other's visual tokens at inference.
         instances: of ``find_instances``. entity_chunk: entities decoded at once; 0: as caches hold.
         context: held by the model, or its file; "" or None: none. stock: how it then answers.
+
+    Raises:
+        ValueError: the head is for features of other channels or stride than the encoder's.
     """
 
-    checks = check_backbone_weights, check_texts  # of what must be on this machine, by the config
+    # of what a config names and what must be on this machine
+    checks = (
+        *(check_backbone_weights, check_weights_fit, check_texts),
+        *(check_held_context, check_head),
+    )
 
     @configurable
     def __init__(
@@ -64,6 +102,15 @@ class SegIC(InContextModel):
         stock: StockForms | None = None,
     ) -> None:
         super().__init__()
+        shape = encoder.backbone.output_shape()[encoder.feature]
+        found = shape.channels, shape.stride
+        taken = sem_seg_head.channels, sem_seg_head.stride
+        if found != taken:
+            raise ValueError(
+                f"the encoder's map {encoder.feature!r} has {found[0]} channels and stride "
+                f"{found[1]}, the head takes {taken[0]} channels and stride {taken[1]}: set "
+                "sem_seg_head.channels and sem_seg_head.similarity.shape.stride"
+            )
         self.encoder, self.sem_seg_head = encoder, sem_seg_head
         similarity, rules = sem_seg_head.similarity, sem_seg_head.rules
         self.contexts = ContextEncoder(encoder.input, similarity, rules, texts)
@@ -75,10 +122,16 @@ class SegIC(InContextModel):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """The arguments of a config. ValueError: a value out of its range; the key is named."""
+        """The arguments of a config. ValueError: a value out of its range, the key is named; or a
+        backbone that must be trained."""
         m = cfg.MODEL.SEGIC
         check_config(cfg, "MODEL", "INPUT.CANVAS")
         backbone = build_backbone(cfg)
+        if getattr(backbone, "needs_training", False):
+            raise ValueError(
+                f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is a pyramid, which must be "
+                "trained; SegIC freezes its backbone: use 'build_timm_backbone'"
+            )
         ensure_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
         spec = InputSpec.from_config(cfg, backbone)
         head = build_sem_seg_head(cfg, backbone.output_shape())
@@ -240,16 +293,3 @@ class SegIC(InContextModel):
                 box = prompt.box if prompt else [torch.nan] * 4
                 rows.append([(x + 0.5) * s - 0.5 for x, s in zip(box, scale, strict=True)])
         return upload(rows, self.device, torch.float32).reshape(-1, 4)
-
-
-def held_context(file: str) -> Context | None:
-    """The context of a file (``MODEL.SEGIC.CONTEXT``); "": none.
-
-    FileNotFoundError or ValueError: there is no such file, or it holds no context; the key is
-    named. Whether it is of this model shows when it is used, because a part of its fingerprint
-    comes with ``MODEL.WEIGHTS``.
-    """
-    try:
-        return Context.load(file) if file else None
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"MODEL.SEGIC.CONTEXT: {error}") from error

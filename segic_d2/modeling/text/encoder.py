@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ...utils.registries import find_registered
 from ...utils.remote import first_line, missing_on_hub, unreachable
 from ..layers.precision import without_autocast
 
@@ -46,10 +47,11 @@ Text encoders by name (``MODEL.SEGIC.TEXT.NAME``): callables that take the confi
 
 def build_text_encoder(cfg: CfgNode) -> TextEncoder | None:
     """The text encoder of ``MODEL.SEGIC.TEXT.NAME``, or None where ``MODEL.SEGIC.META`` is off;
-    ValueError where that is on and the encoder "none"."""
+    ValueError where that is on and the encoder "none" or not registered."""
     if not cfg.MODEL.SEGIC.META:
         return None
-    encoder = TEXT_ENCODER_REGISTRY.get(cfg.MODEL.SEGIC.TEXT.NAME)(cfg)
+    name = cfg.MODEL.SEGIC.TEXT.NAME
+    encoder = find_registered(TEXT_ENCODER_REGISTRY, name, "MODEL.SEGIC.TEXT.NAME")(cfg)
     if encoder is None:
         raise ValueError("MODEL.SEGIC.META is on but MODEL.SEGIC.TEXT.NAME is 'none'")
     return encoder

@@ -33,6 +33,12 @@ def test_the_record_is_the_target(tmp_path, mapper):
         assert {e.get("category", e["id"]) for e in episode["entities"]} <= shown
 
 
+def test_a_field_of_a_record_may_have_any_name(tmp_path):
+    name = toy.coco(tmp_path)
+    record = {**DatasetCatalog.get(name)[0], "target": 3, "seed": 1}
+    check(SemanticMapper(toy.config(train=[name]), True)(record))
+
+
 def test_numpys_generator_decides_the_draws(tmp_path):
     name = toy.coco(tmp_path)
     mapping, record = SemanticMapper(toy.config(train=[name]), True), DatasetCatalog.get(name)[0]
@@ -69,6 +75,8 @@ def test_what_it_cannot_map_is_one_line(tmp_path):
     names = [toy.coco(tmp_path / "a"), toy.coco(tmp_path / "b")]
     with pytest.raises(ValueError, match=r"SemanticMapper\(cfg, True\) .* DATASETS.TRAIN has 2: "):
         SemanticMapper(toy.config(train=names), True)
+    with pytest.raises(ValueError, match=r"DATASETS.TRAIN has 2: \('(.*)', '\1'\)"):
+        SemanticMapper(toy.config(train=names[:1] * 2), True)
     with pytest.raises(ValueError, match="DATASETS.TRAIN has 0"):
         InstanceMapper(toy.config(), True)
     with pytest.raises(ValueError, match="of training alone"):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import segic_d2
 from segic_d2.checkpoint import trainable_state_dict
-from segic_d2.modeling.backbone import TimmBackbone, build_pyramid, embedded, ensure_weights
+from segic_d2.modeling.backbone import TimmBackbone, build_pyramid, embedded
 from tests.tiny import TinyBackbone, tiny_config, tiny_episode
 
 needs_weights = pytest.mark.skipif(
@@ -90,14 +90,12 @@ def test_the_weights_of_the_file_come_whoever_asks(file, builder, caplog):
     assert caplog.text.count("backbone loaded from") == 1
 
 
-def test_a_pyramid_says_where_its_weights_are_from(file):
-    """So that SegIC, which sees to weights too, leaves them alone."""
-    name = ["MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "MODEL.BACKBONE.WEIGHTS", file]
-    pyramid = build_backbone(foreign(*name))
-    before = {k: v.clone() for k, v in pyramid.state_dict().items()}
-    ensure_weights(pyramid, file)
-    assert pyramid.source == file
-    assert all(torch.equal(v, before[k]) for k, v in pyramid.state_dict().items())
+@pytest.mark.parametrize("weights", ["", "given"])
+def test_segic_which_freezes_its_backbone_refuses_a_pyramid(file, weights):
+    name = ["MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "MODEL.TIMM.NAME", "test_vit"]
+    cfg = tiny_config(*name, "MODEL.BACKBONE.WEIGHTS", weights and file, canvas=64)
+    with pytest.raises(ValueError, match="'build_timm_fpn_b.*' is a pyr.*build_timm_backbone"):
+        build_model(cfg)
 
 
 @needs_weights
@@ -208,12 +206,30 @@ def test_a_cnn_has_detectron2s_fpn():
     assert model.backbone.bottom_up.model.conv1[0].weight.grad.abs().sum() > 0
 
 
+def test_retinanet_has_its_levels_and_trains():
+    base = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"
+    name = ["MODEL.BACKBONE.NAME", "build_retinanet_timm_fpn_backbone"]
+    name += ["MODEL.FPN.OUT_CHANNELS", 16]
+    stages = "MODEL.TIMM.OUT_FEATURES", ("stage1", "stage2", "stage3", "stage4")
+    for own in (), ("MODEL.TIMM.NAME", "test_resnet", *stages):
+        backbone = step(foreign(*name, *own, base=base)).backbone
+        assert list(backbone.output_shape()) == [f"p{i}" for i in range(2, 8)]
+        assert backbone.top_block.p7.weight.grad.abs().sum() > 0
+
+
 def test_maps_that_make_no_pyramid_are_refused():
-    pyramid = ["MODEL.BACKBONE.NAME", "build_timm_fpn_backbone"]
-    with pytest.raises(ValueError, match="stride 16, not 14; set MODEL.TIMM.STRIDE 16"):
+    pyramid, several = ["MODEL.BACKBONE.NAME", "build_timm_fpn_backbone"], "MODEL.TIMM.OUT_FEATURES"
+    with pytest.raises(ValueError, match="stride 16, not 14.*; set MODEL.TIMM.STRIDE 16"):
         build_backbone(foreign(*DINO, *pyramid))
-    with pytest.raises(ValueError, match=r"\[16, 16\] of block1, block3.*OUT_FEATURES"):
-        build_backbone(foreign(*pyramid, "MODEL.TIMM.OUT_FEATURES", ("block1", "block3")))
+    with pytest.raises(ValueError, match=r"\[16, 16\] of block1, block3; set .*\('feat',\)"):
+        build_backbone(foreign(*pyramid, several, ("block1", "block3")))
+    stages = ["MODEL.TIMM.NAME", "test_resnet", several, ("stage1", "stage3")]
+    with pytest.raises(ValueError, match=r"\[4, 16\] of .*choose other MODEL.TIMM.OUT_FEATURES"):
+        build_backbone(foreign(*pyramid, *stages))
+    with pytest.raises(ValueError, match="not 14 of TinyBackbone; take another backbone"):
+        build_pyramid(foreign(), TinyBackbone(24, 14))
+    with pytest.raises(ValueError, match=r"\('block1', 'block1'\) names a block twice"):
+        build_backbone(foreign(several, ("block1", "block1")))
 
 
 def test_a_pyramid_stands_over_any_backbone():

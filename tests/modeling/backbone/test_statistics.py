@@ -11,6 +11,7 @@ from tests.tiny import SEGIC
 
 TINY = ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "test_vit"]
 TINY += ["MODEL.DEVICE", "cpu", "INPUT.CANVAS", 224]
+BUILDERS = [f"build_{x}_backbone" for x in ("timm", "timm_fpn", "retinanet_timm_fpn")]
 HALF = [127.5, 127.5, 127.5]
 
 
@@ -32,6 +33,11 @@ def test_other_models_are_told_once_which_lines_to_set(model, caplog):
     assert not warnings(caplog)
 
 
+def test_a_backbone_that_is_meant_to_be_random_was_trained_with_none(caplog):
+    build_backbone(load_config("", [*TINY, "MODEL.BACKBONE.WEIGHTS", "random"]))
+    assert not warnings(caplog)
+
+
 def test_the_right_numbers_in_the_order_bgr_are_wrong(caplog):
     same = ["MODEL.PIXEL_MEAN", HALF, "MODEL.PIXEL_STD", HALF, "INPUT.FORMAT", "BGR"]
     build_backbone(load_config("", [*TINY, *same]))
@@ -45,7 +51,7 @@ def test_our_models_ask_the_backbone_and_are_told_nothing(caplog):
     assert not warnings(caplog)
 
 
-@pytest.mark.parametrize("builder", ["build_timm_backbone", "build_timm_fpn_backbone"])
+@pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("name", ["test_vit", "vit_small_patch14_dinov2", "test_resnet"])
 def test_they_are_set_by_name_without_a_model(builder, name, caplog, monkeypatch):
     with torch.device("meta"):
