@@ -45,6 +45,7 @@ from .modeling.segic.reversion import Reversion
 from .modeling.segic.training import EpisodeLosses
 from .modeling.text.encoder import OpenClipTextEncoder
 from .structures.episode import Episode
+from .structures.stock import StockForms
 from .structures.view import InputSpec
 from .utils.devices import best_device
 
@@ -134,6 +135,8 @@ def dinov2_L() -> DictConfig:  # noqa: N802  as the config is called
         losses=losses,
         readout=readout,
         cross_entity=True,
+        context="",
+        stock=L(StockForms)(datasets=[], format="RGB"),  # how it answers by a context that it holds
     )
     encoder = "${...model.encoder."
     data = dict(config="segic_dinov2_L.yaml", options={}, num_workers=4)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
+from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.solver import LRMultiplier, build_lr_scheduler
 
@@ -155,3 +156,19 @@ def test_a_lazy_config_file_may_take_its_parts(tmp_path):
     cfg = LazyConfig.load(str(tmp_path / "mine.py"))
     cfg.model.encoder.canvas = 140
     assert cfg.dataloader.test.canvas == cfg.model.sem_seg_head.similarity.canvas == 140
+
+
+def test_a_lazy_model_may_hold_a_context(tmp_path):
+    cfg, file = lazy.demo(), tmp_path / "held.safetensors"
+    cfg.model.encoder.canvas = 112
+    cfg.model.encoder.backbone.weights = "random"
+    model = instantiate(cfg.model)
+    read = model.encode_context(tiny_episode(0)["references"], {0: "cat", 1: "dog"})
+    read.fingerprint = {}
+    read.save(file)
+    MetadataCatalog.get("lazy_pets").thing_classes = ["dog", "bird", "cat"]
+    words = [f"model.context={file}", "model.stock.datasets=[lazy_pets]"]
+    held = instantiate(LazyConfig.apply_overrides(cfg, words).model).eval()
+    assert held.context.names == ["cat", "dog"]
+    assert held.stock.numbers(held.context) == ({0: 2, 1: 0}, {})
+    assert "instances" in held([{"image": torch.zeros(3, 50, 60)}])[0]
