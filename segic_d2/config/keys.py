@@ -69,6 +69,12 @@ KEYS = {
         REFERENCE_ZOOM=Key(
             0.0, "test: a cut whose side the masks take so much of; 0: whole", SHARE
         ),
+        REFERENCE_WHOLE=Key(False, "test: the whole picture of a reference comes with its cut"),
+        MULTIPLE=Key(
+            0,
+            "test: px, such as the stride; sides are multiples, unpadded; 0: padded to CANVAS",
+            least(0),
+        ),
         VIEWS_POOL=Key(
             0, "different views per image that training draws from; 0: unlimited", least(0)
         ),
@@ -178,6 +184,24 @@ KEYS = {
             0.0, "of a random walk over like cells, the share that goes on; 0: none", below(0, 1)
         ),
         RADIUS=Key(0, "of a guided filter, logits' cells (4 to the backbone's); 0: none", least(0)),
+    ),
+    **section(
+        "MODEL.SEGIC.REGIONS",  # of RegionMatchingHead
+        WHITENING=Key(
+            "",
+            "statistics of features: a .safetensors file of tools/compute_whitening.py, or "
+            '"embedded" (blocks 8 and 9 of the embedded ViT-S); "": raw features',
+        ),
+        CELLS=Key(256, "reference cells per shot, half background; 400 KB at most", least(2)),
+        PROTOTYPE=Key(True, "prototype × propagation counts"),
+        NEAREST=Key(20, "most similar foreground and background cells that count", least(0)),
+        BACKGROUND=Key(0.5, "weight of the nearest background cells", least(0)),
+        COMPETE=Key(True, "another entity's foreground cells are background"),
+        CUT=Key(0.6, "of the average linkage of a target's cells; 0: no regions", within(0, 2)),
+        POSITION=Key(0.3, "weight of distances in the linkage, of the longer side", least(0)),
+        RELATIVE=Key(0.3, "share of the best region's value that others lose", SHARE),
+        DECODER=Key(0.0, "weight of the decoder's probability; 0: it is not asked", SHARE),
+        THRESHOLD=Key(0.08, "a region is foreground above it", within(-2, 2)),
     ),
     **section(
         "MODEL.SEGIC.INSTANCES",

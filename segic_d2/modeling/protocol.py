@@ -29,6 +29,11 @@ class InContextModel(nn.Module, ABC):
     context: Context | None = None
 
     @property
+    def needs_weights(self) -> bool:
+        """Whether it says nothing sensible before it was trained."""
+        return True
+
+    @property
     @abstractmethod
     def input(self) -> InputSpec:
         """What the model sees of a picture."""

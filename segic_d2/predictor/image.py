@@ -87,7 +87,7 @@ class InContextPredictor:
         weights = cfg.MODEL.WEIGHTS if weights is None else str(weights)
         if weights:
             SegICCheckpointer(model, complete=True).load(weights)
-        else:
+        elif model.needs_weights:
             logger.warning("no weights given and MODEL.WEIGHTS is empty: the decoder is random")
         self._set_up(model, precision, batch_size)
 

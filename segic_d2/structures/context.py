@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 PROTOTYPES = "prototypes"  # SegIC's kind: vectors of a few KB per entity, never pixels
+CELLS = "cells"  # prototypes, and cells of references: at most 400 KB per entity and shot
 
 
 @dataclass

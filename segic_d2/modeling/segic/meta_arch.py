@@ -13,7 +13,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ...config.keys import check_config
-from ...structures.context import PROTOTYPES, Context
+from ...structures.context import CELLS, PROTOTYPES, Context
 from ...structures.episode import Episode, Names, Reference, Target, View
 from ...structures.features import Features, tensor_hash
 from ...structures.prompts import BoxPrompt
@@ -57,8 +57,12 @@ class SegIC(InContextModel):
     ) -> None:
         super().__init__()
         self.encoder, self.sem_seg_head = encoder, sem_seg_head
-        similarity, rules = sem_seg_head.similarity, sem_seg_head.rules
-        self.contexts = ContextEncoder(encoder.input, similarity, rules, texts)
+        similarity, rules, matcher = (
+            sem_seg_head.similarity,
+            sem_seg_head.rules,
+            sem_seg_head.matcher,
+        )
+        self.contexts = ContextEncoder(encoder.input, similarity, rules, texts, matcher)
         self.criterion, self.readout = losses, readout
         self.cross_entity, self.entity_chunk = cross_entity, entity_chunk
         self.instances = instances or InstanceOptions()
@@ -115,7 +119,13 @@ class SegIC(InContextModel):
             found["groups"] = similarity.groups
         if similarity.background:
             found["background"] = True
+        if self.sem_seg_head.matcher is not None:
+            found["regions"] = self.sem_seg_head.matcher.fingerprint
         return found
+
+    @property
+    def needs_weights(self) -> bool:
+        return self.sem_seg_head.decodes
 
     def encode_images(self, images: Sequence[Tensor | View]) -> Features:
         """Run the frozen backbone, see ``FrozenEncoder.forward``."""
@@ -127,12 +137,25 @@ class SegIC(InContextModel):
         """References → a context of prototypes; see ``InContextModel`` and ``ContextEncoder``."""
         if not references:
             raise ValueError("no references: at least one image with a mask is needed")
-        features = self.encode_images(references)
         if names is None:
             names = dict.fromkeys(int(i) for r in references for i in r["entity_ids"])
-        context = self.contexts.from_references(features.map, references, names, task)
+        maps, wholes = self._encoded(references)
+        context = self.contexts.from_references(maps, references, names, task, wholes)
         context.fingerprint = self.fingerprint
         return context
+
+    def _encoded(self, references: Sequence[Reference]) -> tuple[Tensor, list[Tensor] | None]:
+        """Features (R, C, g, g) of references and, where cells are asked for, R (C, g, g) of their
+        whole pictures; what is not cut is encoded once."""
+        if self.sem_seg_head.matcher is None:
+            return self.encode_images(references).map, None
+        cut = [
+            row for row, r in enumerate(references) if r.get("whole", r)["masks"] is not r["masks"]
+        ]
+        found = self.encode_images([*references, *(references[row]["whole"] for row in cut)]).map
+        place = {row: len(references) + i for i, row in enumerate(cut)}
+        wholes = [found[place.get(row, row)] for row in range(len(references))]
+        return found[: len(references)], wholes
 
     def segment(
         self, features: Features, context: Contexts, prompts: Prompts | None = None
@@ -141,16 +164,21 @@ class SegIC(InContextModel):
         ``MODEL.SEGIC.BOX_PROMPT_PROB`` was above 0. ValueError: a context of another model, not one
         context per target, another kind of prompt, or features without their pictures where logits
         are to be refined."""
-        contexts = self._checked(context, len(features))
-        out = self.sem_seg_head(
-            features.map,
-            features.image_sizes,
-            Queries.from_contexts(contexts),
-            crossing=bool(self.cross_entity),
-            boxes=None if prompts is None else self._boxes(features, contexts, prompts),
-            chunk=self.entity_chunk,
-        )
-        return self.readout(out, features, contexts, self.sem_seg_head.similarity)
+        contexts, head = self._checked(context, len(features)), self.sem_seg_head
+        queries, chances = Queries.from_contexts(contexts), None
+        boxes = None if prompts is None else self._boxes(features, contexts, prompts)
+        if head.decodes:
+            crossing, chunk = bool(self.cross_entity), self.entity_chunk
+            sizes = features.image_sizes
+            out = head(features.map, sizes, queries, crossing=crossing, boxes=boxes, chunk=chunk)
+            decoded = self.readout(out, features, contexts, head.similarity)
+            if head.matcher is None:
+                return decoded
+            chances = [self.readout.chances(x, head.grid) for x in decoded]
+        maps = head.propagate(features.map, queries).split(queries.counts)
+        assert head.matcher is not None
+        chosen = head.matcher(features, contexts, chances)
+        return self.readout.of_regions(chosen, maps, features, contexts)
 
     def propagated_mask(self, features: Features, context: Contexts) -> list[Tensor]:
         """The propagated masks themselves, list of B float (N, r, r) (Eq. 2)."""
@@ -188,24 +216,33 @@ class SegIC(InContextModel):
 
     def episode_contexts(self, episodes: Sequence[Episode]) -> list[Context]:
         """The context of each episode; the references of all of them are encoded together."""
-        features = self.encode_images([r for x in episodes for r in x["references"]])
-        return self._pooled(episodes, features.map)
+        return self._pooled(
+            episodes, *self._encoded([r for x in episodes for r in x["references"]])
+        )
 
-    def _pooled(self, episodes: Sequence[Episode], maps: Tensor) -> list[Context]:
-        parts = maps.split([len(x["references"]) for x in episodes])
-        return [
-            self.contexts.from_references(
-                own, x["references"], {e["id"]: e["name"] for e in x["entities"]}, x["task"]
+    def _pooled(
+        self, episodes: Sequence[Episode], maps: Tensor, wholes: Sequence[Tensor] | None = None
+    ) -> list[Context]:
+        contexts, first = [], 0
+        for x in episodes:
+            own = slice(first, first + len(x["references"]))
+            names, first = {e["id"]: e["name"] for e in x["entities"]}, own.stop
+            far = None if wholes is None else wholes[own]
+            contexts.append(
+                self.contexts.from_references(maps[own], x["references"], names, x["task"], far)
             )
-            for own, x in zip(parts, episodes, strict=True)
-        ]
+        return contexts
 
     def _checked(self, context: Contexts, number: int) -> list[Context]:
         """One context per target, of this model and on its device."""
         contexts = one_each(context, number)
+        kind = PROTOTYPES if self.sem_seg_head.matcher is None else CELLS
         for c in {id(c): c for c in contexts}.values():
-            if c.kind != PROTOTYPES:
-                raise ValueError(f"SegIC takes contexts of {PROTOTYPES!r}, not of {c.kind!r}")
+            if c.kind != kind:
+                raise ValueError(
+                    f"this SegIC takes contexts of {kind!r}, not of {c.kind!r}: make it anew from "
+                    "its references"
+                )
             if c.fingerprint:
                 c.check(self.fingerprint)
         return [c.to(self.device) for c in contexts]

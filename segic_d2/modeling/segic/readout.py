@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...structures.context import Context
 from ...structures.features import Features
@@ -69,6 +70,28 @@ class Readout:
             found.append(Segmentation(kept, scores, ids, names, frame, self.threshold, maps[row]))
         return found
 
+    def of_regions(
+        self,
+        chosen: Sequence[tuple[Tensor, Tensor]],
+        maps: Sequence[Tensor],
+        features: Features,
+        contexts: Sequence[Context],
+    ) -> list[Segmentation]:
+        """What chosen regions mean for each of B targets: ``chosen`` is of ``RegionMatcher``, its
+        logits are foreground above 0; ``maps``: the propagated masks, B (N, r, r)."""
+        found = []
+        for row, (context, (logits, best)) in enumerate(zip(contexts, chosen, strict=True)):
+            frame = features.frames[row]
+            refined = self.refinement(logits, features, row, None, 0.0)
+            scores, kept = self.bounded(best.clamp(0, 1), refined)
+            ids, names = list(context.ids), list(context.names)
+            found.append(Segmentation(kept, scores, ids, names, frame, 0.0, maps[row]))
+        return found
+
+    def chances(self, found: Segmentation, grid: int) -> Tensor:
+        """Mean foreground probability of a decoded segmentation in the cells, (N, g, g)."""
+        return F.adaptive_avg_pool2d(found.logits.float().sigmoid(), grid)
+
     def refined(
         self, logits: Tensor, features: Features, row: int = 0, similarity: Similarity | None = None
     ) -> Tensor:
@@ -82,6 +105,10 @@ class Readout:
         "mask"."""
         by_mask = self.score == "mask"
         scores = mask_scores(logits, frame, self.threshold) if by_mask else quality.sigmoid()
+        return self.bounded(scores, logits)
+
+    def bounded(self, scores: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (N,), and logits (N, r, r) that are ``NOWHERE`` where the score is too low."""
         if self.min_score > 0:
             lost = (scores < self.min_score)[:, None, None]
             logits = logits.masked_fill(lost, NOWHERE)

@@ -1,0 +1,33 @@
+"""Which regions of a target are the entity: those of high mean, compared with the best one.
+
+Shapes: N entities, n cells of the target, R regions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .linkage import region_means
+
+SOFTNESS = 0.08  # of the step from background to foreground, in units of the cells' values
+SMALLEST = 3  # cells of a region that others are compared with
+
+
+def choose_regions(
+    values: Tensor, labels: Tensor, relative: float, threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, n) of the cells and values (N,) of the best regions.
+
+    A region's value is its cells' mean, less ``relative`` times that of the best region of at least
+    ``SMALLEST`` cells (of any, where all are smaller); it is foreground above ``threshold``.
+
+    Args:
+        values: float (N, n), how much the cells are like each entity. labels: int64 (n,).
+    """
+    means, count = region_means(values, labels)
+    large = count >= SMALLEST
+    compared = means.masked_fill(~large, -torch.inf) if large.any() else means
+    best = compared.amax(1)
+    logits = (means - relative * best[:, None] - threshold) / SOFTNESS
+    return logits[:, labels.to(values.device)], best
