@@ -6,6 +6,7 @@ Shapes: M entities of one target, L reference cells of an entity, n cells of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -48,42 +49,42 @@ class Known:
 
 
 def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
-    """Mean of the ``nearest`` highest of cosines (n, L), each of which stands for ``counts`` (L,)
-    cells: (n,). Of fewer cells in all, the mean of these; 0 where there are none."""
-    values, order = cosines.sort(dim=1, descending=True)
-    counts = counts.to(values.dtype)[order]
-    before = counts.cumsum(1) - counts
+    """Mean of the ``nearest`` highest of cosines (M, n, L), each of which stands for ``counts`` (M,
+    L) cells: (M, n). Of fewer cells in all, the mean of these; 0 where there are none."""
+    values, order = cosines.sort(dim=2, descending=True)
+    counts = counts[:, None].expand_as(values).gather(2, order)
+    before = counts.cumsum(2) - counts
     taken = torch.minimum((nearest - before).clamp(min=0), counts)
-    return (values * taken).sum(1) / taken.sum(1).clamp(min=1)
+    return (values * taken).sum(2) / taken.sum(2).clamp(min=1)
 
 
 def propagate(cosines: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
-    """The share of the mask that the target's cells take over from reference cells: the mean of
-    ``shares`` (L,) by a softmax of cosines (n, L), each of which stands for ``counts`` cells."""
-    weights = (cosines / TEMPERATURE + counts.log()).softmax(1)  # log 0: no cell, no weight
-    return weights @ shares
+    """The share of the mask that the target's cells take over from reference cells: (M, n), the
+    mean of ``shares`` (M, L) by a softmax of cosines (M, n, L), each of which stands for ``counts``
+    (M, L) cells."""
+    weights = (cosines / TEMPERATURE + counts.log()[:, None]).softmax(2)  # log 0: no weight
+    return (weights * shares[:, None]).sum(2)
 
 
 @without_autocast
 def match(target: Tensor, known: Known, cues: Cues) -> Tensor:
     """How much the cells of a target, float (n, C) unit features, are like M entities: float32 (M,
     n), about 0.1 to 0.5 for the thing itself."""
-    count, cells = len(known.cells), len(target)
-    like, front, back = (target.new_zeros(count, cells) for _ in range(3))
-    step = max(1, AT_ONCE // max(1, known.cells.shape[1]))
-    for start in range(0, cells, step):
-        part = slice(start, start + step)
-        own = target[part]
-        for row in range(count):
-            counts, shares = known.counts[row], known.shares[row]
-            cosines = own @ known.cells[row].to(own.dtype).T  # (≤ step, L)
-            if cues.prototype:
-                shown = (own @ known.prototypes[row]).clamp(min=0)
-                like[row, part] = shown * propagate(cosines, counts, shares)
-            if cues.nearest:
-                ahead, behind = counts * (shares > FOREGROUND), counts * (shares < BACKGROUND)
-                front[row, part] = nearest_mean(cosines, ahead, cues.nearest)
-                back[row, part] = nearest_mean(cosines, behind, cues.nearest)
+    (count, cells, _), size = known.cells.shape, len(target)
+    like, front, back = (target.new_zeros(count, size) for _ in range(3))
+    step = max(1, min(size, AT_ONCE // max(1, cells)))
+    at_once = max(1, AT_ONCE // (step * max(1, cells)))
+    for first, start in product(range(0, count, at_once), range(0, size, step)):
+        rows, part = slice(first, first + at_once), slice(start, start + step)
+        own, counts, shares = target[part], known.counts[rows], known.shares[rows]
+        cosines = own @ known.cells[rows].to(own.dtype).transpose(1, 2)  # (≤ M, ≤ n, L)
+        if cues.prototype:
+            shown = (known.prototypes[rows] @ own.T).clamp(min=0)
+            like[rows, part] = shown * propagate(cosines, counts, shares)
+        if cues.nearest:
+            ahead, behind = counts * (shares > FOREGROUND), counts * (shares < BACKGROUND)
+            front[rows, part] = nearest_mean(cosines, ahead, cues.nearest)
+            back[rows, part] = nearest_mean(cosines, behind, cues.nearest)
     if cues.compete and count > 1:
         back = back.maximum(_best_other(front))
     return like + front - cues.background * back
