@@ -165,19 +165,18 @@ class SegIC(InContextModel):
         context per target, another kind of prompt, or features without their pictures where logits
         are to be refined."""
         contexts, head = self._checked(context, len(features)), self.sem_seg_head
-        queries, chances = Queries.from_contexts(contexts), None
+        queries, decoded = Queries.from_contexts(contexts), None
         boxes = None if prompts is None else self._boxes(features, contexts, prompts)
         if head.decodes:
             crossing, chunk = bool(self.cross_entity), self.entity_chunk
             sizes = features.image_sizes
             out = head(features.map, sizes, queries, crossing=crossing, boxes=boxes, chunk=chunk)
-            decoded = self.readout(out, features, contexts, head.similarity)
             if head.matcher is None:
-                return decoded
-            chances = [self.readout.chances(x, head.grid) for x in decoded]
+                return self.readout(out, features, contexts, head.similarity)
+            decoded = self.readout.decoded(out, features, contexts, head.similarity)
+        assert head.matcher is not None  # who does not decode
         maps = head.propagate(features.map, queries).split(queries.counts)
-        assert head.matcher is not None
-        chosen = head.matcher(features, contexts, chances)
+        chosen = head.matcher(features, contexts, decoded)
         return self.readout.of_regions(chosen, maps, features, contexts)
 
     def propagated_mask(self, features: Features, context: Contexts) -> list[Tensor]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...structures.context import Context
 from ...structures.features import Features
@@ -58,16 +57,26 @@ class Readout:
         similarity: Similarity,
     ) -> list[Segmentation]:
         """What the head's output of M entities means for each of B targets."""
+        decoded = self.decoded(out, features, contexts, similarity)
+        maps = out.maps.split([len(c) for c in contexts])
+        return self._told(decoded, maps, features, contexts, self.threshold)
+
+    def decoded(
+        self,
+        out: HeadOutput,
+        features: Features,
+        contexts: Sequence[Context],
+        similarity: Similarity,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Refined logits (N, r, r) and scores (N,) of each of B targets, none of them left out."""
         counts = [len(c) for c in contexts]
-        logits, maps = out.logits.float().split(counts), out.maps.split(counts)
+        logits = out.logits.float().split(counts)
         quality = self.instance_quality(out, out.similarity).split(counts)
         found = []
         for row, context in enumerate(contexts):
-            frame, walk = features.frames[row], context.task != "instance"  # it joins what is alike
+            walk = context.task != "instance"  # it joins what is alike
             refined = self.refined(logits[row], features, row, similarity if walk else None)
-            scores, kept = self.scored(refined, frame, quality[row])
-            ids, names = list(context.ids), list(context.names)
-            found.append(Segmentation(kept, scores, ids, names, frame, self.threshold, maps[row]))
+            found.append((refined, self._scores(refined, features.frames[row], quality[row])))
         return found
 
     def of_regions(
@@ -79,18 +88,26 @@ class Readout:
     ) -> list[Segmentation]:
         """What chosen regions mean for each of B targets: ``chosen`` is of ``RegionMatcher``, its
         logits are foreground above 0; ``maps``: the propagated masks, B (N, r, r)."""
-        found = []
-        for row, (context, (logits, best)) in enumerate(zip(contexts, chosen, strict=True)):
-            frame = features.frames[row]
-            refined = self.refinement(logits, features, row, None, 0.0)
-            scores, kept = self.bounded(best.clamp(0, 1), refined)
-            ids, names = list(context.ids), list(context.names)
-            found.append(Segmentation(kept, scores, ids, names, frame, 0.0, maps[row]))
-        return found
+        refined = [
+            (self.refinement(logits, features, row, None, 0.0), scores)
+            for row, (logits, scores) in enumerate(chosen)
+        ]
+        return self._told(refined, maps, features, contexts, 0.0)
 
-    def chances(self, found: Segmentation, grid: int) -> Tensor:
-        """Mean foreground probability of a decoded segmentation in the cells, (N, g, g)."""
-        return F.adaptive_avg_pool2d(found.logits.float().sigmoid(), grid)
+    def _told(
+        self,
+        refined: Sequence[tuple[Tensor, Tensor]],
+        maps: Sequence[Tensor],
+        features: Features,
+        contexts: Sequence[Context],
+        threshold: float,
+    ) -> list[Segmentation]:
+        found = []
+        for row, (context, (logits, scores)) in enumerate(zip(contexts, refined, strict=True)):
+            frame, ids, names = features.frames[row], list(context.ids), list(context.names)
+            kept = self._kept(logits, scores)
+            found.append(Segmentation(kept, scores, ids, names, frame, threshold, maps[row]))
+        return found
 
     def refined(
         self, logits: Tensor, features: Features, row: int = 0, similarity: Similarity | None = None
@@ -103,16 +120,17 @@ class Readout:
         """Scores (N,) of a target's entities, and their logits (N, r, r), ``NOWHERE`` all over
         where the score is below the minimum; ``quality`` (N,), logits of the scores, is not used by
         "mask"."""
-        by_mask = self.score == "mask"
-        scores = mask_scores(logits, frame, self.threshold) if by_mask else quality.sigmoid()
-        return self.bounded(scores, logits)
+        scores = self._scores(logits, frame, quality)
+        return scores, self._kept(logits, scores)
 
-    def bounded(self, scores: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (N,), and logits (N, r, r) that are ``NOWHERE`` where the score is too low."""
-        if self.min_score > 0:
-            lost = (scores < self.min_score)[:, None, None]
-            logits = logits.masked_fill(lost, NOWHERE)
-        return scores, logits
+    def _scores(self, logits: Tensor, frame: Frame, quality: Tensor) -> Tensor:
+        by_mask = self.score == "mask"
+        return mask_scores(logits, frame, self.threshold) if by_mask else quality.sigmoid()
+
+    def _kept(self, logits: Tensor, scores: Tensor) -> Tensor:
+        if not self.min_score:
+            return logits
+        return logits.masked_fill((scores < self.min_score)[:, None, None], NOWHERE)
 
     def instance_quality(self, out: HeadOutput, similarity: Tensor) -> Tensor:
         """Logits of the scores of M entities or P instance prompts, of these similarities."""

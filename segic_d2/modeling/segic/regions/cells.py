@@ -1,7 +1,8 @@
 """Reference cells: few cells that stand for all of a reference's foreground and background.
 
-Of the foreground cells of the cut, and of the background cells of the whole picture, a number is
-chosen by coverage (greedy k-centre: always the cell that is least like those chosen). Every cell
+The thing is seen twice, in the cut and in the whole picture, where it has the size that it may have
+in a target; the background is that of the whole picture. Of each of these three a number of cells
+is chosen by coverage (greedy k-centre: always the cell that is least like those chosen). Every cell
 counts for the chosen one that it is most like, so that a context stays small and knows how common
 each look was.
 
@@ -22,42 +23,54 @@ MOST_BYTES = 400_000  # of one shot's cells
 @dataclass
 class Cells:
     """Chosen cells: unit features half (k, C), how many cells each stands for (k,), and the mean
-    share of the mask in these (k,); rows beyond the chosen ones count 0."""
+    share of the mask in these (k,); rows beyond the chosen ones count 0. ``parts`` says where they
+    come from."""
 
     features: Tensor
     counts: Tensor
     shares: Tensor
 
 
+def parts(count: int) -> tuple[slice, slice, slice]:
+    """Which of k chosen cells are foreground of the cut, a third of them, foreground of the whole
+    picture, a sixth, and background."""
+    first, second = count // 3, count // 2
+    return slice(0, first), slice(first, second), slice(second, count)
+
+
 def most_cells(wanted: int, channels: int) -> int:
-    """How many of the wanted cells a shot may keep in half precision, an even number."""
+    """How many of the wanted cells a shot may keep in half precision, a multiple of 6."""
     bound = MOST_BYTES // (2 * channels + 8)
-    return max(2, min(wanted, bound) // 2 * 2)
+    return max(6, min(wanted, bound) // 6 * 6)
 
 
 def choose_cells(
     cut: Tensor, cut_shares: Tensor, whole: Tensor, whole_shares: Tensor, count: int
 ) -> Cells:
-    """The cells of one entity in one reference, half of them foreground, half background.
+    """The cells of one entity in one reference.
 
     Args:
         cut, whole: float (n, C), unit features of the cut's and the whole picture's cells.
-        cut_shares, whole_shares: float (n,), share of the mask in each; of the cut's at least one
-            is above 0. Where none is mostly object, those with the highest share are foreground.
-        count: k, even.
+        cut_shares, whole_shares: float (n,), share of the mask in each.
+        count: k, a multiple of 6.
     """
-    front = cut_shares > FOREGROUND
-    if not front.any():
-        front = cut_shares >= cut_shares.max()
-    parts = [
-        _covering(units[inside], shares[inside], count // 2)
-        for units, shares, inside in (
-            (cut, cut_shares, front),
-            (whole, whole_shares, whole_shares < BACKGROUND),
-        )
+    views = (
+        (cut, cut_shares, _front(cut_shares)),
+        (whole, whole_shares, _front(whole_shares)),
+        (whole, whole_shares, whole_shares < BACKGROUND),
+    )
+    chosen = [
+        _covering(units[inside], shares[inside], part.stop - part.start)
+        for (units, shares, inside), part in zip(views, parts(count), strict=True)
     ]
-    features, counts, shares = (torch.cat(x) for x in zip(*parts, strict=True))
+    features, counts, shares = (torch.cat(x) for x in zip(*chosen, strict=True))
     return Cells(features.half(), counts, shares)
+
+
+def _front(shares: Tensor) -> Tensor:
+    """Which cells are mostly object; where none is, those with the highest share."""
+    front = shares > FOREGROUND
+    return front if front.any() else shares >= shares.max()
 
 
 def _covering(units: Tensor, shares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

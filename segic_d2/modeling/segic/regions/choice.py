@@ -14,20 +14,22 @@ SOFTNESS = 0.08  # of the step from background to foreground, in units of the ce
 SMALLEST = 3  # cells of a region that others are compared with
 
 
-def choose_regions(
-    values: Tensor, labels: Tensor, relative: float, threshold: float
-) -> tuple[Tensor, Tensor]:
-    """Logits (N, n) of the cells and values (N,) of the best regions.
+def best_region(means: Tensor, count: Tensor) -> Tensor:
+    """The highest of values (N, R) of regions of at least ``SMALLEST`` cells, ``count`` (R,), or of
+    any where all are smaller: (N,)."""
+    large = count >= SMALLEST
+    return (means.masked_fill(~large, -torch.inf) if large.any() else means).amax(1)
 
-    A region's value is its cells' mean, less ``relative`` times that of the best region of at least
-    ``SMALLEST`` cells (of any, where all are smaller); it is foreground above ``threshold``.
+
+def choose_regions(values: Tensor, labels: Tensor, relative: float, threshold: float) -> Tensor:
+    """Logits (N, n) of the cells.
+
+    A region's value is its cells' mean, less ``relative`` times that of the best region; it is
+    foreground above ``threshold``.
 
     Args:
         values: float (N, n), how much the cells are like each entity. labels: int64 (n,).
     """
     means, count = region_means(values, labels)
-    large = count >= SMALLEST
-    compared = means.masked_fill(~large, -torch.inf) if large.any() else means
-    best = compared.amax(1)
-    logits = (means - relative * best[:, None] - threshold) / SOFTNESS
-    return logits[:, labels.to(values.device)], best
+    logits = (means - relative * best_region(means, count)[:, None] - threshold) / SOFTNESS
+    return logits[:, labels.to(values.device)]

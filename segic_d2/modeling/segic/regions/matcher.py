@@ -19,12 +19,13 @@ from ....config.keys import check_config
 from ....structures.context import Context
 from ....structures.features import Features, tensor_hash
 from ...layers.similarity import Similarity
-from .cells import Cells, choose_cells, most_cells
-from .choice import choose_regions
-from .linkage import link_regions
-from .matching import Cues, Known, match
+from .cells import choose_cells, most_cells
+from .choice import best_region, choose_regions
+from .linkage import link_regions, region_means
+from .matching import Cues, Known, Matched, match
 from .whitening import Whitening
 
+FINER = 0.5  # the cut for small things, of that for others
 NEUTRAL = 1 / 3  # the decoder's probability that changes nothing
 SUREST = 6.0  # the highest logit, and the lowest with a minus
 
@@ -42,15 +43,17 @@ class Seen:
 @dataclass(frozen=True)
 class RegionOptions:
     """``MODEL.SEGIC.REGIONS``: reference cells per shot, cues, the cut and the weight of positions
-    of the linkage, the share of the best region's value, the decoder's weight, the threshold."""
+    of the linkage, what is a small thing, the share of the best region's value, the decoder's
+    weight, the threshold."""
 
-    cells: int = 256
+    cells: int = 240
     cues: Cues = Cues()  # noqa: RUF009  frozen
     cut: float = 0.6
     position: float = 0.3
+    small: float = 0.02
     relative: float = 0.3
     decoder: float = 0.0
-    threshold: float = 0.08
+    threshold: float = 0.09
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> RegionOptions:
@@ -58,7 +61,8 @@ class RegionOptions:
         check_config(cfg, "MODEL.SEGIC.REGIONS")
         o = cfg.MODEL.SEGIC.REGIONS
         cues = Cues(o.PROTOTYPE, o.NEAREST, o.BACKGROUND, o.COMPETE)
-        return cls(o.CELLS, cues, o.CUT, o.POSITION, o.RELATIVE, o.DECODER, o.THRESHOLD)
+        linked = o.CUT, o.POSITION, o.SMALL
+        return cls(o.CELLS, cues, *linked, o.RELATIVE, o.DECODER, o.THRESHOLD)
 
 
 class RegionMatcher(nn.Module):
@@ -97,17 +101,26 @@ class RegionMatcher(nn.Module):
 
     def shots(self, cut: Seen, whole: Seen) -> dict[str, Tensor]:
         """What the entities of one reference are known by, as tensors (n, …) of a context: their
-        "cell_prototypes" (C,), "cells" half (k, C), "cell_counts" and "cell_shares" (k,)."""
-        near, far = self.units(cut.features, cut.content), self.units(whole.features, whole.content)
-        shares, around = self._inside(cut), self._inside(whole)
+        "cell_prototypes" (2, C), "cells" half (k, C), "cell_counts" and "cell_shares" (k,), see
+        ``Known``, and "cell_areas" (1,), the mask's share of the whole picture."""
         count = most_cells(self.options.cells, self.whitening.channels)
+        near, far = (self.units(seen.features, seen.content) for seen in (cut, whole))
+        shares, around = self._inside(cut), self._inside(whole)
+        views = (near, shares), (far, around)
+        means = [s / s.sum(1, keepdim=True).clamp(min=1e-8) @ u for u, s in views]
         chosen = [choose_cells(near, a, far, b, count) for a, b in zip(shares, around, strict=True)]
-        weights = shares / shares.sum(1, keepdim=True).clamp(min=1e-8)
-        if not chosen:
-            chosen = [Cells(near.new_zeros(count, near.shape[1]).half(), *near.new_zeros(2, count))]
-        names = {"cells": "features", "cell_counts": "counts", "cell_shares": "shares"}
-        held = {k: torch.stack([getattr(c, v) for c in chosen]) for k, v in names.items()}
-        return {"cell_prototypes": weights @ near} | {k: v[: len(shares)] for k, v in held.items()}
+        found = {"cell_prototypes": torch.stack(means, 1), "cell_areas": around.mean(1, True)}
+        if chosen:
+            for name, own in (
+                ("cells", "features"),
+                ("cell_counts", "counts"),
+                ("cell_shares", "shares"),
+            ):
+                found[name] = torch.stack([getattr(c, own) for c in chosen])
+            return found
+        empty = near.new_zeros(0, count)
+        cells = near.new_zeros(0, count, near.shape[1]).half()
+        return {**found, "cells": cells, "cell_counts": empty, "cell_shares": empty}
 
     def _inside(self, seen: Seen) -> Tensor:
         """Shares of the masks in the cells of the content, (n masks, n)."""
@@ -115,7 +128,8 @@ class RegionMatcher(nn.Module):
         return seen.shares[:, :rows, :columns].flatten(1)
 
     def label(self, features: Features) -> list[Tensor]:
-        """The regions of each target, int64 (n,), on the CPU; they stay with the features."""
+        """The regions of each target by the cuts for others and for small things, int64 (2, n), on
+        the CPU; they stay with the features."""
         if features.regions is None:
             found: list[Tensor] = []
             for row, (own, frame) in enumerate(zip(features.map, features.frames, strict=True)):
@@ -124,7 +138,8 @@ class RegionMatcher(nn.Module):
                     continue
                 units = self.units(own, frame.content, whiten=False)
                 size, options = self.cells_of(frame.content), self.options
-                found.append(link_regions(units, size, options.cut, options.position))
+                cuts = options.cut, FINER * options.cut
+                found.append(link_regions(units, size, cuts, options.position))
             features.regions = found
         return features.regions
 
@@ -133,38 +148,51 @@ class RegionMatcher(nn.Module):
         self,
         features: Features,
         contexts: Sequence[Context],
-        chances: Sequence[Tensor] | None = None,
+        decoded: Sequence[tuple[Tensor, Tensor]] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and values (N,) of the
-        best regions, of each of B targets. ``chances``: B float (N, g, g), what the decoder says;
-        None: it is not asked."""
-        found = []
-        for row, (context, labels) in enumerate(zip(contexts, self.label(features), strict=True)):
+        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), the mean
+        cosine to the prototypes of the region where it is highest, of each of B targets.
+        ``decoded``: logits (N, r, r) and scores (N,) of the decoder for each, None: it is not
+        asked. With it, the score is the geometric mean of both."""
+        found, grid = [], features.map.shape[-1]
+        for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             content = features.frames[row].content
-            values = match(
-                self.units(features.map[row], content), known(context), self.options.cues
-            )
-            rows, columns = self.cells_of(content)
-            if chances is not None:
-                chance = chances[row][:, :rows, :columns].flatten(1).to(values.dtype)
-                values = values + self.options.decoder * (chance - NEUTRAL)
-            logits, best = choose_regions(
-                values, labels, self.options.relative, self.options.threshold
-            )
-            grid = features.map.shape[-1]
-            found.append((on_canvas(logits.unflatten(1, (rows, columns)), grid), best))
+            size = self.cells_of(content)
+            own = self.units(features.map[row], content)
+            matched = match(own, known(context), self.options.cues)
+            if decoded is not None:
+                chance = F.adaptive_avg_pool2d(decoded[row][0].float().sigmoid(), grid)
+                chance = chance[:, : size[0], : size[1]].flatten(1)
+                matched.values += self.options.decoder * (chance - NEUTRAL)
+            logits, scores = self._chosen(matched, cuts.to(own.device), self._small(context))
+            if decoded is not None:
+                scores = (scores * decoded[row][1].float()).sqrt()
+            found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
+
+    def _small(self, context: Context) -> Tensor:
+        """Which entities are small things in their references: bool (N,)."""
+        areas = context.mean_over_shots("cell_areas")
+        assert areas is not None  # of this kind of contexts
+        return areas[:, 0] < self.options.small
+
+    def _chosen(self, matched: Matched, cuts: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs."""
+        pairs = []
+        for labels in cuts:
+            logits = choose_regions(
+                matched.values, labels, self.options.relative, self.options.threshold
+            )
+            pairs.append((logits, best_region(*region_means(matched.cosines, labels))))
+        (large, score), (fine, own) = pairs
+        return torch.where(small[:, None], fine, large), torch.where(small, own, score).clamp(0, 1)
 
 
 def known(context: Context) -> Known:
-    """The entities of a context; those of fewer shots have cells that count 0."""
-    tensors, shots = context.tensors, context.shots
-    counts = (tensors["cell_counts"] * shots[..., None]).flatten(1)
-    prototypes = context.mean_over_shots("cell_prototypes")
-    assert prototypes is not None
-    return Known(
-        prototypes, tensors["cells"].flatten(1, 2), counts, tensors["cell_shares"].flatten(1)
-    )
+    """The entities of a context by the shots that exist."""
+    entity, shot = context.shots.nonzero(as_tuple=True)
+    names = "cell_prototypes", "cells", "cell_counts", "cell_shares"
+    return Known(entity, len(context), *(context.tensors[name][entity, shot] for name in names))
 
 
 def on_canvas(logits: Tensor, grid: int) -> Tensor:

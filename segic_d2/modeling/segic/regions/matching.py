@@ -1,6 +1,10 @@
 """How much each cell of a target is like an entity, by what its references' cells say.
 
-Shapes: M entities of one target, L reference cells of an entity, n cells of the target, C channels.
+Every shot says what it has to say; the mean over its shots is what an entity has to say: several
+references average out what one of them shows by chance.
+
+Shapes: N entities of one target, M shots of all of them, k cells of a shot, n cells of the target,
+C channels.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...layers.precision import without_autocast
-from .cells import BACKGROUND, FOREGROUND
+from .cells import parts
 
 TEMPERATURE = 0.06  # of the softmax over reference cells
 AT_ONCE = 2**23  # cosines of target cells with reference cells that are held at once
@@ -38,14 +42,31 @@ class Cues:
 
 @dataclass
 class Known:
-    """What M entities are known by, of all their shots: mean unit features under the masks, float
-    (M, C), and reference cells: unit features (M, L, C), of any precision, how many cells each
-    stands for (M, L), and the mask's share in these (M, L)."""
+    """What N entities are known by: of M shots int64 (M,), whose they are, mean unit features under
+    the masks in two views, cut and whole picture, float (M, 2, C), and the cells of
+    ``cells.Cells``: unit features (M, k, C), of any precision, counts and shares (M, k)."""
 
+    entity: Tensor
+    count: int
     prototypes: Tensor
     cells: Tensor
     counts: Tensor
     shares: Tensor
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Means (N, n) over the shots of each entity, of values (M, n)."""
+        total = values.new_zeros(self.count, values.shape[1]).index_add_(0, self.entity, values)
+        shots = torch.bincount(self.entity, minlength=self.count)
+        return total / shots[:, None].clamp(min=1)
+
+
+@dataclass
+class Matched:
+    """How much the n cells of a target are like N entities, float32 (N, n): ``values``, about 0.1
+    to 0.5 for the thing itself, and ``cosines`` to the prototypes, for whether it is there."""
+
+    values: Tensor
+    cosines: Tensor
 
 
 def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
@@ -67,27 +88,31 @@ def propagate(cosines: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
 
 
 @without_autocast
-def match(target: Tensor, known: Known, cues: Cues) -> Tensor:
-    """How much the cells of a target, float (n, C) unit features, are like M entities: float32 (M,
-    n), about 0.1 to 0.5 for the thing itself."""
-    (count, cells, _), size = known.cells.shape, len(target)
-    like, front, back = (target.new_zeros(count, size) for _ in range(3))
-    step = max(1, min(size, AT_ONCE // max(1, cells)))
-    at_once = max(1, AT_ONCE // (step * max(1, cells)))
-    for first, start in product(range(0, count, at_once), range(0, size, step)):
-        rows, part = slice(first, first + at_once), slice(start, start + step)
-        own, counts, shares = target[part], known.counts[rows], known.shares[rows]
-        cosines = own @ known.cells[rows].to(own.dtype).transpose(1, 2)  # (≤ M, ≤ n, L)
+def match(target: Tensor, known: Known, cues: Cues) -> Matched:
+    """What the references say of a target's cells, float (n, C) unit features."""
+    (rows, cells, _), size = known.cells.shape, len(target)
+    alike, like, front, back = (target.new_zeros(rows, size) for _ in range(4))
+    step = max(1, min(size, AT_ONCE // cells))
+    at_once = max(1, AT_ONCE // (step * cells))
+    for first, start in product(range(0, rows, at_once), range(0, size, step)):
+        some, part = slice(first, first + at_once), slice(start, start + step)
+        own, counts = target[part], known.counts[some]
+        shown = known.prototypes[some] @ own.T  # (≤ M, 2, ≤ n)
+        lengths = known.prototypes[some].norm(dim=2, keepdim=True).clamp(min=1e-8)
+        alike[some, part] = (shown / lengths).amax(1)
+        cosines = own @ known.cells[some].to(own.dtype).transpose(1, 2)  # (≤ M, ≤ n, k)
         if cues.prototype:
-            shown = (known.prototypes[rows] @ own.T).clamp(min=0)
-            like[rows, part] = shown * propagate(cosines, counts, shares)
+            taken = propagate(cosines, counts, known.shares[some])
+            like[some, part] = shown.amax(1).clamp(min=0) * taken
         if cues.nearest:
-            ahead, behind = counts * (shares > FOREGROUND), counts * (shares < BACKGROUND)
-            front[rows, part] = nearest_mean(cosines, ahead, cues.nearest)
-            back[rows, part] = nearest_mean(cosines, behind, cues.nearest)
-    if cues.compete and count > 1:
+            near, far, other = (
+                nearest_mean(cosines[..., p], counts[:, p], cues.nearest) for p in parts(cells)
+            )
+            front[some, part], back[some, part] = near.maximum(far), other
+    alike, like, front, back = (known.mean(x) for x in (alike, like, front, back))
+    if cues.compete and known.count > 1:
         back = back.maximum(_best_other(front))
-    return like + front - cues.background * back
+    return Matched(like + front - cues.background * back, alike)
 
 
 def _best_other(values: Tensor) -> Tensor:

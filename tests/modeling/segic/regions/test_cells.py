@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from segic_d2.modeling.segic.regions.cells import MOST_BYTES, choose_cells, cover, most_cells
+from segic_d2.modeling.segic.regions.cells import MOST_BYTES, choose_cells, cover, most_cells, parts
 
 G = torch.Generator().manual_seed(0)
 
@@ -24,29 +24,31 @@ def test_always_the_cell_that_is_least_like_those_chosen():
     assert cover(found[:3], 6).tolist() == [0, 1, 2]
 
 
-def test_cells_stand_for_all_foreground_of_the_cut_and_all_background_of_the_whole():
+def test_cells_stand_for_the_thing_in_both_views_and_for_all_background():
     near, far = units(30), units(40)
-    shares, around = torch.rand(30, generator=G), torch.rand(40, generator=G) * 0.2
-    cells = choose_cells(near, shares, far, around, 8)
-    assert cells.features.dtype == torch.float16 and cells.features.shape == (8, 5)
-    front, back = cells.counts[:4], cells.counts[4:]
-    assert front.sum() == (shares > 0.5).sum() and back.sum() == (around < 0.1).sum()
-    torch.testing.assert_close((front * cells.shares[:4]).sum(), shares[shares > 0.5].sum())
-    assert (cells.shares[:4] > 0.5).all() and (cells.shares[4:] < 0.1).all()
+    shares, around = torch.rand(30, generator=G), torch.rand(40, generator=G) * 0.7
+    cells = choose_cells(near, shares, far, around, 12)
+    assert cells.features.dtype == torch.float16 and cells.features.shape == (12, 5)
+    assert [p.stop - p.start for p in parts(12)] == [4, 2, 6]
+    inside = shares > 0.5, around > 0.5, around < 0.1
+    for part, own, which in zip(parts(12), (shares, around, around), inside, strict=True):
+        assert cells.counts[part].sum() == which.sum() > 0
+        torch.testing.assert_close((cells.counts * cells.shares)[part].sum(), own[which].sum())
 
 
 def test_a_thing_of_no_whole_cell_is_the_cells_it_covers_most():
     shares = torch.tensor([0.1, 0.4, 0.0, 0.4])
     found = units(4)
-    cells = choose_cells(found, shares, found, torch.ones(4), 6)
-    assert cells.counts.tolist() == [1, 1, 0, 0, 0, 0]  # no background anywhere
-    torch.testing.assert_close(cells.features[:2].float(), found[[1, 3]], atol=1e-3, rtol=0)
-    assert not cells.features[2:].any()
+    cells = choose_cells(found, shares, found, torch.tensor([0.2, 0.3, 0.2, 0.2]), 12)
+    assert cells.counts.tolist() == [1, 1, 0, 0, 1, 0, *[0] * 6]  # no background anywhere
+    expected = found[[1, 3, 1]]
+    torch.testing.assert_close(cells.features[[0, 1, 4]].float(), expected, atol=1e-3, rtol=0)
+    assert not cells.features[[2, 3, *range(5, 12)]].any()
 
 
 def test_a_shot_stays_below_400_kilobytes():
-    assert most_cells(256, 768) == 256 and most_cells(7, 24) == 6
+    assert most_cells(240, 768) == 240 and most_cells(7, 24) == 6
     for channels in (24, 768, 1536, 10**6):
         count = most_cells(4096, channels)
-        assert count % 2 == 0 and count >= 2
-        assert count == 2 or count * (2 * channels + 8) <= MOST_BYTES
+        assert count % 6 == 0 and count >= 6
+        assert count == 6 or count * (2 * channels + 8) <= MOST_BYTES

@@ -15,7 +15,7 @@ R = "MODEL.SEGIC.REGIONS."
 
 
 def region_model(*opts, **options):
-    own = *HEAD, f"{R}CELLS", 16, f"{R}CUT", 0.9, "INPUT.MULTIPLE", 14
+    own = *HEAD, f"{R}CELLS", 18, f"{R}CUT", 0.9, "INPUT.MULTIPLE", 14
     return build(*own, *opts, **options)
 
 
@@ -31,10 +31,11 @@ def test_a_context_of_cells_is_small_and_saved_whole(tmp_path):
     assert context.kind == CELLS and shapes == {
         "prototypes": (2, 2, 24),
         "unit_prototypes": (2, 2, 24),
-        "cell_prototypes": (2, 2, 24),
-        "cells": (2, 2, 16, 24),
-        "cell_counts": (2, 2, 16),
-        "cell_shares": (2, 2, 16),
+        "cell_prototypes": (2, 2, 2, 24),
+        "cells": (2, 2, 18, 24),
+        "cell_counts": (2, 2, 18),
+        "cell_shares": (2, 2, 18),
+        "cell_areas": (2, 2, 1),
     }
     assert context.tensors["cells"].dtype == torch.float16
     context.save(tmp_path / "c.safetensors")
@@ -68,7 +69,7 @@ def test_shots_and_entities_in_one_pass_are_each_alone():
         (one,) = model.segment(features, context.take([row]))
         torch.testing.assert_close(one.logits[0], both.logits[row])
         torch.testing.assert_close(one.scores[0], both.scores[row])
-    assert known(context).counts[1, 16:].sum() == 0 < known(context).counts[0, 16:].sum()
+    assert known(context).entity.tolist() == [0, 0, 1]
 
 
 def test_targets_of_a_batch_are_each_alone_and_linked_once(monkeypatch):
@@ -99,12 +100,14 @@ def test_the_decoder_is_a_cue_where_it_has_a_weight(monkeypatch):
         inner = model.sem_seg_head.mask_decoder
         inner.tokens = lambda *a, tokens=inner.tokens: asked.append(1) or tokens(*a)
         features = model.encode_images([episode])
-        found = model.sem_seg_head.matcher(features, [context_of(model, episode)], None)
-        chances = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
-        cued = model.sem_seg_head.matcher(features, [context_of(model, episode)], [chances])
-        change = (cued[0][1] - found[0][1]).abs()
-        assert (change > 0).all() if weight else not change.any()
-        model.segment(features, context_of(model, episode))
+        matcher, context = model.sem_seg_head.matcher, context_of(model, episode)
+        decoded = torch.full((2, 32, 32), 9.0), torch.tensor([0.25, 1.0])
+        (found,), (cued,) = (matcher(features, [context], d) for d in (None, [decoded]))
+        logits = on_canvas(torch.full((2, 6, 8), weight * 2 / 3 / 0.08), 8)  # less the neutral one
+        inside = (found[0].abs() < 6) & (cued[0].abs() < 6)
+        torch.testing.assert_close((cued[0] - found[0])[inside], logits[inside], atol=1e-2, rtol=0)
+        torch.testing.assert_close(cued[1], (found[1] * decoded[1]).sqrt())
+        model.segment(features, context)
     assert len(asked) == 1
 
 
@@ -136,3 +139,20 @@ def test_it_takes_the_groups_that_the_propagated_mask_is_made_of():
     whitening = model.sem_seg_head.matcher.whitening
     assert (whitening.groups, whitening.channels) == (2, 16)
     assert context_of(model, tiny_episode(0, 1)).tensors["cells"].shape[-1] == 16
+
+
+def test_small_things_have_finer_regions(monkeypatch):
+    """A share of the picture below SMALL: the cut of the linkage is halved."""
+    model = region_model(f"{R}SMALL", 0.1)
+    image = tiny_episode(5, 1)["image"]
+    masks = torch.zeros(2, 84, 112)
+    masks[0, 28:42, 28:42] = masks[1, 28:, 56:] = 1
+    context = model.encode_context([{"image": image, "masks": masks, "entity_ids": [1, 2]}])
+    assert model.sem_seg_head.matcher._small(context).tolist() == [True, False]
+    features = model.encode_images([tiny_episode(6, 1)])
+    (cuts,) = model.sem_seg_head.matcher.label(features)
+    assert len(cuts[1].unique()) > len(cuts[0].unique())
+    found = model.segment(features, context)[0].logits
+    for row, which in ((0, 1), (1, 0)):
+        features.regions = [cuts[[which, which]]]
+        torch.testing.assert_close(model.segment(features, context)[0].logits[row], found[row])
