@@ -69,7 +69,7 @@ class InputSpec:
             mean, std, form = backbone.pixel_mean, backbone.pixel_std, "RGB"
         if given.MULTIPLE and given.CANVAS % given.MULTIPLE:
             raise ValueError(
-                f"INPUT.CANVAS {given.CANVAS} is no multiple of {given.MULTIPLE}, INPUT.MULTIPLE"
+                f"INPUT.CANVAS {given.CANVAS} is no multiple of INPUT.MULTIPLE {given.MULTIPLE}"
             )
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise ValueError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; it must be 'RGB' or 'BGR'")
