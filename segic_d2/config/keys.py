@@ -71,9 +71,7 @@ KEYS = {
         ),
         REFERENCE_WHOLE=Key(False, "test: the whole picture of a reference comes with its cut"),
         MULTIPLE=Key(
-            0,
-            "test: px, such as the stride; sides are multiples, unpadded; 0: padded to CANVAS",
-            least(0),
+            0, "test: px; sides are multiples of it, and nothing is padded; 0: padded", least(0)
         ),
         VIEWS_POOL=Key(
             0, "different views per image that training draws from; 0: unlimited", least(0)
@@ -187,11 +185,7 @@ KEYS = {
     ),
     **section(
         "MODEL.SEGIC.REGIONS",  # of RegionMatchingHead
-        WHITENING=Key(
-            "",
-            "statistics of features: a .safetensors file of tools/compute_whitening.py, or "
-            '"embedded" (blocks 8 and 9 of the embedded ViT-S); "": raw features',
-        ),
+        WHITENING=Key("", 'statistics: "embedded", or of tools/compute_whitening.py; "": none'),
         CELLS=Key(240, "reference cells per shot, half background; 400 KB at most", least(6)),
         PROTOTYPE=Key(True, "prototype × propagation counts"),
         NEAREST=Key(20, "most similar foreground and background cells that count", least(0)),

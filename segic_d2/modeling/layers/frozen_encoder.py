@@ -114,9 +114,10 @@ class FrozenEncoder(nn.Module):
         """Features of images, uint8 or float (3, h, w) RGB in 0–255; h, w ≤ S, else ValueError.
 
         Each is normalised and then padded right and bottom with zeros, the mean colour: to the
-        canvas, or with ``InputSpec.multiple`` only to the stride, and features beyond are 0. Of
-        dicts that hold one as "image", such as episodes and references; in place of
-        it, a dict may bring "features" (C, g, g) and "image_size" (h, w), and is not encoded.
+        canvas, or with ``InputSpec.multiple`` only to the stride, and features beyond are those
+        of the last cells. Or of dicts that hold one as "image", such as episodes and references; in
+        place of it, a dict may bring "features" (C, g, g) and "image_size" (h, w), and is not
+        encoded.
         """
         views = [{"image": x} if isinstance(x, Tensor) else x for x in images]
         canvas = self.input.canvas
@@ -185,7 +186,9 @@ class FrozenEncoder(nn.Module):
                     row[:, : image.shape[1], : image.shape[2]] = pixels
                 maps = self.backbone(batch)[self.feature].float()
                 columns, rows = (self.grid - n for n in maps.shape[:1:-1])
-                yield F.pad(maps, (0, columns, 0, rows)) if self.input.multiple else maps
+                # not zeros: a decoder that saw whole canvases would take them for something
+                beyond = (0, columns, 0, rows)
+                yield F.pad(maps, beyond, mode="replicate") if self.input.multiple else maps
 
     def _encoded_size(self, image: Tensor) -> tuple[int, int]:
         """Height and width in px at which an image (3, h, w) is encoded."""
