@@ -28,6 +28,7 @@ from .instances import InstanceOptions, find_instances
 from .mask_head import InContextMaskHead
 from .queries import Queries
 from .readout import Readout
+from .regions.instances import part_objects
 from .training import EpisodeLosses
 
 
@@ -190,9 +191,13 @@ class SegIC(InContextModel):
     ) -> list[dict[str, Instances]]:
         """One-shot instance segmentation: the objects of every class of a context, whose task
         should be "instance"; ``limit`` per target at most. Every peak of a class's propagated mask
-        is an instance prompt (``MODEL.SEGIC.INSTANCES``). One dict per target, {"instances":
+        is an instance prompt (``MODEL.SEGIC.INSTANCES``); without a decoder, what hangs together of
+        its regions is an object. One dict per target, {"instances":
         Instances at its own size, best first}."""
         features = self.encode_images(batched_inputs)
+        if not self.sem_seg_head.decodes:
+            found = [part_objects(x, limit) for x in self.segment(features, context)]
+            return [{"instances": one.instances()} for one in found]
         (known,) = self._checked(context, 1)
         found = find_instances(
             self.sem_seg_head,

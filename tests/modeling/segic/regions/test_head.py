@@ -30,11 +30,18 @@ def test_it_is_trained_as_the_decoder_is():
     assert all(torch.equal(losses[0][k], losses[1][k]) for k in losses[0])
 
 
-def test_instances_are_the_decoders():
-    model, episode = build(*HEAD, "INPUT.MULTIPLE", 14), tiny_episode(0, 2, task="instance")
+@pytest.mark.parametrize("weight", [0.0, 0.2])
+def test_instances_are_the_decoders_where_it_is_asked(weight):
+    opts = "INPUT.MULTIPLE", 14, "MODEL.SEGIC.REGIONS.DECODER", weight
+    model, episode = build(*HEAD, *opts), tiny_episode(0, 2, task="instance")
     context = model.encode_context(episode["references"], {0: None, 1: None}, "instance")
     (found,) = model.find_instances([episode], context)
     assert found["instances"].image_size == (168, 224)
+    plain = build("INPUT.MULTIPLE", 14)
+    by_decoder = plain.encode_context(episode["references"], {0: None, 1: None}, "instance")
+    (expected,) = plain.find_instances([episode], by_decoder)
+    found, expected = (x["instances"].pred_masks for x in (found, expected))
+    assert torch.equal(found, expected) == (weight > 0)
 
 
 def test_what_it_refuses():
