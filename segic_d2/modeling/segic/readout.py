@@ -57,9 +57,14 @@ class Readout:
         similarity: Similarity,
     ) -> list[Segmentation]:
         """What the head's output of M entities means for each of B targets."""
-        decoded = self.decoded(out, features, contexts, similarity)
+        scored = []
+        for frame, (logits, quality) in zip(
+            features.frames, self._refined(out, features, contexts, similarity), strict=True
+        ):
+            scores, kept = self.scored(logits, frame, quality)
+            scored.append((kept, scores))
         maps = out.maps.split([len(c) for c in contexts])
-        return self._told(decoded, maps, features, contexts, self.threshold)
+        return _told(scored, maps, features, contexts, self.threshold)
 
     def decoded(
         self,
@@ -69,6 +74,18 @@ class Readout:
         similarity: Similarity,
     ) -> list[tuple[Tensor, Tensor]]:
         """Refined logits (N, r, r) and scores (N,) of each of B targets, none of them left out."""
+        refined = self._refined(out, features, contexts, similarity)
+        pairs = zip(features.frames, refined, strict=True)
+        return [(logits, self._scores(logits, frame, q)) for frame, (logits, q) in pairs]
+
+    def _refined(
+        self,
+        out: HeadOutput,
+        features: Features,
+        contexts: Sequence[Context],
+        similarity: Similarity,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Refined logits (N, r, r), and logits of the quality (N,), of each of B targets."""
         counts = [len(c) for c in contexts]
         logits = out.logits.float().split(counts)
         quality = self.instance_quality(out, out.similarity).split(counts)
@@ -76,7 +93,7 @@ class Readout:
         for row, context in enumerate(contexts):
             walk = context.task != "instance"  # it joins what is alike
             refined = self.refined(logits[row], features, row, similarity if walk else None)
-            found.append((refined, self._scores(refined, features.frames[row], quality[row])))
+            found.append((refined, quality[row]))
         return found
 
     def of_regions(
@@ -88,26 +105,11 @@ class Readout:
     ) -> list[Segmentation]:
         """What chosen regions mean for each of B targets: ``chosen`` is of ``RegionMatcher``, its
         logits are foreground above 0; ``maps``: the propagated masks, B (N, r, r)."""
-        refined = [
-            (self.refinement(logits, features, row, None, 0.0), scores)
-            for row, (logits, scores) in enumerate(chosen)
-        ]
-        return self._told(refined, maps, features, contexts, 0.0)
-
-    def _told(
-        self,
-        refined: Sequence[tuple[Tensor, Tensor]],
-        maps: Sequence[Tensor],
-        features: Features,
-        contexts: Sequence[Context],
-        threshold: float,
-    ) -> list[Segmentation]:
-        found = []
-        for row, (context, (logits, scores)) in enumerate(zip(contexts, refined, strict=True)):
-            frame, ids, names = features.frames[row], list(context.ids), list(context.names)
-            kept = self._kept(logits, scores)
-            found.append(Segmentation(kept, scores, ids, names, frame, threshold, maps[row]))
-        return found
+        scored = []
+        for row, (logits, scores) in enumerate(chosen):
+            refined = self.refinement(logits, features, row, None, 0.0)
+            scored.append((self._kept(refined, scores), scores))
+        return _told(scored, maps, features, contexts, 0.0)
 
     def refined(
         self, logits: Tensor, features: Features, row: int = 0, similarity: Similarity | None = None
@@ -138,6 +140,21 @@ class Readout:
         if self.score != "quality_similarity":
             return quality
         return torch.logit(quality.sigmoid() * similarity.clamp(0, 1), eps=1e-6)
+
+
+def _told(
+    scored: Sequence[tuple[Tensor, Tensor]],
+    maps: Sequence[Tensor],
+    features: Features,
+    contexts: Sequence[Context],
+    threshold: float,
+) -> list[Segmentation]:
+    """Segmentations of logits (N, r, r) and scores (N,) of each of B targets."""
+    found = []
+    for row, (context, (logits, scores)) in enumerate(zip(contexts, scored, strict=True)):
+        ids, names, frame = list(context.ids), list(context.names), features.frames[row]
+        found.append(Segmentation(logits, scores, ids, names, frame, threshold, maps[row]))
+    return found
 
 
 def mask_scores(logits: Tensor, frame: Frame, threshold: float = 0.0) -> Tensor:
