@@ -6,6 +6,7 @@ Shapes: N entities of a target, M of a batch, r side of the low-resolution logit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from detectron2.config import CfgNode
@@ -57,10 +58,8 @@ class Readout:
         similarity: Similarity,
     ) -> list[Segmentation]:
         """What the head's output of M entities means for each of B targets."""
-        scored = []
-        for frame, (logits, quality) in zip(
-            features.frames, self._refined(out, features, contexts, similarity), strict=True
-        ):
+        refined, scored = self._refined(out, features, contexts, similarity, self.refinement), []
+        for frame, (logits, quality) in zip(features.frames, refined, strict=True):
             scores, kept = self.scored(logits, frame, quality)
             scored.append((kept, scores))
         maps = out.maps.split([len(c) for c in contexts])
@@ -73,8 +72,10 @@ class Readout:
         contexts: Sequence[Context],
         similarity: Similarity,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Refined logits (N, r, r) and scores (N,) of each of B targets, none of them left out."""
-        refined = self._refined(out, features, contexts, similarity)
+        """Logits (N, r, r) and scores (N,) of each of B targets, none of them left out. Edges are
+        not refined: it is what cells get, and each entity's filter takes as long as its decoder."""
+        walked = replace(self.refinement, radius=0)
+        refined = self._refined(out, features, contexts, similarity, walked)
         pairs = zip(features.frames, refined, strict=True)
         return [(logits, self._scores(logits, frame, q)) for frame, (logits, q) in pairs]
 
@@ -84,6 +85,7 @@ class Readout:
         features: Features,
         contexts: Sequence[Context],
         similarity: Similarity,
+        refinement: Refinement,
     ) -> list[tuple[Tensor, Tensor]]:
         """Refined logits (N, r, r), and logits of the quality (N,), of each of B targets."""
         counts = [len(c) for c in contexts]
@@ -92,7 +94,9 @@ class Readout:
         found = []
         for row, context in enumerate(contexts):
             walk = context.task != "instance"  # it joins what is alike
-            refined = self.refined(logits[row], features, row, similarity if walk else None)
+            refined = refinement(
+                logits[row], features, row, similarity if walk else None, self.threshold
+            )
             found.append((refined, quality[row]))
         return found
 

@@ -72,11 +72,13 @@ class Matched:
 def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
     """Mean of the ``nearest`` highest of cosines (M, n, L), each of which stands for ``counts`` (M,
     L) cells: (M, n). Of fewer cells in all, the mean of these; 0 where there are none."""
-    values, order = cosines.sort(dim=2, descending=True)
-    counts = counts[:, None].expand_as(values).gather(2, order)
-    before = counts.cumsum(2) - counts
-    taken = torch.minimum((nearest - before).clamp(min=0), counts)
-    return (values * taken).sum(2) / taken.sum(2).clamp(min=1)
+    held = counts[:, None].expand_as(cosines)
+    most = min(nearest, cosines.shape[2])
+    values, order = cosines.masked_fill(held == 0, -torch.inf).topk(most, dim=2)
+    held = held.gather(2, order)
+    before = held.cumsum(2) - held
+    taken = torch.minimum((nearest - before).clamp(min=0), held)
+    return (values.masked_fill(held == 0, 0) * taken).sum(2) / taken.sum(2).clamp(min=1)
 
 
 def propagate(cosines: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
