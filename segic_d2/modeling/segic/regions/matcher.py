@@ -53,7 +53,7 @@ class RegionOptions:
     small: float = 0.02
     relative: float = 0.3
     decoder: float = 0.0
-    threshold: float = 0.09
+    threshold: float = 0.03
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> RegionOptions:

@@ -36,7 +36,7 @@ class Cues:
 
     prototype: bool = True
     nearest: int = 20
-    background: float = 0.5
+    background: float = 0.8
     compete: bool = True
 
 
