@@ -71,13 +71,12 @@ class Readout:
         features: Features,
         contexts: Sequence[Context],
         similarity: Similarity,
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Logits (N, r, r) and scores (N,) of each of B targets, none of them left out. Edges are
-        not refined: it is what cells get, and each entity's filter takes as long as its decoder."""
+    ) -> list[Tensor]:
+        """Logits (N, r, r) of each of B targets, none of them left out. Edges are not refined: it
+        is what cells get, and each entity's filter takes as long as its decoder."""
         walked = replace(self.refinement, radius=0)
         refined = self._refined(out, features, contexts, similarity, walked)
-        pairs = zip(features.frames, refined, strict=True)
-        return [(logits, self._scores(logits, frame, q)) for frame, (logits, q) in pairs]
+        return [logits for logits, _ in refined]
 
     def _refined(
         self,

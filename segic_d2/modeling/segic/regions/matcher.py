@@ -148,12 +148,11 @@ class RegionMatcher(nn.Module):
         self,
         features: Features,
         contexts: Sequence[Context],
-        decoded: Sequence[tuple[Tensor, Tensor]] | None = None,
+        decoded: Sequence[Tensor] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), the mean
         cosine to the prototypes of the region where it is highest, of each of B targets.
-        ``decoded``: logits (N, r, r) and scores (N,) of the decoder for each, None: it is not
-        asked. With it, the score is the geometric mean of both."""
+        ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             content = features.frames[row].content
@@ -161,12 +160,10 @@ class RegionMatcher(nn.Module):
             own = self.units(features.map[row], content)
             matched = match(own, known(context), self.options.cues)
             if decoded is not None:
-                chance = F.adaptive_avg_pool2d(decoded[row][0].float().sigmoid(), grid)
+                chance = F.adaptive_avg_pool2d(decoded[row].float().sigmoid(), grid)
                 chance = chance[:, : size[0], : size[1]].flatten(1)
                 matched.values += self.options.decoder * (chance - NEUTRAL)
             logits, scores = self._chosen(matched, cuts.to(own.device), self._small(context))
-            if decoded is not None:
-                scores = (scores * decoded[row][1].float()).sqrt()
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 

@@ -101,12 +101,12 @@ def test_the_decoder_is_a_cue_where_it_has_a_weight(monkeypatch):
         inner.tokens = lambda *a, tokens=inner.tokens: asked.append(1) or tokens(*a)
         features = model.encode_images([episode])
         matcher, context = model.sem_seg_head.matcher, context_of(model, episode)
-        decoded = torch.full((2, 32, 32), 9.0), torch.tensor([0.25, 1.0])
+        decoded = torch.full((2, 32, 32), 9.0)
         (found,), (cued,) = (matcher(features, [context], d) for d in (None, [decoded]))
         logits = on_canvas(torch.full((2, 6, 8), weight * 2 / 3 / 0.08), 8)  # less the neutral one
         inside = (found[0].abs() < 6) & (cued[0].abs() < 6)
         torch.testing.assert_close((cued[0] - found[0])[inside], logits[inside], atol=1e-2, rtol=0)
-        torch.testing.assert_close(cued[1], (found[1] * decoded[1]).sqrt())
+        assert torch.equal(cued[1], found[1])  # the score is the cells' alone
         model.segment(features, context)
     assert len(asked) == 1
 
