@@ -10,6 +10,7 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "checkpoint/checkpointer": "engine/test_training",  # files that training writes and reads
     "checkpoint/files": "modeling/backbone/test_weights",  # files of backbones
     "config/keys": "config/test_configs",  # all shipped configs
+    "config/segic_keys": "config/test_configs",
     "config/load": "config/test_configs",
     "data/augmentation/view_pool": "structures/test_picture",  # which views recur
     "data/augmentation/views": "data/augmentation/test_transforms",

@@ -9,7 +9,9 @@ DIR holds one folder per class, with pictures N.jpg and their masks N.png. Every
 own size; the mean is over classes. Beside the model stands the propagated mask alone, at the best
 single threshold on these very data, and at --threshold. All figures are percentages.
 
-Without weights the decoder is random, and only the propagated mask is measured.
+--head region measures regions chosen by reference cells without training (segic_region.yaml),
+--head decoder the decoder alone. Without weights the decoder is random, and only the propagated
+mask is measured.
 """
 
 import argparse
@@ -24,13 +26,29 @@ from segic_d2.data.benchmarks.pairs import PairFolder
 from segic_d2.engine.evaluations.pairs import PairEvaluation
 from segic_d2.predictor import InContextPredictor
 
+HEADS = {  # what each adds to a config
+    "default": (),
+    "decoder": (
+        *("MODEL.SEM_SEG_HEAD.NAME", "InContextMaskHead"),
+        *("INPUT.MULTIPLE", 0, "INPUT.REFERENCE_WHOLE", False),
+    ),
+    "region": (
+        *("MODEL.SEM_SEG_HEAD.NAME", "RegionMatchingHead"),
+        *("INPUT.REFERENCE_WHOLE", True, "MODEL.SEGIC.REGIONS.DECODER", 0.0),
+    ),
+}
+CONFIGS = {"region": "segic_region.yaml"}  # of a head; else segic_demo.yaml
+
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", metavar="DIR", help="a folder of class folders")
-    parser.add_argument("--config-file", default="segic_demo.yaml", help="shipped name or file")
+    parser.add_argument("--head", choices=HEADS, default="default", help="default: the config's")
+    parser.add_argument(
+        "--config-file", help="shipped name or file; default: segic_demo.yaml, or the head's own"
+    )
     parser.add_argument("--weights", help="trained weights; default: the config's MODEL.WEIGHTS")
     parser.add_argument("--shots", type=int, default=1, help="K; a class of n ≤ K has n - 1")
     parser.add_argument("--seed", type=int, default=0, help="of references and absent targets")
@@ -49,13 +67,15 @@ def parse_args(argv=None):
 
 def run(args):
     """Measure all figures; returns values of JSON."""
-    cfg = load_config(args.config_file, args.opts)
+    config = args.config_file or CONFIGS.get(args.head, "segic_demo.yaml")
+    cfg = load_config(config, [*HEADS[args.head], *args.opts])
     weights = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
     # it must not abstain itself where the price of abstaining is measured
     never = ["MODEL.SEGIC.TEST.MIN_SCORE", 0.0]
     model = InContextPredictor(cfg, weights=weights, device=args.device, opts=never).model
     min_score = cfg.MODEL.SEGIC.TEST.MIN_SCORE
     folder = PairFolder(args.folder)
+    told = bool(weights) or not model.needs_weights  # by the model
     evaluation = PairEvaluation(cfg, model, folder, args.shots, args.seed, min_score)
     plain = evaluation.plain
     best, _ = plain.best()
@@ -64,7 +84,8 @@ def run(args):
     results["best threshold"] = {**plain.cut(best), "threshold": best}
     found = {
         "folder": str(args.folder),
-        "config": args.config_file,
+        "config": config,
+        "head": args.head,
         "weights": weights,
         "opts": args.opts,
         "shots": args.shots,
@@ -73,15 +94,15 @@ def run(args):
         "episodes": len(evaluation.episodes.episodes),
         "results": results,
     }
-    if args.abstention and weights:
+    if args.abstention and told:
         found["abstention"] = evaluation.abstention()
-    if args.flip and weights:
+    if args.flip and told:
         found["flipped"] = evaluation.flipped()
     seconds = evaluation.model.seconds
     found["cpu_seconds"] = {name: spent / number for name, (spent, number) in seconds.items()}
     if args.robustness:
         found["robustness"] = evaluation.robustness(best)
-    if not weights:  # the decoder is random
+    if not told:  # the decoder is random
         del found["cpu_seconds"]["decode"]
         for row in (results, *found.get("robustness", {}).values()):
             del row["model"]

@@ -6,6 +6,7 @@ from . import backbone  # noqa: F401
 from .protocol import InContextModel
 from .segic.mask_head import InContextMaskHead
 from .segic.meta_arch import SegIC
+from .segic.regions.head import RegionMatchingHead
 from .text.encoder import (
     TEXT_ENCODER_REGISTRY,
     build_text_encoder,
@@ -18,6 +19,7 @@ __all__ = [
     "Features",
     "InContextMaskHead",
     "InContextModel",
+    "RegionMatchingHead",
     "SegIC",
     "TEXT_ENCODER_REGISTRY",
     "build_text_encoder",

@@ -39,6 +39,11 @@ class InContextModel(nn.Module, ABC):
     every_gradient = True
 
     @property
+    def needs_weights(self) -> bool:
+        """Whether it says nothing sensible before it was trained."""
+        return True
+
+    @property
     @abstractmethod
     def input(self) -> InputSpec:
         """What the model sees of a picture."""

@@ -87,7 +87,7 @@ class InContextPredictor:
         weights = cfg.MODEL.WEIGHTS if weights is None else str(weights)
         if weights:
             SegICCheckpointer(model, complete=True).load(weights)
-        else:
+        elif model.needs_weights:
             logger.warning("no weights given and MODEL.WEIGHTS is empty: the decoder is random")
         self._set_up(model, precision, batch_size)
 
@@ -125,7 +125,8 @@ class InContextPredictor:
         self.context = self.model.encode_context(read, names, task)
 
     def save_context(self, path: str | os.PathLike[str]) -> None:
-        """Write the encoded references to a .safetensors file of a few KB per entity."""
+        """Write the encoded references to a .safetensors file of a few KB per entity, or, of a
+        model that remembers reference cells, 400 KB per entity and shot at most."""
         self._needed_context().save(path)
 
     def load_context(self, path: str | os.PathLike[str]) -> None:

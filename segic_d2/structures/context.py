@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 PROTOTYPES = "prototypes"  # SegIC's kind: vectors of a few KB per entity, never pixels
+CELLS = "cells"  # prototypes, and cells of references: at most 400 KB per entity and shot
 
 
 @dataclass
@@ -51,6 +52,11 @@ class Context:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def bytes(self) -> int:
+        """What its tensors take in memory."""
+        return sum(x.numel() * x.element_size() for x in self.tensors.values())
 
     def to(self, device: torch.device | str) -> Context:
         """The same context with its tensors on a device."""
@@ -162,7 +168,8 @@ class Context:
             raise ValueError("the context was made by another model: " + "; ".join(differences))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the context to a .safetensors file; kind "prototypes": a few KB per entity."""
+        """Write the context to a .safetensors file; kind "prototypes": a few KB per entity,
+        "cells": 400 KB per entity and shot at most."""
         keys = ("kind", "ids", "names", "task", "fingerprint", "about")
         about = {k: getattr(self, k) for k in keys}
         tensors = {"shots": self.shots, **self.tensors}

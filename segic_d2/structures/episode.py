@@ -27,10 +27,16 @@ class Entity(TypedDict, total=False):
     reversed_name: str | None  # the text where references and target change their roles
 
 
-class Reference(View, total=False):
-    """An example image with one mask per entity that it shows."""
+class MaskedView(View, total=False):
+    """A picture on the canvas with masks of entities."""
 
-    masks: Tensor  # float32 in [0, 1], (n, h, w), each with a positive sum
+    masks: Tensor  # float32 in [0, 1], (n, h, w)
+
+
+class Reference(MaskedView, total=False):
+    """An example image with one mask, of a positive sum, per entity that it shows."""
+
+    whole: MaskedView  # its whole picture, where the reference may be a cut of it
     entity_ids: Sequence[int] | Tensor  # n ids
     ignore: Tensor  # training: bool (h, w), neither entity nor background
     key: tuple[Any, ...]  # equal keys are equal references

@@ -20,12 +20,14 @@ from .frame import Frame
 
 @dataclass
 class Features:
-    """Feature maps (B, C, g, g) of B images, their frames, and their pictures: B (3, h, w) or None
-    each; None: there are none."""
+    """Feature maps (B, C, g, g) of B images, their frames, their pictures: B (3, h, w) or None
+    each; None: there are none; and where a model parts them, the regions of each, int64, so that
+    they are found once."""
 
     map: Tensor
     frames: list[Frame]
     pictures: list[Tensor | None] | None = None
+    regions: list[Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.map)
@@ -34,7 +36,8 @@ class Features:
         """The images of a slice, or of a list of rows."""
         rows = range(len(self))[part] if isinstance(part, slice) else part
         pictures = None if self.pictures is None else [self.pictures[row] for row in rows]
-        return Features(self.map[part], [self.frames[row] for row in rows], pictures)
+        regions = None if self.regions is None else [self.regions[row] for row in rows]
+        return Features(self.map[part], [self.frames[row] for row in rows], pictures, regions)
 
     @property
     def image_sizes(self) -> list[tuple[int, int]]:

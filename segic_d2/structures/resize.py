@@ -97,17 +97,27 @@ RESIZES: dict[str, type[PilResize] | type[FloatResize]] = {"pil": PilResize, "fl
 
 class ResizeLongestSide(T.ResizeScale):
     """Resize so that the longest side is r·size px, r uniform in [min_scale, max_scale].
-    ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive."""
+    ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive. With
+    ``multiple`` both sides are multiples of it, the nearest above 0: the shape changes a little."""
 
     def __init__(
-        self, size: int, min_scale: float = 1.0, max_scale: float = 1.0, resize: str = "pil"
+        self,
+        size: int,
+        min_scale: float = 1.0,
+        max_scale: float = 1.0,
+        resize: str = "pil",
+        multiple: int = 0,
     ) -> None:
         super().__init__(min_scale, max_scale, size, size)
-        self.resize = RESIZES[resize]
+        self.resize, self.multiple = RESIZES[resize], multiple
 
     def _get_resize(self, image: np.ndarray, scale: float) -> PilResize | FloatResize:
         (h, w), side = image.shape[:2], self.target_height * scale
-        return self.resize.by_scale(h, w, min(side / h, side / w))
+        scale = min(side / h, side / w)
+        if not self.multiple:
+            return self.resize.by_scale(h, w, scale)
+        sides = [max(1, round(n * scale / self.multiple)) * self.multiple for n in (h, w)]
+        return self.resize(h, w, *sides)
 
 
 def apply_soft(transforms: TransformList, masks: Iterable[np.ndarray | Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -20,7 +20,7 @@ from fvcore.transforms.transform import TransformList
 from torch import nn
 
 from ..config.keys import check_config
-from .episode import Reference, View
+from .episode import MaskedView, Reference, View
 from .picture import Picture
 from .resize import ResizeLongestSide, apply_soft
 from .soft_masks import extent
@@ -40,6 +40,10 @@ class InputSpec:
         zoom: least share of the side of a reference's cut that the masks take; 0: no cut.
         binarize: masks are thresholded at one half before they are pooled.
         released: masks weigh cells, and vanish, by the released rules.
+        whole: a reference that is cut (``zoom``) also brings its whole picture
+            (``INPUT.REFERENCE_WHOLE``).
+        multiple: px; sides of views are multiples of it, and nothing is padded to be encoded; 0:
+            whole canvases are encoded (``INPUT.MULTIPLE``).
     """
 
     canvas: int
@@ -50,21 +54,28 @@ class InputSpec:
     zoom: float = 0.0
     binarize: bool = False
     released: bool = False
+    whole: bool = False
+    multiple: int = 0
 
     @classmethod
     def from_config(cls, cfg: CfgNode, backbone: nn.Module | None = None) -> InputSpec:
         """The spec of a config. ``backbone``: its ``pixel_mean`` and ``pixel_std``, which its
         weights were trained with, go before ``MODEL.PIXEL_MEAN`` and ``MODEL.PIXEL_STD``; None, or
         one without: those. ValueError: a value that its key does not know."""
-        check_config(cfg, "INPUT.CANVAS", "INPUT.RESIZE", "INPUT.REFERENCE_ZOOM")
+        check_config(cfg, "INPUT.CANVAS", "INPUT.RESIZE", "INPUT.REFERENCE_ZOOM", "INPUT.MULTIPLE")
         m, given, form = cfg.MODEL.SEGIC, cfg.INPUT, cfg.INPUT.FORMAT
         mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
         if backbone is not None and hasattr(backbone, "pixel_mean"):
             mean, std, form = backbone.pixel_mean, backbone.pixel_std, "RGB"
+        if given.MULTIPLE and given.CANVAS % given.MULTIPLE:
+            raise ValueError(
+                f"INPUT.CANVAS {given.CANVAS} is no multiple of INPUT.MULTIPLE {given.MULTIPLE}"
+            )
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise ValueError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; it must be 'RGB' or 'BGR'")
-        masks = given.REFERENCE_ZOOM, m.BINARIZE_MASKS, m.RELEASED
-        return cls(given.CANVAS, tuple(mean), tuple(std), form, given.RESIZE, *masks)
+        masks = given.REFERENCE_ZOOM, m.BINARIZE_MASKS, m.RELEASED, given.REFERENCE_WHOLE
+        own = *masks, given.MULTIPLE
+        return cls(given.CANVAS, tuple(mean), tuple(std), form, given.RESIZE, *own)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -77,7 +88,8 @@ class InputSpec:
     @cached_property
     def plain(self) -> T.AugmentationList:
         """The whole picture, its longest side at the canvas."""
-        return T.AugmentationList([ResizeLongestSide(self.canvas, resize=self.resize)])
+        resize = ResizeLongestSide(self.canvas, resize=self.resize, multiple=self.multiple)
+        return T.AugmentationList([resize])
 
     def target(
         self, picture: Picture, crop: T.CropTransform | None = None, *, with_pixels: bool = False
@@ -91,8 +103,24 @@ class InputSpec:
     ) -> Reference:
         """The plain view of a reference: what ``crop`` (None: all) and then ``zoom`` leave of a
         picture, and its masks, float32 (n, h, w) in [0, 1]. ``masks``: bool (n, H, W), of the
-        picture after ``crop``."""
-        transforms = picture.draw(_after(crop, zoomed(self.plain, masks, self.zoom)), 0)
+        picture after ``crop``. Where the spec says so, what ``crop`` leaves comes along as
+        ``whole``, with its own masks; the same view where nothing is cut."""
+        cut = zoomed(self.plain, masks, self.zoom)
+        view = self._reference(picture, masks, crop, cut)
+        if self.whole:
+            uncut = cut is self.plain
+            far = view if uncut else self._reference(picture, masks, crop, self.plain)
+            view["whole"] = cast(MaskedView, {**far})
+        return view
+
+    def _reference(
+        self,
+        picture: Picture,
+        masks: Masks,
+        crop: T.CropTransform | None,
+        augmentations: T.AugmentationList,
+    ) -> Reference:
+        transforms = picture.draw(_after(crop, augmentations), 0)
         view = picture.view(transforms, recurs=True)
         own = TransformList(transforms.transforms[crop is not None :])
         return {**view, "masks": apply_soft(own, masks)}

@@ -52,6 +52,32 @@ def test_a_zoomed_reference_is_the_cut_picture(zoom, side):
     assert torch.equal(view["masks"], expected["masks"]) and view["image"].shape == (3, 56, 56)
 
 
+@pytest.mark.parametrize("side", [12, 60])
+def test_the_whole_picture_comes_along(side):
+    """Encoded once, and the same tensors, where nothing is cut."""
+    mask = square(0, 30, side)
+    spec = replace(SPEC, zoom=0.5, whole=True)
+    view, crop = spec.reference(Picture(photograph()), mask[None]), side == 12
+    expected = SPEC.reference(Picture(photograph()), mask[None])
+    assert view["whole"].keys() == {"image", "masks"}
+    assert torch.equal(view["whole"]["image"], expected["image"])
+    assert torch.equal(view["whole"]["masks"], expected["masks"])
+    assert (view["whole"]["masks"] is view["masks"]) != crop
+    assert "whole" not in replace(spec, whole=False).reference(Picture(photograph()), mask[None])
+
+
+def test_sides_are_multiples():
+    spec = replace(SPEC, multiple=14)
+    image = spec.target(Picture(photograph()))["image"]
+    resized = Image.fromarray(photograph()).resize((56, 42), Image.BILINEAR)  # 56x37 without
+    assert np.array_equal(image.permute(1, 2, 0), np.asarray(resized))
+    assert spec.target(Picture(photograph(8, 90)))["image"].shape == (3, 14, 56)
+    view = replace(spec, zoom=0.5).reference(Picture(photograph()), square(3, 4, 7)[None])
+    assert view["image"].shape == (3, 56, 56) and view["masks"].shape == (1, 56, 56)
+    with pytest.raises(ValueError, match="INPUT.CANVAS 112 is no multiple of INPUT.MULTIPLE 30"):
+        InputSpec.from_config(tiny_config("INPUT.MULTIPLE", 30))
+
+
 def test_what_is_cropped_before_is_a_picture_of_its_own():
     crop, cut = T.CropTransform(10, 5, 40, 30, 90, 60), np.s_[5:35, 10:50]
     mask, spec = square(12, 20, 6), replace(SPEC, zoom=0.5)
@@ -67,6 +93,8 @@ CHANGES = {  # every key that can change a prototype
     "INPUT.CANVAS": 126,
     "INPUT.RESIZE": "float",
     "INPUT.REFERENCE_ZOOM": 0.5,
+    "INPUT.REFERENCE_WHOLE": True,
+    "INPUT.MULTIPLE": 14,
     "MODEL.SEGIC.RELEASED": True,
     "MODEL.SEGIC.BINARIZE_MASKS": True,
     "MODEL.SEGIC.SIMILARITY.CENTER": "fixed",

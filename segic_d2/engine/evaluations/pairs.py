@@ -51,7 +51,10 @@ class PairModel(RememberedReferences):
         if found is None:
             found = self._timed("encode", self.model.encode_images, [view]).map[0]
             self.memory.put(key, found)
-        return {**view, "features": found, "image_size": tuple(view["image"].shape[-2:])}
+        told = {**view, "features": found, "image_size": tuple(view["image"].shape[-2:])}
+        if "whole" in view:
+            told["whole"] = self._encoded(view["whole"])
+        return told
 
     def _timed(self, name: str, call: Callable[..., Any], pictures: Any, *args: Any) -> Any:
         start, (spent, number) = time.process_time(), self.seconds.get(name, (0.0, 0))

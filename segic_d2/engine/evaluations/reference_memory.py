@@ -11,17 +11,19 @@ from ...modeling.protocol import InContextModel
 from ...structures.context import Context
 from ...structures.episode import Episode, Reference
 
-CAPACITY = 20_000  # references; a context of one shot takes about 10 KB
+CAPACITY = 2 << 30  # bytes; a context of one shot takes about 10 KB, of cells 400 KB
 
 
 class RememberedReferences(nn.Module):
-    """Remembers the contexts of the last ``capacity`` references, each encoded alone, so that they
-    depend neither on the batch nor on the process that meets them first."""
+    """Remembers the contexts of the last references, up to ``capacity`` bytes and always the last
+    one, each encoded alone, so that they depend neither on the batch nor on the process that meets
+    them first."""
 
     def __init__(self, model: InContextModel, capacity: int = CAPACITY) -> None:
         super().__init__()
         self.model, self.capacity = model, capacity
         self._known: OrderedDict[Any, Context] = OrderedDict()
+        self._bytes = 0
 
     @torch.no_grad()
     def forward(self, batched_inputs: Sequence[Episode]) -> list[Any]:
@@ -39,6 +41,7 @@ class RememberedReferences(nn.Module):
             self._known.move_to_end(key)
         else:
             self._known[key] = self.model.encode_context([reference], names)
-            if len(self._known) > self.capacity:
-                self._known.popitem(last=False)
+            self._bytes += self._known[key].bytes
+            while self._bytes > self.capacity and len(self._known) > 1:
+                self._bytes -= self._known.popitem(last=False)[1].bytes
         return self._known[key]

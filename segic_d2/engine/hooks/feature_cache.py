@@ -22,6 +22,8 @@ def open_feature_cache(cfg: CfgNode, model: nn.Module) -> FeatureCache | None:
     if options.DIR:
         parts = ("canvas", "mean", "std", "format", "resize")
         identity = {**encoder.identity, **{p: getattr(encoder.input, p) for p in parts}}
+        if encoder.input.multiple:  # caches from before there was a choice stay valid
+            identity["multiple"] = encoder.input.multiple
         encoder.store = FeatureCache(options.DIR, options.MAX_GB, identity, options.DTYPE)
     return encoder.store
 

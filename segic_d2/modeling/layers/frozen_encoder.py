@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import torch
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...compat import version_of
 from ...structures.features import (
@@ -61,6 +63,16 @@ class FrozenEncoder(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(spec.mean).reshape(shape), False)
         self.register_buffer("pixel_std", torch.tensor(spec.std).reshape(shape), False)
 
+    @property
+    def stride(self) -> int:
+        """Pixels per cell of the features."""
+        return int(self.backbone.output_shape()[self.feature].stride)
+
+    @property
+    def grid(self) -> int:
+        """g, the side of the features in cells."""
+        return self.input.canvas // self.stride
+
     def train(self, mode: bool = True) -> FrozenEncoder:
         """Stays in eval mode."""
         return super().train(False)
@@ -107,9 +119,11 @@ class FrozenEncoder(nn.Module):
     def forward(self, images: Sequence[Tensor | Mapping[str, Any]]) -> Features:
         """Features of images, uint8 or float (3, h, w) RGB in 0–255; h, w ≤ S, else ValueError.
 
-        Each is normalised and then padded right and bottom to the canvas with zeros, the mean
-        colour. Or of dicts that hold one as "image", such as episodes and references; in place of
-        it, a dict may bring "features" (C, g, g) and "image_size" (h, w), and is not encoded.
+        Each is normalised and then padded right and bottom with zeros, the mean colour: to the
+        canvas, or with ``InputSpec.multiple`` only to the stride, and features beyond are those
+        of the last cells. Or of dicts that hold one as "image", such as episodes and references; in
+        place of it, a dict may bring "features" (C, g, g) and "image_size" (h, w), and is not
+        encoded.
         """
         views = [{"image": x} if isinstance(x, Tensor) else x for x in images]
         canvas = self.input.canvas
@@ -131,9 +145,8 @@ class FrozenEncoder(nn.Module):
 
     def _stored(self, image: Mapping[str, Any]) -> Tensor | None:
         """Features (C, g, g) that an image brings along or that the store keeps; None: neither."""
-        shape = self.backbone.output_shape()[self.feature]
-        cells = self.input.canvas // shape.stride
-        found = brought_features(image, (shape.channels, cells, cells))
+        channels = self.backbone.output_shape()[self.feature].channels
+        found = brought_features(image, (channels, self.grid, self.grid))
         if found is None:
             store, key = self.store, image.get("feature_key")
             if store is None or key is None:
@@ -166,13 +179,26 @@ class FrozenEncoder(nn.Module):
 
     def _run_backbone(self, images: Sequence[Tensor]) -> Iterator[Tensor]:
         """Feature maps (≤ chunk, C, g, g) of normalised, padded images, chunk by chunk."""
-        for start in range(0, len(images), self.chunk):
-            part = images[start : start + self.chunk]
-            batch = self.pixel_mean.new_zeros(len(part), 3, self.input.canvas, self.input.canvas)
-            for row, image in zip(batch, part, strict=True):
-                pixels = upload(image, self.device).to(torch.float32)  # there, for fewer bytes go
-                if self.input.format == "BGR":
-                    pixels = pixels.flip(0)
-                pixels = (pixels - self.pixel_mean[0]) / self.pixel_std[0]
-                row[:, : image.shape[1], : image.shape[2]] = pixels
-            yield self.backbone(batch)[self.feature].float()
+        for (height, width), alike in groupby(images, self._encoded_size):
+            same = list(alike)
+            for start in range(0, len(same), self.chunk):
+                part = same[start : start + self.chunk]
+                batch = self.pixel_mean.new_zeros(len(part), 3, height, width)
+                for row, image in zip(batch, part, strict=True):
+                    pixels = upload(image, self.device).to(torch.float32)  # fewer bytes go there
+                    if self.input.format == "BGR":
+                        pixels = pixels.flip(0)
+                    pixels = (pixels - self.pixel_mean[0]) / self.pixel_std[0]
+                    row[:, : image.shape[1], : image.shape[2]] = pixels
+                maps = self.backbone(batch)[self.feature].float()
+                columns, rows = (self.grid - n for n in maps.shape[:1:-1])
+                # not zeros: a decoder that saw whole canvases would take them for something
+                beyond = (0, columns, 0, rows)
+                yield F.pad(maps, beyond, mode="replicate") if self.input.multiple else maps
+
+    def _encoded_size(self, image: Tensor) -> tuple[int, int]:
+        """Height and width in px at which an image (3, h, w) is encoded."""
+        if not self.input.multiple:
+            return self.input.canvas, self.input.canvas
+        height, width = (-(-n // self.stride) * self.stride for n in image.shape[1:])
+        return height, width

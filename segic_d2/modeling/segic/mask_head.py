@@ -25,6 +25,7 @@ from ..layers.similarity import Similarity
 from . import released
 from .feature_mean import configured_mean
 from .queries import Queries
+from .regions.matcher import RegionMatcher
 from .shared_decoding import entities_at_once, entity_decoder
 from .tokens import Tokens, crossed_tokens, own_tokens, point_tokens
 
@@ -77,6 +78,8 @@ class InContextMaskHead(nn.Module):
         checkpoint: see ``entity_decoder``.
     """
 
+    matcher: RegionMatcher | None  # of the head that chooses regions
+
     @configurable
     def __init__(
         self,
@@ -94,6 +97,7 @@ class InContextMaskHead(nn.Module):
         checkpoint: bool = False,
     ) -> None:
         super().__init__()
+        self.matcher = None
         if rules.upsampled and relative:
             raise ValueError("MODEL.SEGIC.RELEASED is True, which knows no SIMILARITY.RELATIVE")
         self.similarity, self.rules, self.on = similarity, rules, instructions
@@ -143,6 +147,11 @@ class InContextMaskHead(nn.Module):
             "rules": rules,
             "checkpoint": m.DECODER.CHECKPOINT,
         }
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the decoder is asked for masks."""
+        return True
 
     def forward(
         self,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...checkpoint.files import fetch
 from ...config.keys import check_config
-from ...structures.context import PROTOTYPES, Context
+from ...structures.context import CELLS, PROTOTYPES, Context
 from ...structures.episode import Episode, Names, Reference, Target, View
 from ...structures.features import Features, tensor_hash
 from ...structures.prompts import BoxPrompt
@@ -39,6 +39,7 @@ from .instances import InstanceOptions, find_instances
 from .mask_head import InContextMaskHead
 from .queries import Queries
 from .readout import Readout
+from .regions.instances import part_objects
 from .training import EpisodeLosses
 
 
@@ -112,8 +113,12 @@ class SegIC(InContextModel):
                 "sem_seg_head.channels and sem_seg_head.similarity.shape.stride"
             )
         self.encoder, self.sem_seg_head = encoder, sem_seg_head
-        similarity, rules = sem_seg_head.similarity, sem_seg_head.rules
-        self.contexts = ContextEncoder(encoder.input, similarity, rules, texts)
+        similarity, rules, matcher = (
+            sem_seg_head.similarity,
+            sem_seg_head.rules,
+            sem_seg_head.matcher,
+        )
+        self.contexts = ContextEncoder(encoder.input, similarity, rules, texts, matcher)
         self.criterion, self.readout = losses, readout
         self.cross_entity, self.entity_chunk = cross_entity, entity_chunk
         self.instances = instances or InstanceOptions()
@@ -179,7 +184,13 @@ class SegIC(InContextModel):
             found["groups"] = similarity.groups
         if similarity.background:
             found["background"] = True
+        if self.sem_seg_head.matcher is not None:
+            found["regions"] = self.sem_seg_head.matcher.fingerprint
         return found
+
+    @property
+    def needs_weights(self) -> bool:
+        return self.sem_seg_head.decodes
 
     def encode_images(self, images: Sequence[Tensor | View]) -> Features:
         """Run the frozen backbone, see ``FrozenEncoder.forward``."""
@@ -191,12 +202,25 @@ class SegIC(InContextModel):
         """References → a context of prototypes; see ``InContextModel`` and ``ContextEncoder``."""
         if not references:
             raise ValueError("no references: at least one image with a mask is needed")
-        features = self.encode_images(references)
         if names is None:
             names = dict.fromkeys(int(i) for r in references for i in r["entity_ids"])
-        context = self.contexts.from_references(features.map, references, names, task)
+        maps, wholes = self._encoded(references)
+        context = self.contexts.from_references(maps, references, names, task, wholes)
         context.fingerprint = self.fingerprint
         return context
+
+    def _encoded(self, references: Sequence[Reference]) -> tuple[Tensor, list[Tensor] | None]:
+        """Features (R, C, g, g) of references and, where cells are asked for, R (C, g, g) of their
+        whole pictures; what is not cut is encoded once."""
+        if self.sem_seg_head.matcher is None:
+            return self.encode_images(references).map, None
+        cut = [
+            row for row, r in enumerate(references) if r.get("whole", r)["masks"] is not r["masks"]
+        ]
+        found = self.encode_images([*references, *(references[row]["whole"] for row in cut)]).map
+        place = {row: len(references) + i for i, row in enumerate(cut)}
+        wholes = [found[place.get(row, row)] for row in range(len(references))]
+        return found[: len(references)], wholes
 
     def segment(
         self, features: Features, context: Contexts, prompts: Prompts | None = None
@@ -205,16 +229,20 @@ class SegIC(InContextModel):
         ``MODEL.SEGIC.BOX_PROMPT_PROB`` was above 0. ValueError: a context of another model, not one
         context per target, another kind of prompt, or features without their pictures where logits
         are to be refined."""
-        contexts = self._checked(context, len(features))
-        out = self.sem_seg_head(
-            features.map,
-            features.image_sizes,
-            Queries.from_contexts(contexts),
-            crossing=bool(self.cross_entity),
-            boxes=None if prompts is None else self._boxes(features, contexts, prompts),
-            chunk=self.entity_chunk,
-        )
-        return self.readout(out, features, contexts, self.sem_seg_head.similarity)
+        contexts, head = self._checked(context, len(features)), self.sem_seg_head
+        queries, decoded = Queries.from_contexts(contexts), None
+        boxes = None if prompts is None else self._boxes(features, contexts, prompts)
+        if head.decodes:
+            crossing, chunk = bool(self.cross_entity), self.entity_chunk
+            sizes = features.image_sizes
+            out = head(features.map, sizes, queries, crossing=crossing, boxes=boxes, chunk=chunk)
+            if head.matcher is None:
+                return self.readout(out, features, contexts, head.similarity)
+            decoded = self.readout.decoded(out, features, contexts, head.similarity)
+        assert head.matcher is not None  # who does not decode
+        maps = head.propagate(features.map, queries).split(queries.counts)
+        chosen = head.matcher(features, contexts, decoded)
+        return self.readout.of_regions(chosen, maps, features, contexts)
 
     def propagated_mask(self, features: Features, context: Contexts) -> list[Tensor]:
         """The propagated masks themselves, list of B float (N, r, r) (Eq. 2)."""
@@ -227,9 +255,13 @@ class SegIC(InContextModel):
     ) -> list[dict[str, Instances]]:
         """One-shot instance segmentation: the objects of every class of a context, whose task
         should be "instance"; ``limit`` per target at most. Every peak of a class's propagated mask
-        is an instance prompt (``MODEL.SEGIC.INSTANCES``). One dict per target, {"instances":
+        is an instance prompt (``MODEL.SEGIC.INSTANCES``); without a decoder, what hangs together of
+        its regions is an object. One dict per target, {"instances":
         Instances at its own size, best first}."""
         features = self.encode_images(batched_inputs)
+        if not self.sem_seg_head.decodes:
+            found = [part_objects(x, limit) for x in self.segment(features, context)]
+            return [{"instances": one.instances()} for one in found]
         (known,) = self._checked(context, 1)
         found = find_instances(
             self.sem_seg_head,
@@ -252,24 +284,33 @@ class SegIC(InContextModel):
 
     def episode_contexts(self, episodes: Sequence[Episode]) -> list[Context]:
         """The context of each episode; the references of all of them are encoded together."""
-        features = self.encode_images([r for x in episodes for r in x["references"]])
-        return self._pooled(episodes, features.map)
+        return self._pooled(
+            episodes, *self._encoded([r for x in episodes for r in x["references"]])
+        )
 
-    def _pooled(self, episodes: Sequence[Episode], maps: Tensor) -> list[Context]:
-        parts = maps.split([len(x["references"]) for x in episodes])
-        return [
-            self.contexts.from_references(
-                own, x["references"], {e["id"]: e["name"] for e in x["entities"]}, x["task"]
+    def _pooled(
+        self, episodes: Sequence[Episode], maps: Tensor, wholes: Sequence[Tensor] | None = None
+    ) -> list[Context]:
+        contexts, first = [], 0
+        for x in episodes:
+            own = slice(first, first + len(x["references"]))
+            names, first = {e["id"]: e["name"] for e in x["entities"]}, own.stop
+            far = None if wholes is None else wholes[own]
+            contexts.append(
+                self.contexts.from_references(maps[own], x["references"], names, x["task"], far)
             )
-            for own, x in zip(parts, episodes, strict=True)
-        ]
+        return contexts
 
     def _checked(self, context: Contexts, number: int) -> list[Context]:
         """One context per target, of this model and on its device."""
         contexts = one_each(context, number)
+        kind = PROTOTYPES if self.sem_seg_head.matcher is None else CELLS
         for c in {id(c): c for c in contexts}.values():
-            if c.kind != PROTOTYPES:
-                raise ValueError(f"SegIC takes contexts of {PROTOTYPES!r}, not of {c.kind!r}")
+            if c.kind != kind:
+                raise ValueError(
+                    f"this SegIC takes contexts of {kind!r}, not of {c.kind!r}: make it anew from "
+                    "its references"
+                )
             if c.fingerprint:
                 c.check(self.fingerprint)
         return [c.to(self.device) for c in contexts]

@@ -6,6 +6,7 @@ Shapes: N entities of a target, M of a batch, r side of the low-resolution logit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from detectron2.config import CfgNode
@@ -57,17 +58,61 @@ class Readout:
         similarity: Similarity,
     ) -> list[Segmentation]:
         """What the head's output of M entities means for each of B targets."""
+        refined, scored = self._refined(out, features, contexts, similarity, self.refinement), []
+        for frame, (logits, quality) in zip(features.frames, refined, strict=True):
+            scores, kept = self.scored(logits, frame, quality)
+            scored.append((kept, scores))
+        maps = out.maps.split([len(c) for c in contexts])
+        return _told(scored, maps, features, contexts, self.threshold)
+
+    def decoded(
+        self,
+        out: HeadOutput,
+        features: Features,
+        contexts: Sequence[Context],
+        similarity: Similarity,
+    ) -> list[Tensor]:
+        """Logits (N, r, r) of each of B targets, none of them left out. Edges are not refined: it
+        is what cells get, and each entity's filter takes as long as its decoder."""
+        walked = replace(self.refinement, radius=0)
+        refined = self._refined(out, features, contexts, similarity, walked)
+        return [logits for logits, _ in refined]
+
+    def _refined(
+        self,
+        out: HeadOutput,
+        features: Features,
+        contexts: Sequence[Context],
+        similarity: Similarity,
+        refinement: Refinement,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Refined logits (N, r, r), and logits of the quality (N,), of each of B targets."""
         counts = [len(c) for c in contexts]
-        logits, maps = out.logits.float().split(counts), out.maps.split(counts)
+        logits = out.logits.float().split(counts)
         quality = self.instance_quality(out, out.similarity).split(counts)
         found = []
         for row, context in enumerate(contexts):
-            frame, walk = features.frames[row], context.task != "instance"  # it joins what is alike
-            refined = self.refined(logits[row], features, row, similarity if walk else None)
-            scores, kept = self.scored(refined, frame, quality[row])
-            ids, names = list(context.ids), list(context.names)
-            found.append(Segmentation(kept, scores, ids, names, frame, self.threshold, maps[row]))
+            walk = context.task != "instance"  # it joins what is alike
+            refined = refinement(
+                logits[row], features, row, similarity if walk else None, self.threshold
+            )
+            found.append((refined, quality[row]))
         return found
+
+    def of_regions(
+        self,
+        chosen: Sequence[tuple[Tensor, Tensor]],
+        maps: Sequence[Tensor],
+        features: Features,
+        contexts: Sequence[Context],
+    ) -> list[Segmentation]:
+        """What chosen regions mean for each of B targets: ``chosen`` is of ``RegionMatcher``, its
+        logits are foreground above 0; ``maps``: the propagated masks, B (N, r, r)."""
+        scored = []
+        for row, (logits, scores) in enumerate(chosen):
+            refined = self.refinement(logits, features, row, None, 0.0)
+            scored.append((self._kept(refined, scores), scores))
+        return _told(scored, maps, features, contexts, 0.0)
 
     def refined(
         self, logits: Tensor, features: Features, row: int = 0, similarity: Similarity | None = None
@@ -80,12 +125,17 @@ class Readout:
         """Scores (N,) of a target's entities, and their logits (N, r, r), ``NOWHERE`` all over
         where the score is below the minimum; ``quality`` (N,), logits of the scores, is not used by
         "mask"."""
+        scores = self._scores(logits, frame, quality)
+        return scores, self._kept(logits, scores)
+
+    def _scores(self, logits: Tensor, frame: Frame, quality: Tensor) -> Tensor:
         by_mask = self.score == "mask"
-        scores = mask_scores(logits, frame, self.threshold) if by_mask else quality.sigmoid()
-        if self.min_score > 0:
-            lost = (scores < self.min_score)[:, None, None]
-            logits = logits.masked_fill(lost, NOWHERE)
-        return scores, logits
+        return mask_scores(logits, frame, self.threshold) if by_mask else quality.sigmoid()
+
+    def _kept(self, logits: Tensor, scores: Tensor) -> Tensor:
+        if not self.min_score:
+            return logits
+        return logits.masked_fill((scores < self.min_score)[:, None, None], NOWHERE)
 
     def instance_quality(self, out: HeadOutput, similarity: Tensor) -> Tensor:
         """Logits of the scores of M entities or P instance prompts, of these similarities."""
@@ -93,6 +143,21 @@ class Readout:
         if self.score != "quality_similarity":
             return quality
         return torch.logit(quality.sigmoid() * similarity.clamp(0, 1), eps=1e-6)
+
+
+def _told(
+    scored: Sequence[tuple[Tensor, Tensor]],
+    maps: Sequence[Tensor],
+    features: Features,
+    contexts: Sequence[Context],
+    threshold: float,
+) -> list[Segmentation]:
+    """Segmentations of logits (N, r, r) and scores (N,) of each of B targets."""
+    found = []
+    for row, (context, (logits, scores)) in enumerate(zip(contexts, scored, strict=True)):
+        ids, names, frame = list(context.ids), list(context.names), features.frames[row]
+        found.append(Segmentation(logits, scores, ids, names, frame, threshold, maps[row]))
+    return found
 
 
 def mask_scores(logits: Tensor, frame: Frame, threshold: float = 0.0) -> Tensor:

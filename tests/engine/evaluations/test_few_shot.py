@@ -193,9 +193,12 @@ def test_the_least_recently_used_references_leave(tmp_path):
     cfg = config(tmp_path)
     model = model_of(cfg)
     names = ["bus/2.jpg", "bus/3.jpg", "bus/2.jpg", "bus/4.jpg", "bus/2.jpg", "bus/3.jpg"]
-    remembered = RememberedReferences(model, capacity=2)
+    episodes = episodes_of(cfg, [(name,) for name in names])
+    (one,) = model.episode_contexts(episodes[:1])
+    assert one.bytes == 2 * 4 * one.tensors["prototypes"].numel()
+    remembered = RememberedReferences(model, capacity=3 * one.bytes - 1)  # two
     seen, new = counted(model), []
-    for x in episodes_of(cfg, [(name,) for name in names]):
+    for x in episodes:
         before = sum(seen)
         remembered([x])
         new.append(sum(seen) - before - 1)  # without the target

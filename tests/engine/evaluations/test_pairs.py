@@ -258,3 +258,11 @@ def test_the_tool_prints_a_table_and_writes_json(folder, tmp_path, capsys):
     assert f"| mean | {best['IoU']:.1f} | {best['boundary_IoU']:.1f} |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="error: no such folder: .*none"):
         tool.main([str(tmp_path / "none"), *arguments[1:]])
+    heads = {}
+    for head in ("region", "decoder"):  # the former needs no weights
+        own = [*arguments[:3], "--head", head, "--abstention", "--output", str(output)]
+        tool.main(own + ["--opts", "MODEL.SEGIC.REGIONS.CUT", "0.9"])
+        heads[head] = json.loads(output.read_text())
+    assert 0 <= heads["region"]["results"]["model"]["IoU"] <= 100
+    assert "AUROC" in heads["region"]["abstention"] and heads["region"]["head"] == "region"
+    assert set(heads["decoder"]["results"]) == {"best threshold"}

@@ -50,6 +50,23 @@ def test_normalised_inside_and_zero_outside_the_content(monkeypatch, dtype):
         check(got, image)
 
 
+def test_without_padding_each_picture_is_encoded_at_its_own_size(monkeypatch):
+    """Padded to the stride alone; beyond, features go on. Alike neighbours share a batch."""
+    model = build_model(tiny_config("INPUT.MULTIPLE", 14)).eval()
+    seen = record(model, monkeypatch)
+    images = [torch.rand(3, h, w) * 255 for h, w in [(84, 112), (84, 112), (30, 112), (84, 112)]]
+    maps = model.encode_images(images).map
+    assert [tuple(x.shape) for x in seen] == [(2, 3, 84, 112), (1, 3, 42, 112), (1, 3, 84, 112)]
+    for got, image in zip(torch.cat([seen[0], seen[2]]), [*images[:2], images[3]], strict=True):
+        content = formula(image, 112)[:, :84]
+        torch.testing.assert_close(got.double(), content, atol=5e-6, rtol=0)
+    assert maps.shape == (4, 24, 8, 8)
+    assert (maps[0, :, 6:] == maps[0, :, 5:6]).all() and (maps[2, :, 3:] == maps[2, :, 2:3]).all()
+    padded = build_model(tiny_config()).eval()
+    padded.load_state_dict(model.state_dict())
+    torch.testing.assert_close(padded.encode_images(images).map[0, :, :6], maps[0, :, :6])
+
+
 def test_references_and_targets_are_encoded_alike(monkeypatch):
     model = build_model(tiny_config()).eval()
     seen = record(model, monkeypatch)

@@ -1,0 +1,201 @@
+"""The parts of the region head together: reference cells in, regions of targets out.
+
+Shapes: B targets, N entities of one, K shots, k cells of a shot, C channels, g grid side (cells),
+h×w cells of the content, n = h·w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ....config.keys import check_config
+from ....structures.context import Context
+from ....structures.features import Features, tensor_hash
+from ...layers.similarity import Similarity
+from .cells import choose_cells, most_cells
+from .choice import best_region, choose_regions
+from .linkage import link_regions, region_means
+from .matching import Cues, Known, Matched, match
+from .whitening import Whitening
+
+FINER = 0.5  # the cut for small things, of that for others
+NEUTRAL = 1 / 3  # the decoder's probability that changes nothing
+SUREST = 6.0  # the highest logit, and the lowest with a minus
+
+
+@dataclass
+class Seen:
+    """A view of a reference: features (C', g, g), the (h, w) of its content in px, and the share of
+    n masks in the cells, float (n, g, g)."""
+
+    features: Tensor
+    content: tuple[int, int]
+    shares: Tensor
+
+
+@dataclass(frozen=True)
+class RegionOptions:
+    """``MODEL.SEGIC.REGIONS``: reference cells per shot, cues, the cut and the weight of positions
+    of the linkage, what is a small thing, the share of the best region's value, the decoder's
+    weight, the threshold."""
+
+    cells: int = 240
+    cues: Cues = Cues()  # noqa: RUF009  frozen
+    cut: float = 0.6
+    position: float = 0.3
+    small: float = 0.02
+    relative: float = 0.3
+    decoder: float = 0.0
+    threshold: float = 0.03
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> RegionOptions:
+        """The options of a config. ValueError: a value out of its range."""
+        check_config(cfg, "MODEL.SEGIC.REGIONS")
+        o = cfg.MODEL.SEGIC.REGIONS
+        cues = Cues(o.PROTOTYPE, o.NEAREST, o.BACKGROUND, o.COMPETE)
+        linked = o.CUT, o.POSITION, o.SMALL
+        return cls(o.CELLS, cues, *linked, o.RELATIVE, o.DECODER, o.THRESHOLD)
+
+
+class RegionMatcher(nn.Module):
+    """Chooses regions of targets by what reference cells say. Nothing of it is trained."""
+
+    def __init__(self, whitening: Whitening, stride: int, options: RegionOptions) -> None:
+        super().__init__()
+        self.whitening, self.stride, self.options = whitening, stride, options
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, similarity: Similarity, channels: int) -> RegionMatcher:
+        """The matcher of the blocks that a similarity propagates; C is their channels. Errors of
+        ``Whitening.from_file``."""
+        options, file = RegionOptions.from_config(cfg), cfg.MODEL.SEGIC.REGIONS.WHITENING
+        groups = similarity.propagated
+        used = channels // similarity.groups * groups
+        found = Whitening.from_file(file, groups, used) if file else Whitening(groups, used)
+        return cls(found, similarity.stride, options)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What its part of a context depends on."""
+        held = [x for x in (self.whitening.mean, self.whitening.scaled) if x is not None]
+        hashes = [tensor_hash(x.cpu()) for x in held]
+        return {"cells": self.options.cells, "whitening": hashes, "groups": self.whitening.groups}
+
+    def units(self, features: Tensor, content: tuple[int, int], whiten: bool = True) -> Tensor:
+        """Unit features float32 (n, C) of the cells of (C', g, g) that hold any content, px."""
+        rows, columns = self.cells_of(content)
+        return self.whitening.units(features[:, :rows, :columns].flatten(1)[None], whiten)[0]
+
+    def cells_of(self, content: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) in cells of a content in px."""
+        height, width = (-(-x // self.stride) for x in content)
+        return height, width
+
+    def shots(self, cut: Seen, whole: Seen) -> dict[str, Tensor]:
+        """What the entities of one reference are known by, as tensors (n, …) of a context: their
+        "cell_prototypes" (2, C), "cells" half (k, C), "cell_counts" and "cell_shares" (k,), see
+        ``Known``, and "cell_areas" (1,), the mask's share of the whole picture."""
+        count = most_cells(self.options.cells, self.whitening.channels)
+        near, far = (self.units(seen.features, seen.content) for seen in (cut, whole))
+        shares, around = self._inside(cut), self._inside(whole)
+        views = (near, shares), (far, around)
+        means = [s / s.sum(1, keepdim=True).clamp(min=1e-8) @ u for u, s in views]
+        chosen = [choose_cells(near, a, far, b, count) for a, b in zip(shares, around, strict=True)]
+        found = {"cell_prototypes": torch.stack(means, 1), "cell_areas": around.mean(1, True)}
+        if chosen:
+            for name, own in (
+                ("cells", "features"),
+                ("cell_counts", "counts"),
+                ("cell_shares", "shares"),
+            ):
+                found[name] = torch.stack([getattr(c, own) for c in chosen])
+            return found
+        empty = near.new_zeros(0, count)
+        cells = near.new_zeros(0, count, near.shape[1]).half()
+        return {**found, "cells": cells, "cell_counts": empty, "cell_shares": empty}
+
+    def _inside(self, seen: Seen) -> Tensor:
+        """Shares of the masks in the cells of the content, (n masks, n)."""
+        rows, columns = self.cells_of(seen.content)
+        return seen.shares[:, :rows, :columns].flatten(1)
+
+    def label(self, features: Features) -> list[Tensor]:
+        """The regions of each target by the cuts for others and for small things, int64 (2, n), on
+        the CPU; they stay with the features."""
+        if features.regions is None:
+            found: list[Tensor] = []
+            for row, (own, frame) in enumerate(zip(features.map, features.frames, strict=True)):
+                if row and torch.equal(own, features.map[row - 1]):
+                    found.append(found[-1])  # the same target again, of another episode
+                    continue
+                units = self.units(own, frame.content, whiten=False)
+                size, options = self.cells_of(frame.content), self.options
+                cuts = options.cut, FINER * options.cut
+                found.append(link_regions(units, size, cuts, options.position))
+            features.regions = found
+        return features.regions
+
+    @torch.no_grad()
+    def forward(
+        self,
+        features: Features,
+        contexts: Sequence[Context],
+        decoded: Sequence[Tensor] | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), the mean
+        cosine to the prototypes of the region where it is highest, of each of B targets.
+        ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
+        found, grid = [], features.map.shape[-1]
+        for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
+            content = features.frames[row].content
+            size = self.cells_of(content)
+            own = self.units(features.map[row], content)
+            matched = match(own, known(context), self.options.cues)
+            if decoded is not None:
+                chance = F.adaptive_avg_pool2d(decoded[row].float().sigmoid(), grid)
+                chance = chance[:, : size[0], : size[1]].flatten(1)
+                matched.values += self.options.decoder * (chance - NEUTRAL)
+            logits, scores = self._chosen(matched, cuts.to(own.device), self._small(context))
+            found.append((on_canvas(logits.unflatten(1, size), grid), scores))
+        return found
+
+    def _small(self, context: Context) -> Tensor:
+        """Which entities are small things in their references: bool (N,)."""
+        areas = context.mean_over_shots("cell_areas")
+        assert areas is not None  # of this kind of contexts
+        return areas[:, 0] < self.options.small
+
+    def _chosen(self, matched: Matched, cuts: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs."""
+        pairs = []
+        for labels in cuts:
+            logits = choose_regions(
+                matched.values, labels, self.options.relative, self.options.threshold
+            )
+            pairs.append((logits, best_region(*region_means(matched.cosines, labels))))
+        (large, score), (fine, own) = pairs
+        return torch.where(small[:, None], fine, large), torch.where(small, own, score).clamp(0, 1)
+
+
+def known(context: Context) -> Known:
+    """The entities of a context by the shots that exist."""
+    entity, shot = context.shots.nonzero(as_tuple=True)
+    names = "cell_prototypes", "cells", "cell_counts", "cell_shares"
+    return Known(entity, len(context), *(context.tensors[name][entity, shot] for name in names))
+
+
+def on_canvas(logits: Tensor, grid: int) -> Tensor:
+    """Logits of the content's cells (N, h, w) at four positions a cell and side, between −6 and 6:
+    (N, 4g, 4g); beyond the content, what is nearest in it."""
+    height, width = (4 * n for n in logits.shape[1:])
+    fine = F.interpolate(logits[:, None], (height, width), mode="bilinear", align_corners=False)
+    beyond = (0, 4 * grid - width, 0, 4 * grid - height)
+    return F.pad(fine, beyond, mode="replicate")[:, 0].clamp(-SUREST, SUREST)

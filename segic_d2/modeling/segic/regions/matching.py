@@ -1,0 +1,123 @@
+"""How much each cell of a target is like an entity, by what its references' cells say.
+
+Every shot says what it has to say; the mean over its shots is what an entity has to say: several
+references average out what one of them shows by chance.
+
+Shapes: N entities of one target, M shots of all of them, k cells of a shot, n cells of the target,
+C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from ...layers.precision import without_autocast
+from .cells import parts
+
+TEMPERATURE = 0.06  # of the softmax over reference cells
+AT_ONCE = 2**23  # cosines of target cells with reference cells that are held at once
+
+
+@dataclass(frozen=True)
+class Cues:
+    """What counts in ``match``, ``MODEL.SEGIC.REGIONS``.
+
+    Attributes:
+        prototype: prototype × propagation counts.
+        nearest: how many of the most similar cells speak for the foreground and for the background;
+            0: none do.
+        background: weight of those that speak for the background.
+        compete: where an entity's foreground is more alike, it is the others' background.
+    """
+
+    prototype: bool = True
+    nearest: int = 20
+    background: float = 0.8
+    compete: bool = True
+
+
+@dataclass
+class Known:
+    """What N entities are known by: of M shots int64 (M,), whose they are, mean unit features under
+    the masks in two views, cut and whole picture, float (M, 2, C), and the cells of
+    ``cells.Cells``: unit features (M, k, C), of any precision, counts and shares (M, k)."""
+
+    entity: Tensor
+    count: int
+    prototypes: Tensor
+    cells: Tensor
+    counts: Tensor
+    shares: Tensor
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Means (N, n) over the shots of each entity, of values (M, n)."""
+        total = values.new_zeros(self.count, values.shape[1]).index_add_(0, self.entity, values)
+        shots = torch.bincount(self.entity, minlength=self.count)
+        return total / shots[:, None].clamp(min=1)
+
+
+@dataclass
+class Matched:
+    """How much the n cells of a target are like N entities, float32 (N, n): ``values``, about 0.1
+    to 0.5 for the thing itself, and ``cosines`` to the prototypes, for whether it is there."""
+
+    values: Tensor
+    cosines: Tensor
+
+
+def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
+    """Mean of the ``nearest`` highest of cosines (M, n, L), each of which stands for ``counts`` (M,
+    L) cells: (M, n). Of fewer cells in all, the mean of these; 0 where there are none."""
+    held = counts[:, None].expand_as(cosines)
+    most = min(nearest, cosines.shape[2])
+    values, order = cosines.masked_fill(held == 0, -torch.inf).topk(most, dim=2)
+    held = held.gather(2, order)
+    before = held.cumsum(2) - held
+    taken = torch.minimum((nearest - before).clamp(min=0), held)
+    return (values.masked_fill(held == 0, 0) * taken).sum(2) / taken.sum(2).clamp(min=1)
+
+
+def propagate(cosines: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
+    """The share of the mask that the target's cells take over from reference cells: (M, n), the
+    mean of ``shares`` (M, L) by a softmax of cosines (M, n, L), each of which stands for ``counts``
+    (M, L) cells."""
+    weights = (cosines / TEMPERATURE + counts.log()[:, None]).softmax(2)  # log 0: no weight
+    return (weights * shares[:, None]).sum(2)
+
+
+@without_autocast
+def match(target: Tensor, known: Known, cues: Cues) -> Matched:
+    """What the references say of a target's cells, float (n, C) unit features."""
+    (rows, cells, _), size = known.cells.shape, len(target)
+    alike, like, front, back = (target.new_zeros(rows, size) for _ in range(4))
+    step = max(1, min(size, AT_ONCE // cells))
+    at_once = max(1, AT_ONCE // (step * cells))
+    for first, start in product(range(0, rows, at_once), range(0, size, step)):
+        some, part = slice(first, first + at_once), slice(start, start + step)
+        own, counts = target[part], known.counts[some]
+        shown = known.prototypes[some] @ own.T  # (≤ M, 2, ≤ n)
+        lengths = known.prototypes[some].norm(dim=2, keepdim=True).clamp(min=1e-8)
+        alike[some, part] = (shown / lengths).amax(1)
+        cosines = own @ known.cells[some].to(own.dtype).transpose(1, 2)  # (≤ M, ≤ n, k)
+        if cues.prototype:
+            taken = propagate(cosines, counts, known.shares[some])
+            like[some, part] = shown.amax(1).clamp(min=0) * taken
+        if cues.nearest:
+            near, far, other = (
+                nearest_mean(cosines[..., p], counts[:, p], cues.nearest) for p in parts(cells)
+            )
+            front[some, part], back[some, part] = near.maximum(far), other
+    alike, like, front, back = (known.mean(x) for x in (alike, like, front, back))
+    if cues.compete and known.count > 1:
+        back = back.maximum(_best_other(front))
+    return Matched(like + front - cues.background * back, alike)
+
+
+def _best_other(values: Tensor) -> Tensor:
+    """The highest of the other rows of (M, n), M ≥ 2, in each column: (M, n)."""
+    best, second = values.topk(2, dim=0).values
+    return torch.where(values == best, second, best)

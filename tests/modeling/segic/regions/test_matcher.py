@@ -1,0 +1,158 @@
+"""The region head's parts together, on the tiny model."""
+
+import pytest
+import torch
+
+from segic_d2.modeling.layers.similarity import Similarity
+from segic_d2.modeling.segic.regions import matcher as module
+from segic_d2.modeling.segic.regions.matcher import known, on_canvas
+from segic_d2.structures.context import CELLS, Context
+from tests.modeling.segic.parts import build
+from tests.tiny import tiny_episode
+
+HEAD = "MODEL.SEM_SEG_HEAD.NAME", "RegionMatchingHead"
+R = "MODEL.SEGIC.REGIONS."
+
+
+def region_model(*opts, **options):
+    own = *HEAD, f"{R}CELLS", 18, f"{R}CUT", 0.9, "INPUT.MULTIPLE", 14
+    return build(*own, *opts, **options)
+
+
+def context_of(model, episode):
+    names = {e["id"]: e["name"] for e in episode["entities"]}
+    return model.encode_context(episode["references"], names)
+
+
+def test_a_context_of_cells_is_small_and_saved_whole(tmp_path):
+    model, episode = region_model(), tiny_episode(0, 2, shots=2)
+    context = context_of(model, episode)
+    shapes = {name: tuple(x.shape) for name, x in context.tensors.items()}
+    assert context.kind == CELLS and shapes == {
+        "prototypes": (2, 2, 24),
+        "unit_prototypes": (2, 2, 24),
+        "cell_prototypes": (2, 2, 2, 24),
+        "cells": (2, 2, 18, 24),
+        "cell_counts": (2, 2, 18),
+        "cell_shares": (2, 2, 18),
+        "cell_areas": (2, 2, 1),
+    }
+    assert context.tensors["cells"].dtype == torch.float16
+    context.save(tmp_path / "c.safetensors")
+    again = Context.load(tmp_path / "c.safetensors")
+    features = model.encode_images([episode])
+    one, other = (model.segment(features, c)[0] for c in (context, again))
+    assert torch.equal(one.logits, other.logits) and torch.equal(one.scores, other.scores)
+
+
+def test_contexts_of_another_kind_or_head_are_refused():
+    model, episode = region_model(), tiny_episode(0, 2)
+    features, context = model.encode_images([episode]), context_of(model, episode)
+    plain = build("INPUT.MULTIPLE", 14)
+    with pytest.raises(ValueError, match="takes contexts of 'cells', not of 'prototypes': make it"):
+        model.segment(features, context_of(plain, episode))
+    with pytest.raises(ValueError, match="takes contexts of 'prototypes', not of 'cells'"):
+        plain.segment(features, context)
+    for change in ((f"{R}CELLS", 8), ("INPUT.REFERENCE_WHOLE", True)):
+        with pytest.raises(ValueError, match="made by another model: (regions|whole)"):
+            region_model(*change).segment(features, context)
+
+
+def test_shots_and_entities_in_one_pass_are_each_alone():
+    """Where entities do not compete; the second entity has one shot less."""
+    model, episode = region_model(f"{R}COMPETE", False), tiny_episode(3, 2, shots=2)
+    episode["references"].pop()
+    context, features = context_of(model, episode), model.encode_images([episode])
+    (both,) = model.segment(features, context)
+    assert context.shots.tolist() == [[True, True], [True, False]]
+    for row in (0, 1):
+        (one,) = model.segment(features, context.take([row]))
+        torch.testing.assert_close(one.logits[0], both.logits[row])
+        torch.testing.assert_close(one.scores[0], both.scores[row])
+    assert known(context).entity.tolist() == [0, 0, 1]
+
+
+def test_targets_of_a_batch_are_each_alone_and_linked_once(monkeypatch):
+    model, episodes = (
+        region_model(),
+        [tiny_episode(i, 1, size=s) for i, s in ((0, (84, 112)), (1, (112, 70)))],
+    )
+    calls, inner = [], module.link_regions
+    monkeypatch.setattr(module, "link_regions", lambda *a: calls.append(a[1]) or inner(*a))
+    contexts = [context_of(model, x) for x in episodes]
+    features = model.encode_images([*episodes, episodes[1]])
+    found = model.segment(features, [*contexts, contexts[0]])
+    model.segment(features, [*contexts, contexts[1]])
+    assert calls == [(6, 8), (8, 5)]  # the third target is the second again
+    for x, context, together in zip(episodes, contexts, found, strict=False):
+        (one,) = model.segment(model.encode_images([x]), context)
+        torch.testing.assert_close(one.logits, together.logits, atol=1e-4, rtol=1e-4)
+    part = features[1:2]
+    assert len(part.regions) == 1 and torch.equal(part.regions[0], features.regions[1])
+
+
+def test_the_decoder_is_a_cue_where_it_has_a_weight(monkeypatch):
+    episode = tiny_episode(0, 2)
+    asked = []
+    for weight in (0.0, 0.4):
+        model = region_model(f"{R}DECODER", weight, f"{R}RELATIVE", 0.0, f"{R}CUT", 0.0)
+        assert model.needs_weights == (weight > 0)
+        inner = model.sem_seg_head.mask_decoder
+        inner.tokens = lambda *a, tokens=inner.tokens: asked.append(1) or tokens(*a)
+        features = model.encode_images([episode])
+        matcher, context = model.sem_seg_head.matcher, context_of(model, episode)
+        decoded = torch.full((2, 32, 32), 9.0)
+        (found,), (cued,) = (matcher(features, [context], d) for d in (None, [decoded]))
+        logits = on_canvas(torch.full((2, 6, 8), weight * 2 / 3 / 0.08), 8)  # less the neutral one
+        inside = (found[0].abs() < 6) & (cued[0].abs() < 6)
+        torch.testing.assert_close((cued[0] - found[0])[inside], logits[inside], atol=1e-2, rtol=0)
+        assert torch.equal(cued[1], found[1])  # the score is the cells' alone
+        model.segment(features, context)
+    assert len(asked) == 1
+
+
+def test_a_thing_is_found_where_its_cells_are():
+    """The target is its own reference: the mask comes back."""
+    image = torch.zeros(3, 112, 112, dtype=torch.uint8)
+    image[0], image[1, 28:70, 42:98] = 200, 255
+    mask = torch.zeros(1, 112, 112)
+    mask[:, 28:70, 42:98] = 1
+    model = region_model(f"{R}THRESHOLD", 0.3)
+    reference = {"image": image, "masks": mask, "entity_ids": [1]}
+    (found,) = model.segment(model.encode_images([image]), model.encode_context([reference]))
+    overlap = (found.masks & (mask > 0)).sum() / (found.masks | (mask > 0)).sum()
+    assert overlap > 0.8 and found.scores[0] > 0.3
+
+
+def test_on_canvas_goes_on_beyond_the_content():
+    logits = torch.tensor([[[0.0, 9.0], [1.0, -2.0], [1.0, -9.0]]])
+    found = on_canvas(logits, 4)
+    assert found.shape == (1, 16, 16) and found.max() == 6 and found.min() == -6
+    assert torch.equal(found[:, :, 8:], found[:, :, 7:8].expand(-1, -1, 8))
+    assert torch.equal(found[:, 12:], found[:, 11:12].expand(-1, 4, -1))
+
+
+def test_it_takes_the_groups_that_the_propagated_mask_is_made_of():
+    s = "MODEL.SEGIC.SIMILARITY."
+    model = region_model(f"{s}GROUPS", 3, f"{s}PROPAGATED", 2)
+    assert isinstance(model.sem_seg_head.similarity, Similarity)
+    whitening = model.sem_seg_head.matcher.whitening
+    assert (whitening.groups, whitening.channels) == (2, 16)
+    assert context_of(model, tiny_episode(0, 1)).tensors["cells"].shape[-1] == 16
+
+
+def test_small_things_have_finer_regions(monkeypatch):
+    """A share of the picture below SMALL: the cut of the linkage is halved."""
+    model = region_model(f"{R}SMALL", 0.1)
+    image = tiny_episode(5, 1)["image"]
+    masks = torch.zeros(2, 84, 112)
+    masks[0, 28:42, 28:42] = masks[1, 28:, 56:] = 1
+    context = model.encode_context([{"image": image, "masks": masks, "entity_ids": [1, 2]}])
+    assert model.sem_seg_head.matcher._small(context).tolist() == [True, False]
+    features = model.encode_images([tiny_episode(6, 1)])
+    (cuts,) = model.sem_seg_head.matcher.label(features)
+    assert len(cuts[1].unique()) > len(cuts[0].unique())
+    found = model.segment(features, context)[0].logits
+    for row, which in ((0, 1), (1, 0)):
+        features.regions = [cuts[[which, which]]]
+        torch.testing.assert_close(model.segment(features, context)[0].logits[row], found[row])

@@ -1,0 +1,94 @@
+"""Cues against loops over cells."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from segic_d2.modeling.segic.regions import matching as module
+from segic_d2.modeling.segic.regions.matching import Cues, Known, match
+
+G = torch.Generator().manual_seed(0)
+
+
+def units(*shape):
+    return F.normalize(torch.randn(*shape, generator=G), dim=-1)
+
+
+def shots(entity=(0, 1, 1, 2), cells=12, channels=6):
+    """Of three entities, the second of which has two."""
+    shares = torch.rand(len(entity), cells, generator=G)
+    counts = torch.randint(0, 4, (len(entity), cells), generator=G).float()
+    prototypes = units(len(entity), 2, channels) * 0.7
+    return Known(
+        torch.tensor(entity), 3, prototypes, units(len(entity), cells, channels), counts, shares
+    )
+
+
+def of_entity(known, m):
+    rows = known.entity == m
+    parts = [getattr(known, k)[rows] for k in ("prototypes", "cells", "counts", "shares")]
+    return Known(torch.zeros(int(rows.sum()), dtype=torch.long), 1, *parts)
+
+
+def one_shot(x, known, m, nearest, background):
+    """What one shot says of one cell; each cell that another stands for is written out."""
+    every = [
+        (float(x @ known.cells[m, i]), float(known.shares[m, i]), i)
+        for i in range(12)
+        for _ in range(int(known.counts[m, i]))
+    ]
+    weights = [math.exp(s / 0.06) for s, _, _ in every]
+    taken = sum(a * w for a, (_, w, _) in zip(weights, every, strict=True)) / sum(weights)
+    sides = []
+    for first, stop in ((0, 4), (4, 6), (6, 12)):
+        best = sorted((s for s, _, i in every if first <= i < stop), reverse=True)[:nearest]
+        sides.append(sum(best) / max(len(best), 1))
+    shown = max(float(x @ p) for p in known.prototypes[m])
+    value = max(shown, 0) * taken + max(sides[:2]) - background * sides[2]
+    return value, max(float(x @ p / p.norm()) for p in known.prototypes[m])
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 2**23])
+def test_cues_are_what_loops_say_however_they_are_chunked(monkeypatch, at_once):
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    target, known = units(7, 6), shots()
+    found = match(target, known, Cues(nearest=3, background=0.5, compete=False))
+    said = torch.tensor([[one_shot(x, known, m, 3, 0.5) for x in target] for m in range(4)])
+    expected = torch.stack([said[0], said[1:3].mean(0), said[3]]).unbind(-1)
+    torch.testing.assert_close((found.values, found.cosines), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_entities_that_do_not_compete_are_each_alone():
+    target, known = units(7, 6), shots()
+    together = match(target, known, Cues(compete=False))
+    for m in range(3):
+        alone = match(target, of_entity(known, m), Cues())
+        torch.testing.assert_close(alone.values[0], together.values[m])
+        torch.testing.assert_close(alone.cosines[0], together.cosines[m])
+
+
+def test_another_entitys_foreground_is_background():
+    target, known = units(7, 6), shots()
+    front, both = (match(target, known, Cues(False, 3, b, False)).values for b in (0.0, 1.0))
+    back = front - both
+    found = match(target, known, Cues(False, 3, 1.0, True)).values
+    for m in range(3):
+        others = torch.stack([front[i] for i in range(3) if i != m]).amax(0)
+        torch.testing.assert_close(found[m], front[m] - torch.maximum(back[m], others))
+
+
+def test_parts_are_left_out():
+    target, known = units(7, 6), shots()
+    assert not match(target, known, Cues(prototype=False, nearest=0)).values.any()
+    both = match(target, known, Cues(compete=False)).values
+    alone = Cues(True, 0, compete=False), Cues(False, 20, compete=False)
+    torch.testing.assert_close(both, sum(match(target, known, cues).values for cues in alone))
+
+
+def test_an_entity_without_background_has_none_to_lose():
+    known, target = of_entity(shots(), 0), units(4, 6)
+    known.counts[:, 6:] = 0
+    found = [match(target, known, Cues(background=b)).values for b in (0.5, 2.0)]
+    assert torch.equal(*found)
