@@ -37,7 +37,7 @@ def main(args):
     cfg = setup(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
-        if not (cfg.MODEL.WEIGHTS or args.resume):
+        if not (cfg.MODEL.WEIGHTS or args.resume) and getattr(model, "needs_weights", True):
             logging.getLogger("segic_d2").warning("MODEL.WEIGHTS is empty: the decoder is random")
         SegICCheckpointer(model, cfg.OUTPUT_DIR, complete=True).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume

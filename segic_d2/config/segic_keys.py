@@ -116,7 +116,9 @@ SEGIC_KEYS = {
         "MODEL.SEGIC.REGIONS",  # of RegionMatchingHead
         WHITENING=Key("", 'statistics: "embedded", or of tools/compute_whitening.py; "": none'),
         CELLS=Key(240, "reference cells per shot, half background; 400 KB at most", least(6)),
+        DEBIAS=Key(0, "positional directions left out of the features; 0: none", least(0)),
         PROTOTYPE=Key(True, "prototype × propagation counts"),
+        BACKWARD=Key(False, "what is propagated is the nearest reference cell's share alone"),
         NEAREST=Key(20, "most similar foreground and background cells that count", least(0)),
         BACKGROUND=Key(0.8, "weight of the nearest background cells", least(0)),
         COMPETE=Key(True, "another entity's foreground cells are background"),
@@ -124,6 +126,7 @@ SEGIC_KEYS = {
         POSITION=Key(0.3, "weight of distances in the linkage, of the longer side", least(0)),
         SMALL=Key(0.02, "share of its picture below which a thing is small: half of CUT", SHARE),
         RELATIVE=Key(0.3, "share of the best region's value that others lose", SHARE),
+        AGGREGATE=Key(0.0, "weight of a region's cosine to the best region", least(0)),
         DECODER=Key(0.0, "weight of the decoder's probability; 0: it is not asked", SHARE),
         THRESHOLD=Key(0.03, "a region is foreground above it", within(-2, 2)),
     ),

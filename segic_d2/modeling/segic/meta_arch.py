@@ -214,6 +214,7 @@ class SegIC(InContextModel):
         whole pictures; what is not cut is encoded once."""
         if self.sem_seg_head.matcher is None:
             return self.encode_images(references).map, None
+        self.sem_seg_head.matcher.look(self.encoder)
         cut = [
             row for row, r in enumerate(references) if r.get("whole", r)["masks"] is not r["masks"]
         ]
@@ -240,6 +241,7 @@ class SegIC(InContextModel):
                 return self.readout(out, features, contexts, head.similarity)
             decoded = self.readout.decoded(out, features, contexts, head.similarity)
         assert head.matcher is not None  # who does not decode
+        head.matcher.look(self.encoder)
         maps = head.propagate(features.map, queries).split(queries.counts)
         chosen = head.matcher(features, contexts, decoded)
         return self.readout.of_regions(chosen, maps, features, contexts)

@@ -1,12 +1,13 @@
 """Which regions of a target are the entity: those of high mean, compared with the best one.
 
-Shapes: N entities, n cells of the target, R regions.
+Shapes: N entities, n cells of the target, C channels, R regions.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .linkage import region_means
 
@@ -17,11 +18,27 @@ SMALLEST = 3  # cells of a region that others are compared with
 def best_region(means: Tensor, count: Tensor) -> Tensor:
     """The highest of values (N, R) of regions of at least ``SMALLEST`` cells, ``count`` (R,), or of
     any where all are smaller: (N,)."""
+    return _large(means, count).amax(1)
+
+
+def _large(means: Tensor, count: Tensor) -> Tensor:
     large = count >= SMALLEST
-    return (means.masked_fill(~large, -torch.inf) if large.any() else means).amax(1)
+    return means.masked_fill(~large, -torch.inf) if large.any() else means
 
 
-def choose_regions(values: Tensor, labels: Tensor, relative: float, threshold: float) -> Tensor:
+def regions_alike(units: Tensor, labels: Tensor) -> Tensor:
+    """Cosines (R, R) between the mean features of regions ``labels`` (n,) of cells (n, C)."""
+    prototypes = F.normalize(region_means(units.T, labels)[0], dim=0)
+    return prototypes.T @ prototypes
+
+
+def choose_regions(
+    values: Tensor,
+    labels: Tensor,
+    relative: float,
+    threshold: float,
+    alike: Tensor | None = None,
+) -> Tensor:
     """Logits (N, n) of the cells.
 
     A region's value is its cells' mean, less ``relative`` times that of the best region; it is
@@ -29,7 +46,12 @@ def choose_regions(values: Tensor, labels: Tensor, relative: float, threshold: f
 
     Args:
         values: float (N, n), how much the cells are like each entity. labels: int64 (n,).
+        alike: float (R, R), what a region's value gains by being like the best one (INSID3's
+            aggregation), the weight included; None: nothing.
     """
     means, count = region_means(values, labels)
-    logits = (means - relative * best_region(means, count)[:, None] - threshold) / SOFTNESS
+    best = best_region(means, count)[:, None]
+    if alike is not None:
+        means = means + alike[_large(means, count).argmax(1)]
+    logits = (means - relative * best - threshold) / SOFTNESS
     return logits[:, labels.to(values.device)]

@@ -18,11 +18,13 @@ from torch.nn import functional as F
 from ....config.keys import check_config
 from ....structures.context import Context
 from ....structures.features import Features, tensor_hash
+from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
 from .cells import choose_cells, most_cells
-from .choice import best_region, choose_regions
+from .choice import best_region, choose_regions, regions_alike
 from .linkage import link_regions, region_means
 from .matching import Cues, Known, Matched, match
+from .positional import Debias
 from .whitening import Whitening
 
 FINER = 0.5  # the cut for small things, of that for others
@@ -44,7 +46,7 @@ class Seen:
 class RegionOptions:
     """``MODEL.SEGIC.REGIONS``: reference cells per shot, cues, the cut and the weight of positions
     of the linkage, what is a small thing, the share of the best region's value, the decoder's
-    weight, the threshold."""
+    weight, the threshold, positional directions left out, the weight of being like the best."""
 
     cells: int = 240
     cues: Cues = Cues()  # noqa: RUF009  frozen
@@ -54,15 +56,17 @@ class RegionOptions:
     relative: float = 0.3
     decoder: float = 0.0
     threshold: float = 0.03
+    debias: int = 0
+    aggregate: float = 0.0
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> RegionOptions:
         """The options of a config. ValueError: a value out of its range."""
         check_config(cfg, "MODEL.SEGIC.REGIONS")
         o = cfg.MODEL.SEGIC.REGIONS
-        cues = Cues(o.PROTOTYPE, o.NEAREST, o.BACKGROUND, o.COMPETE)
-        linked = o.CUT, o.POSITION, o.SMALL
-        return cls(o.CELLS, cues, *linked, o.RELATIVE, o.DECODER, o.THRESHOLD)
+        cues = Cues(o.PROTOTYPE, o.NEAREST, o.BACKGROUND, o.COMPETE, o.BACKWARD)
+        linked, chosen = (o.CUT, o.POSITION, o.SMALL), (o.RELATIVE, o.DECODER, o.THRESHOLD)
+        return cls(o.CELLS, cues, *linked, *chosen, o.DEBIAS, o.AGGREGATE)
 
 
 class RegionMatcher(nn.Module):
@@ -75,19 +79,29 @@ class RegionMatcher(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, similarity: Similarity, channels: int) -> RegionMatcher:
         """The matcher of the blocks that a similarity propagates; C is their channels. Errors of
-        ``Whitening.from_file``."""
+        ``Whitening.from_file`` and ``Debias``."""
         options, file = RegionOptions.from_config(cfg), cfg.MODEL.SEGIC.REGIONS.WHITENING
         groups = similarity.propagated
         used = channels // similarity.groups * groups
-        found = Whitening.from_file(file, groups, used) if file else Whitening(groups, used)
+        debias = Debias(groups, used, options.debias)
+        if file:
+            found = Whitening.from_file(file, groups, used, debias)
+        else:
+            found = Whitening(groups, used, debias=debias)
         return cls(found, similarity.stride, options)
+
+    def look(self, encoder: FrozenEncoder) -> None:
+        """Ask a backbone for what is left out of its features, see ``Debias``; to be called before
+        features of it are matched."""
+        self.whitening.debias.look(encoder)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What its part of a context depends on."""
         held = [x for x in (self.whitening.mean, self.whitening.scaled) if x is not None]
         hashes = [tensor_hash(x.cpu()) for x in held]
-        return {"cells": self.options.cells, "whitening": hashes, "groups": self.whitening.groups}
+        found = {"cells": self.options.cells, "whitening": hashes, "groups": self.whitening.groups}
+        return found | ({"debias": self.options.debias} if self.options.debias else {})
 
     def units(self, features: Tensor, content: tuple[int, int], whiten: bool = True) -> Tensor:
         """Unit features float32 (n, C) of the cells of (C', g, g) that hold any content, px."""
@@ -163,7 +177,11 @@ class RegionMatcher(nn.Module):
                 chance = F.adaptive_avg_pool2d(decoded[row].float().sigmoid(), grid)
                 chance = chance[:, : size[0], : size[1]].flatten(1)
                 matched.values += self.options.decoder * (chance - NEUTRAL)
-            logits, scores = self._chosen(matched, cuts.to(own.device), self._small(context))
+            cuts, alike = cuts.to(own.device), None
+            if self.options.aggregate:
+                plain = self.units(features.map[row], content, whiten=False)
+                alike = [self.options.aggregate * regions_alike(plain, labels) for labels in cuts]
+            logits, scores = self._chosen(matched, cuts, self._small(context), alike)
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 
@@ -173,12 +191,15 @@ class RegionMatcher(nn.Module):
         assert areas is not None  # of this kind of contexts
         return areas[:, 0] < self.options.small
 
-    def _chosen(self, matched: Matched, cuts: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs."""
-        pairs = []
-        for labels in cuts:
+    def _chosen(
+        self, matched: Matched, cuts: Tensor, small: Tensor, alike: list[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs; ``alike``:
+        see ``choose_regions``, of each cut."""
+        pairs, options = [], self.options
+        for labels, gains in zip(cuts, alike or [None] * len(cuts), strict=True):
             logits = choose_regions(
-                matched.values, labels, self.options.relative, self.options.threshold
+                matched.values, labels, options.relative, options.threshold, gains
             )
             pairs.append((logits, best_region(*region_means(matched.cosines, labels))))
         (large, score), (fine, own) = pairs

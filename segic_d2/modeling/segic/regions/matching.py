@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...layers.precision import without_autocast
-from .cells import parts
+from .cells import FOREGROUND, parts
 
 TEMPERATURE = 0.06  # of the softmax over reference cells
 AT_ONCE = 2**23  # cosines of target cells with reference cells that are held at once
@@ -32,12 +32,14 @@ class Cues:
             0: none do.
         background: weight of those that speak for the background.
         compete: where an entity's foreground is more alike, it is the others' background.
+        backward: the mask is taken over from the nearest reference cell alone.
     """
 
     prototype: bool = True
     nearest: int = 20
     background: float = 0.8
     compete: bool = True
+    backward: bool = False
 
 
 @dataclass
@@ -89,6 +91,13 @@ def propagate(cosines: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
     return (weights * shares[:, None]).sum(2)
 
 
+def match_backward(cosines: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
+    """Whether a target's nearest reference cell lies in the mask (Matcher, INSID3), 1 or 0: (M, n);
+    arguments as of ``propagate``."""
+    nearest = cosines.masked_fill(counts[:, None] == 0, -torch.inf).argmax(2)
+    return (shares.gather(1, nearest) > FOREGROUND).to(cosines.dtype)
+
+
 @without_autocast
 def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     """What the references say of a target's cells, float (n, C) unit features."""
@@ -104,7 +113,8 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
         alike[some, part] = (shown / lengths).amax(1)
         cosines = own @ known.cells[some].to(own.dtype).transpose(1, 2)  # (≤ M, ≤ n, k)
         if cues.prototype:
-            taken = propagate(cosines, counts, known.shares[some])
+            take = match_backward if cues.backward else propagate
+            taken = take(cosines, counts, known.shares[some])
             like[some, part] = shown.amax(1).clamp(min=0) * taken
         if cues.nearest:
             near, far, other = (

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from ....structures.episode import View
 from ...layers.precision import without_autocast
 from ...protocol import InContextModel
+from .positional import Debias
 
 EMBEDDED = Path(__file__).parents[3] / "weights" / "whitening-embedded.safetensors"
 KEY = "MODEL.SEGIC.REGIONS.WHITENING"
@@ -34,7 +35,8 @@ class Whitening(nn.Module):
     Args:
         groups, channels: G and C. mean: float (G, D), variances (G, D) and axes (G, D, D), in
             columns, of the features of photographs; without variances and axes features are centred
-            alone, without a mean they stay as they are.
+            alone, without a mean they stay as they are. debias: of centred features; not of those
+            that are not to be whitened.
     """
 
     mean: Tensor | None
@@ -47,9 +49,11 @@ class Whitening(nn.Module):
         mean: Tensor | None = None,
         variances: Tensor | None = None,
         axes: Tensor | None = None,
+        debias: Debias | None = None,
     ) -> None:
         super().__init__()
         self.groups, self.channels, scaled = groups, channels, None
+        self.debias = debias or Debias(groups, channels, 0)
         if variances is not None and axes is not None:
             floor = FLOOR * variances.mean(1, keepdim=True)
             scaled = axes * ((variances + floor) ** POWER)[:, None]
@@ -58,10 +62,12 @@ class Whitening(nn.Module):
         self.register_buffer("scaled", scaled, persistent=False)
 
     @classmethod
-    def from_file(cls, path: str, groups: int, channels: int) -> Whitening:
+    def from_file(
+        cls, path: str, groups: int, channels: int, debias: Debias | None = None
+    ) -> Whitening:
         """The statistics of a file, "embedded": those that ship, of blocks 8 and 9 of the embedded
         ViT-S. FileNotFoundError: no such file; ValueError: other groups or channels."""
-        return cls(groups, channels, *load_statistics(path, groups, channels))
+        return cls(groups, channels, *load_statistics(path, groups, channels), debias)
 
     @without_autocast
     def units(self, features: Tensor, whiten: bool = True) -> Tensor:
@@ -71,6 +77,8 @@ class Whitening(nn.Module):
         parts = used.unflatten(1, (self.groups, -1)).transpose(2, 3)  # (B, G, n, D)
         if self.mean is not None:
             parts = parts - self.mean[:, None]
+        if whiten:
+            parts = self.debias(parts)
         if whiten and self.scaled is not None:
             parts = parts @ self.scaled
         units = F.normalize(parts, dim=-1, eps=1e-8) / self.groups**0.5
