@@ -15,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 from PIL import Image
 
+import train_net
 from segic_d2.config.load import load_config
 from segic_d2.engine import EpisodeTrainer
 from segic_d2.modeling.text.encoder import save_text_table
@@ -297,3 +298,26 @@ def test_a_run_that_cannot_train_negatives_says_so(tmp_path, caplog, changes, wa
     with caplog.at_level(logging.WARNING, "segic_d2"):
         EpisodeTrainer(cfg)
     assert ("an embedding that is never trained" in caplog.text) == warned
+
+
+@pytest.mark.parametrize("config", ["segic_region.yaml", "segic_insid3.yaml"])
+def test_what_needs_no_weights_is_evaluated_without(config, tmp_path, monkeypatch, caplog):
+    """On the tiny backbone, the log and the random numbers of this process left as they are."""
+    for name in ("default_setup", "setup_logger"):
+        monkeypatch.setattr(train_net, name, lambda *args, **options: None)
+    r = "MODEL.SEGIC.REGIONS."
+    opts = [
+        *("MODEL.BACKBONE.NAME", "build_tiny_backbone", "MODEL.BACKBONE.WEIGHTS", "random"),
+        *("MODEL.DEVICE", "cpu", "INPUT.CANVAS", "112"),
+        *(f"{r}WHITENING", "", f"{r}DEBIAS", "3", f"{r}CELLS", "24"),
+        *("TEST.EPISODES", "8", "OUTPUT_DIR", str(tmp_path)),
+    ]
+    results = []
+    for weight in ("0.0", "0.2"):
+        line = ["--eval-only", "--config-file", str(ROOT / "configs" / config), *opts]
+        args = train_net.parse_args([*line, f"{r}DECODER", weight])
+        train_net.require(args)
+        with caplog.at_level("WARNING"):
+            results.append(train_net.main(args)["one_shot"])
+        assert ("the decoder is random" in caplog.text) == (weight == "0.2")
+    assert results[0]["episodes"] == 8 and 0 < results[0]["mIoU"] < 100

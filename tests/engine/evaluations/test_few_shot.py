@@ -96,6 +96,17 @@ def test_scores_are_those_of_a_plain_loop(tmp_path, name, shots, size):
     assert "only the first 12 of 1000 episodes" in found["note"]
 
 
+def test_chosen_regions_have_the_scores_of_a_plain_loop(tmp_path):
+    opts = {"model__sem_seg_head__name": "RegionMatchingHead", "input__multiple": 14}
+    opts |= {"input__reference_whole": True, "input__reference_zoom": 0.7}
+    opts |= {"model__segic__regions__debias": 3, "model__segic__regions__threshold": 0.2}
+    cfg = config(tmp_path, "coco20i_fold1", episodes=4, **opts)
+    ((_, metrics),) = evaluate(cfg, model_of(cfg), "coco20i_fold1").items()
+    miou, fb_iou = plain_scores(cfg, "coco20i_fold1", 1)
+    assert 0 < miou < 100 and metrics["mIoU"] == pytest.approx(miou, abs=1e-9)
+    assert metrics["FB_IoU"] == pytest.approx(fb_iou, abs=1e-9)
+
+
 def test_the_mean_over_folds_needs_all_of_them(tmp_path, caplog):
     cfg = config(tmp_path, *FOLDS, "fss1000_test", episodes=4)
     with caplog.at_level("INFO"):

@@ -194,8 +194,8 @@ class RegionMatcher(nn.Module):
     def _chosen(
         self, matched: Matched, cuts: Tensor, small: Tensor, alike: list[Tensor] | None
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs; ``alike``:
-        see ``choose_regions``, of each cut."""
+        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs; for
+        ``alike``, of each cut, see ``choose_regions``."""
         pairs, options = [], self.options
         for labels, gains in zip(cuts, alike or [None] * len(cuts), strict=True):
             logits = choose_regions(

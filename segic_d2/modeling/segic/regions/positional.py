@@ -2,8 +2,7 @@
 
 The backbone's features of a flat grey picture tell positions alone. Their leading principal
 directions, in each group of channels, are projected out of the features of pictures (a step of
-INSID3; its noise picture gave the same figures here). They follow from the backbone, so that no
-checkpoint holds them.
+INSID3). They follow from the backbone, so that no checkpoint holds them.
 
 Shapes: G groups of D channels, g grid side (cells), k directions.
 """
@@ -25,10 +24,10 @@ class Debias:
     many directions as a group has channels, or more."""
 
     def __init__(self, groups: int, channels: int, count: int) -> None:
-        if count >= channels // groups:
+        if count >= (width := channels // groups):
             raise ValueError(
-                f"MODEL.SEGIC.REGIONS.DEBIAS is {count}; it must be below {channels // groups}, the "
-                "channels of a group"
+                f"MODEL.SEGIC.REGIONS.DEBIAS is {count}; it must be below {width}, the channels of "
+                "a group"
             )
         self.groups, self.channels, self.count = groups, channels, count
         self.directions: Tensor | None = None

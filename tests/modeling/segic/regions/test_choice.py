@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from segic_d2.modeling.segic.regions.choice import SMALLEST, SOFTNESS, best_region, choose_regions
+from segic_d2.modeling.segic.regions.choice import (
+    SMALLEST,
+    SOFTNESS,
+    best_region,
+    choose_regions,
+    regions_alike,
+)
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2])
 VALUES = torch.tensor([[0.5, 0.4, 0.6, 0.1, 0.3, 0.2, 0.2, 0.9, 0.9]])
@@ -21,3 +27,22 @@ def test_where_all_regions_are_small_any_is_the_best():
     means, count = torch.tensor([[0.1, 0.9, 0.4]]), torch.tensor([3, 2, 4])
     assert best_region(means, count).tolist() == pytest.approx([0.4])
     assert best_region(means, torch.tensor([1, 2, 2])).tolist() == pytest.approx([0.9])
+
+
+def test_regions_join_the_best_one_by_their_likeness():
+    units, labels = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), LABELS
+    values = torch.stack([VALUES[0], VALUES[0, [3, 3, 3, 0, 0, 0, 0, 0, 0]]])
+    alike = 0.3 * regions_alike(units, labels)
+    found = choose_regions(values, labels, 0.3, 0.1, alike)
+    regions = [labels == r for r in range(3)]
+    prototypes = [units[inside].mean(0) for inside in regions]
+    for entity, seed in ((0, 0), (1, 1)):  # the pair of cells is too small to be one
+        means = [float(values[entity, inside].mean()) for inside in regions]
+        for r, inside in enumerate(regions):
+            cosine = float(torch.cosine_similarity(prototypes[r], prototypes[seed], dim=0))
+            value = means[r] + 0.3 * cosine - 0.3 * means[seed] - 0.1
+            assert found[entity, inside] == pytest.approx(value / SOFTNESS, abs=1e-5)
+    assert torch.equal(
+        choose_regions(values, labels, 0.3, 0.1, 0 * alike),
+        choose_regions(values, labels, 0.3, 0.1),
+    )

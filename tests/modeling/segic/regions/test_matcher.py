@@ -156,3 +156,26 @@ def test_small_things_have_finer_regions(monkeypatch):
     for row, which in ((0, 1), (1, 0)):
         features.regions = [cuts[[which, which]]]
         torch.testing.assert_close(model.segment(features, context)[0].logits[row], found[row])
+
+
+def test_regions_gain_by_being_like_the_best_of_their_cut():
+    """Small things by finer regions; likeness is of centred features."""
+    opts = f"{R}SMALL", 0.3, f"{R}RELATIVE", 0.0, f"{R}THRESHOLD", 0.2
+    episode = tiny_episode(5, 2)
+    plain, joined = region_model(*opts), region_model(*opts, f"{R}AGGREGATE", 0.4)
+    context, features = context_of(plain, episode), plain.encode_images([episode])
+    matcher = joined.sem_seg_head.matcher
+    (found,), (before,) = (x.sem_seg_head.matcher(features, [context]) for x in (joined, plain))
+    (cuts,) = matcher.label(features)
+    units = matcher.units(features.map[0], (84, 112), whiten=False)
+    values = module.match(
+        matcher.units(features.map[0], (84, 112)), known(context), matcher.options.cues
+    ).values
+    for row, small in enumerate(matcher._small(context).tolist()):
+        labels = cuts[int(small)]
+        alike = 0.4 * module.regions_alike(units, labels)
+        logits = module.choose_regions(values[row : row + 1], labels, 0.0, 0.2, alike)
+        expected = on_canvas(logits.unflatten(1, (6, 8)), 8)[0]
+        torch.testing.assert_close(found[0][row], expected)
+        assert not torch.equal(found[0][row], before[0][row])
+    assert torch.equal(found[1], before[1])  # the scores

@@ -87,6 +87,21 @@ def test_parts_are_left_out():
     torch.testing.assert_close(both, sum(match(target, known, cues).values for cues in alone))
 
 
+@pytest.mark.parametrize("at_once", [40, 2**23])
+def test_backward_matching_asks_the_nearest_reference_cell(monkeypatch, at_once):
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    target, known, said = units(7, 6), shots(), torch.zeros(4, 7)
+    for m in range(4):
+        for i, x in enumerate(target):
+            there = [j for j in range(12) if known.counts[m, j] > 0]
+            nearest = max(there, key=lambda j, m=m, x=x: float(x @ known.cells[m, j]))
+            shown = max(float(x @ p) for p in known.prototypes[m])
+            said[m, i] = max(shown, 0) * (known.shares[m, nearest] > 0.5)
+    found = match(target, known, Cues(nearest=0, backward=True)).values
+    torch.testing.assert_close(found, torch.stack([said[0], said[1:3].mean(0), said[3]]))
+    assert 0 < (found > 0).sum() < found.numel()
+
+
 def test_an_entity_without_background_has_none_to_lose():
     known, target = of_entity(shots(), 0), units(4, 6)
     known.counts[:, 6:] = 0
