@@ -177,11 +177,10 @@ class RegionMatcher(nn.Module):
                 chance = F.adaptive_avg_pool2d(decoded[row].float().sigmoid(), grid)
                 chance = chance[:, : size[0], : size[1]].flatten(1)
                 matched.values += self.options.decoder * (chance - NEUTRAL)
-            cuts, alike = cuts.to(own.device), None
+            plain, small = None, self._small(context)
             if self.options.aggregate:
                 plain = self.units(features.map[row], content, whiten=False)
-                alike = [self.options.aggregate * regions_alike(plain, labels) for labels in cuts]
-            logits, scores = self._chosen(matched, cuts, self._small(context), alike)
+            logits, scores = self._chosen(matched, cuts.to(own.device), small, plain)
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 
@@ -192,14 +191,16 @@ class RegionMatcher(nn.Module):
         return areas[:, 0] < self.options.small
 
     def _chosen(
-        self, matched: Matched, cuts: Tensor, small: Tensor, alike: list[Tensor] | None
+        self, matched: Matched, cuts: Tensor, small: Tensor, plain: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs; for
-        ``alike``, of each cut, see ``choose_regions``."""
-        pairs, options = [], self.options
-        for labels, gains in zip(cuts, alike or [None] * len(cuts), strict=True):
+        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs; with
+        ``plain`` features (n, C), regions like the best one gain by it."""
+        pairs, alike, options = [], None, self.options
+        for labels in cuts:
+            if plain is not None:
+                alike = options.aggregate * regions_alike(plain, labels)
             logits = choose_regions(
-                matched.values, labels, options.relative, options.threshold, gains
+                matched.values, labels, options.relative, options.threshold, alike
             )
             pairs.append((logits, best_region(*region_means(matched.cosines, labels))))
         (large, score), (fine, own) = pairs
