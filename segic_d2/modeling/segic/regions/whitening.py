@@ -67,7 +67,8 @@ class Whitening(nn.Module):
     ) -> Whitening:
         """The statistics of a file, "embedded": those that ship, of blocks 8 and 9 of the embedded
         ViT-S. FileNotFoundError: no such file; ValueError: other groups or channels."""
-        return cls(groups, channels, *load_statistics(path, groups, channels), debias=debias)
+        mean, variances, axes = load_statistics(path, groups, channels)
+        return cls(groups, channels, mean, variances, axes, debias)
 
     @without_autocast
     def units(self, features: Tensor, whiten: bool = True) -> Tensor:
