@@ -72,9 +72,8 @@ def flooded(labels):
         while todo:
             y, x = cell = todo.pop()
             part.add(cell)
-            for other in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
-                if other in rest - part and labels[other] == labels[cell]:
-                    todo.append(other)
+            beside = rest.intersection({(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)}) - part
+            todo += [other for other in beside if labels[other] == labels[cell]]
         rest -= part
         found.add(frozenset(part))
     return found
