@@ -201,9 +201,9 @@ def timed_steps(cfg, model, optimizer, count, cache):
     encode, backbone = model.encode_images, model.backbone.forward
     clock = Clock(cfg.MODEL.DEVICE)
 
-    def timed_encode(images):
+    def timed_encode(images, **options):
         clock.lap(seconds, "forward")
-        features = encode(images)
+        features = encode(images, **options)
         clock.lap(seconds, "backbone")
         return features
 

@@ -29,9 +29,10 @@ def open_feature_cache(cfg: CfgNode, model: nn.Module) -> FeatureCache | None:
 
 
 class FeatureCacheHook(HookBase):
-    """Opens the cache once all weights are loaded, before the loader starts."""
+    """Opens the cache once all weights are loaded, before the loader starts; not with
+    ``INPUT.MULTIPLE``, for training pads its views and evaluation then does not."""
 
     def before_train(self) -> None:
         t = self.trainer
-        if t.cfg.INPUT.FEATURE_CACHE.DIR:
+        if t.cfg.INPUT.FEATURE_CACHE.DIR and not t.cfg.INPUT.MULTIPLE:
             set_cache(t.data_loader, open_feature_cache(t.cfg, t.model))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -116,15 +117,18 @@ class FrozenEncoder(nn.Module):
         return self._known[name][1]
 
     @torch.no_grad()
-    def forward(self, images: Sequence[Tensor | Mapping[str, Any]]) -> Features:
+    def forward(
+        self, images: Sequence[Tensor | Mapping[str, Any]], padded: bool = False
+    ) -> Features:
         """Features of images, uint8 or float (3, h, w) RGB in 0–255; h, w ≤ S, else ValueError.
 
         Each is normalised and then padded right and bottom with zeros, the mean colour: to the
         canvas, or with ``InputSpec.multiple`` only to the stride, and features beyond are those
-        of the last cells. Or of dicts that hold one as "image", such as episodes and references; in
-        place of it, a dict may bring "features" (C, g, g) and "image_size" (h, w), and is not
-        encoded.
+        of the last cells; ``padded``: to the canvas, whatever the input says. Or of dicts that hold
+        one as "image", such as episodes and references; in place of it, a dict may bring "features"
+        (C, g, g) and "image_size" (h, w), and is not encoded.
         """
+        whole = padded or not self.input.multiple
         views = [{"image": x} if isinstance(x, Tensor) else x for x in images]
         canvas = self.input.canvas
         for image in (x["image"] for x in views if "features" not in x):
@@ -135,15 +139,15 @@ class FrozenEncoder(nn.Module):
                 )
         frames = [Frame(canvas, image_size(x), own_size(x)) for x in views]
         pictures = [x.get("image") for x in views]
-        stored = [self._stored(x) for x in views]
+        stored = [self._stored(x, whole) for x in views]
         rest = [x["image"] for x, found in zip(views, stored, strict=True) if found is None]
         if len(rest) == len(stored):
-            return Features(self._encode(rest), frames, pictures)
-        encoded = iter(self._encode(rest) if rest else ())
+            return Features(self._encode(rest, whole), frames, pictures)
+        encoded = iter(self._encode(rest, whole) if rest else ())
         maps = [next(encoded) if found is None else found for found in stored]
         return Features(torch.stack(maps), frames, pictures)
 
-    def _stored(self, image: Mapping[str, Any]) -> Tensor | None:
+    def _stored(self, image: Mapping[str, Any], whole: bool) -> Tensor | None:
         """Features (C, g, g) that an image brings along or that the store keeps; None: neither."""
         channels = self.backbone.output_shape()[self.feature].channels
         found = brought_features(image, (channels, self.grid, self.grid))
@@ -156,30 +160,30 @@ class FrozenEncoder(nn.Module):
                 # by itself, in full precision and rounded: features depend neither on their batch
                 # nor on whether, when and by whom they were stored
                 with torch.autocast(self.device.type, enabled=False):
-                    (found,) = next(self._run_backbone([image["image"]]))
+                    (found,) = next(self._run_backbone([image["image"]], whole))
                 name = image.get("file_name", "an image")
                 found = round_features(found, store.dtype or found.dtype, name)
                 store.put(key, found)
         return found.to(self.device).float()
 
-    def _encode(self, images: Sequence[Tensor]) -> Tensor:
+    def _encode(self, images: Sequence[Tensor], whole: bool) -> Tensor:
         """Feature maps (B, C, g, g) of images (3, h, w)."""
         if not self.memory.capacity:
-            return torch.cat(list(self._run_backbone(images)))
+            return torch.cat(list(self._run_backbone(images, whole)))
         half = torch.is_autocast_enabled(self.device.type)  # as of training, not of evaluation
-        self.memory.use((*_state(self.backbone.state_dict().values()), half))
+        self.memory.use((*_state(self.backbone.state_dict().values()), half, whole))
         keys = [self.memory.key(image) for image in images]
         maps = {key: found for key in keys if (found := self.memory.get(key)) is not None}
         new = {key: image for key, image in zip(keys, images, strict=True) if key not in maps}
-        encoded = (one for part in self._run_backbone(list(new.values())) for one in part)
+        encoded = (one for part in self._run_backbone(list(new.values()), whole) for one in part)
         for key, one in zip(new, encoded, strict=True):
             maps[key] = one
             self.memory.put(key, one)
         return torch.stack([maps[key] for key in keys])
 
-    def _run_backbone(self, images: Sequence[Tensor]) -> Iterator[Tensor]:
+    def _run_backbone(self, images: Sequence[Tensor], whole: bool) -> Iterator[Tensor]:
         """Feature maps (≤ chunk, C, g, g) of normalised, padded images, chunk by chunk."""
-        for (height, width), alike in groupby(images, self._encoded_size):
+        for (height, width), alike in groupby(images, partial(self._encoded_size, whole=whole)):
             same = list(alike)
             for start in range(0, len(same), self.chunk):
                 part = same[start : start + self.chunk]
@@ -194,11 +198,11 @@ class FrozenEncoder(nn.Module):
                 columns, rows = (self.grid - n for n in maps.shape[:1:-1])
                 # not zeros: a decoder that saw whole canvases would take them for something
                 beyond = (0, columns, 0, rows)
-                yield F.pad(maps, beyond, mode="replicate") if self.input.multiple else maps
+                yield maps if whole else F.pad(maps, beyond, mode="replicate")
 
-    def _encoded_size(self, image: Tensor) -> tuple[int, int]:
-        """Height and width in px at which an image (3, h, w) is encoded."""
-        if not self.input.multiple:
+    def _encoded_size(self, image: Tensor, whole: bool) -> tuple[int, int]:
+        """Height and width in px at which an image (3, h, w) is encoded; ``whole``: the canvas."""
+        if whole:
             return self.input.canvas, self.input.canvas
         height, width = (-(-n // self.stride) * self.stride for n in image.shape[1:])
         return height, width

@@ -2,7 +2,8 @@
 
 A class of the context lights up wherever the target shows it. Each local maximum becomes a prompt
 for an instance: the point of the peak, with the class's visual token, text and propagated mask.
-Peaks on one object yield the same mask twice, which mask NMS removes.
+Peaks on one object yield the same mask twice, which mask NMS removes. Where regions are chosen, a
+peak takes its regions in place of its decoded mask.
 
 Shapes: B targets, M entities (classes) over all of them, P prompts, r side of a map or of the
 low-resolution logits, S canvas side (px), g grid side (cells).
@@ -58,7 +59,9 @@ def find_instances(
 ) -> list[Segmentation]:
     """The objects of every class of a context (its task should be "instance") in each of B targets,
     best first, ``limit`` per target at most. All prompts of a target are decoded in one batch, one
-    target after the other. ``chunk``: see ``InContextMaskHead.forward``."""
+    target after the other. With a head that chooses regions, a peak takes those that its class
+    chooses and its decoded mask covers (``RegionMatcher.prompted``), and is dropped where there are
+    none. ``chunk``: see ``InContextMaskHead.forward``."""
     found, queries = [], Queries.from_contexts([context])
     for i in range(len(features)):
         one = features[i : i + 1]
@@ -66,14 +69,17 @@ def find_instances(
         peaks, out = decode_instances(head, one.map, [frame.content], queries, options, chunk)
         quality = readout.instance_quality(out, peaks.similarity)
         scores, logits = readout.scored(out.logits.float(), frame, quality)
+        threshold = readout.threshold
+        if head.matcher is not None:
+            logits = head.matcher.prompted(one, context, peaks.entity, logits, threshold)
+            threshold = 0.0
         classes = torch.tensor(context.ids, device=logits.device)[peaks.entity]
         content = frame.rows_columns(logits.shape[-1])
-        rows = best_instances(
-            logits, scores, classes, content, readout.threshold, options.nms_iou, limit
-        )
-        best, entities = readout.refined(logits[rows], one), peaks.entity[rows].tolist()
+        rows = best_instances(logits, scores, classes, content, threshold, options.nms_iou, limit)
+        best = readout.refined(logits[rows], one, threshold=threshold)
+        entities = peaks.entity[rows].tolist()
         ids, names = [context.ids[e] for e in entities], [context.names[e] for e in entities]
-        told = Segmentation(best, scores[rows], ids, names, frame, readout.threshold)
+        told = Segmentation(best, scores[rows], ids, names, frame, threshold)
         told.classes = classes[rows]
         found.append(told)
     return found

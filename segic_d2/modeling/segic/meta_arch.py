@@ -192,9 +192,9 @@ class SegIC(InContextModel):
     def needs_weights(self) -> bool:
         return self.sem_seg_head.decodes
 
-    def encode_images(self, images: Sequence[Tensor | View]) -> Features:
+    def encode_images(self, images: Sequence[Tensor | View], padded: bool = False) -> Features:
         """Run the frozen backbone, see ``FrozenEncoder.forward``."""
-        return self.encoder(images)
+        return self.encoder(images, padded)
 
     def encode_context(
         self, references: Sequence[Reference], names: Names | None = None, task: str = "semantic"
@@ -241,7 +241,6 @@ class SegIC(InContextModel):
                 return self.readout(out, features, contexts, head.similarity)
             decoded = self.readout.decoded(out, features, contexts, head.similarity)
         assert head.matcher is not None  # who does not decode
-        head.matcher.look(self.encoder)
         maps = head.propagate(features.map, queries).split(queries.counts)
         chosen = head.matcher(features, contexts, decoded)
         return self.readout.of_regions(chosen, maps, features, contexts)
@@ -257,9 +256,9 @@ class SegIC(InContextModel):
     ) -> list[dict[str, Instances]]:
         """One-shot instance segmentation: the objects of every class of a context, whose task
         should be "instance"; ``limit`` per target at most. Every peak of a class's propagated mask
-        is an instance prompt (``MODEL.SEGIC.INSTANCES``); without a decoder, what hangs together of
-        its regions is an object. One dict per target, {"instances":
-        Instances at its own size, best first}."""
+        is an instance prompt (``MODEL.SEGIC.INSTANCES``), see ``instances.find_instances``; without
+        a decoder, what hangs together of its regions is an object. One dict per target,
+        {"instances": Instances at its own size, best first}."""
         features = self.encode_images(batched_inputs)
         if not self.sem_seg_head.decodes:
             found = [part_objects(x, limit) for x in self.segment(features, context)]
@@ -279,8 +278,8 @@ class SegIC(InContextModel):
     def losses(self, batched_inputs: Sequence[Episode]) -> dict[str, Tensor]:
         """Losses of a batch of training episodes, see ``EpisodeLosses``."""
         references = [r for x in batched_inputs for r in x["references"]]
-        # every image of the step exactly once
-        features = self.encode_images([*batched_inputs, *references])
+        # every image of the step exactly once, on whole canvases: training's views have any size
+        features = self.encode_images([*batched_inputs, *references], padded=True)
         contexts = self._pooled(batched_inputs, features.map[len(batched_inputs) :])
         return self.criterion(self.sem_seg_head, self.contexts, batched_inputs, features, contexts)
 
@@ -306,7 +305,10 @@ class SegIC(InContextModel):
     def _checked(self, context: Contexts, number: int) -> list[Context]:
         """One context per target, of this model and on its device."""
         contexts = one_each(context, number)
-        kind = PROTOTYPES if self.sem_seg_head.matcher is None else CELLS
+        matcher = self.sem_seg_head.matcher
+        kind = PROTOTYPES if matcher is None else CELLS
+        if matcher is not None:
+            matcher.look(self.encoder)
         for c in {id(c): c for c in contexts}.values():
             if c.kind != kind:
                 raise ValueError(

@@ -115,11 +115,18 @@ class Readout:
         return _told(scored, maps, features, contexts, 0.0)
 
     def refined(
-        self, logits: Tensor, features: Features, row: int = 0, similarity: Similarity | None = None
+        self,
+        logits: Tensor,
+        features: Features,
+        row: int = 0,
+        similarity: Similarity | None = None,
+        threshold: float | None = None,
     ) -> Tensor:
         """Logits (N, r, r) of one of the targets after ``MODEL.SEGIC.TEST.REFINE``; without
-        ``similarity`` without the random walk."""
-        return self.refinement(logits, features, row, similarity, self.threshold)
+        ``similarity`` without the random walk. ``threshold``: above which they are foreground,
+        None: that of the decoder's."""
+        least = self.threshold if threshold is None else threshold
+        return self.refinement(logits, features, row, similarity, least)
 
     def scored(self, logits: Tensor, frame: Frame, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (N,) of a target's entities, and their logits (N, r, r), ``NOWHERE`` all over

@@ -127,3 +127,9 @@ def test_a_folder_that_cannot_be_written_ends_training_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="INPUT.FEATURE_CACHE.DIR .*cannot be written"):
         train(tmp_path / "out", tmp_path / "file" / "x", SOLVER__MAX_ITER=1)
+
+
+def test_training_leaves_the_cache_alone_where_only_its_own_views_are_padded(tmp_path, calls):
+    """Evaluation, which does not pad, would find its features there."""
+    train(tmp_path / "run", tmp_path / "cache", SOLVER__MAX_ITER=1, INPUT__MULTIPLE=16)
+    assert sum(calls) > 0 and not maps(tmp_path / "cache")

@@ -64,7 +64,11 @@ def test_without_padding_each_picture_is_encoded_at_its_own_size(monkeypatch):
     assert (maps[0, :, 6:] == maps[0, :, 5:6]).all() and (maps[2, :, 3:] == maps[2, :, 2:3]).all()
     padded = build_model(tiny_config()).eval()
     padded.load_state_dict(model.state_dict())
-    torch.testing.assert_close(padded.encode_images(images).map[0, :, :6], maps[0, :, :6])
+    expected = padded.encode_images(images).map
+    torch.testing.assert_close(expected[0, :, :6], maps[0, :, :6])
+    # as training asks for them; what is remembered of one is not taken for the other
+    assert torch.equal(model.encode_images(images, padded=True).map, expected)
+    assert torch.equal(model.encode_images(images).map, maps) and not torch.equal(maps, expected)
 
 
 def test_references_and_targets_are_encoded_alike(monkeypatch):

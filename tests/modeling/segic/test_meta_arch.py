@@ -270,7 +270,7 @@ def test_a_context_of_another_kind_is_refused(model):
 def test_a_held_context_stands_for_references(model):
     episode = tiny_episode(0, 2)
     target = {k: v for k, v in episode.items() if k not in ("references", "entities")}
-    with pytest.raises(ValueError, match="no references: give each input its own"):
+    with pytest.raises(ValueError, match="no references: give each input of a batch its own"):
         model([target])
     model.context = model.encode_context(episode["references"])
     try:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,6 +52,18 @@ def link_regions(
     tree = linkage(pairs, "average")
     labels = [fcluster(tree, cut, "distance").astype(np.int64) - 1 for cut in cuts]
     return torch.from_numpy(np.stack(labels))
+
+
+def connected_parts(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """The connected parts (four neighbours) of regions, which may be strewn: int64 (n,), numbered
+    from 0, on the CPU. ``labels``: int64 (n,), the regions; ``size``: (h, w)."""
+    own = labels.cpu().numpy().reshape(size)
+    cells = np.arange(own.size).reshape(size)
+    beside, below = own[:, 1:] == own[:, :-1], own[1:] == own[:-1]
+    first = np.concatenate([cells[:, :-1][beside], cells[:-1][below]])
+    second = np.concatenate([cells[:, 1:][beside], cells[1:][below]])
+    joined = coo_array((np.ones(len(first)), (first, second)), (own.size, own.size))
+    return torch.from_numpy(connected_components(joined, directed=False)[1].astype(np.int64))
 
 
 def region_means(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,13 +22,14 @@ from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
 from .cells import choose_cells, most_cells
 from .choice import best_region, choose_regions, regions_alike
-from .linkage import link_regions, region_means
+from .linkage import connected_parts, link_regions, region_means
 from .matching import Cues, Known, Matched, match
 from .positional import Debias
 from .whitening import Whitening
 
 FINER = 0.5  # the cut for small things, of that for others
 NEUTRAL = 1 / 3  # the decoder's probability that changes nothing
+COVERED = 0.5  # of a part of a region by an instance's decoded mask, at least
 SUREST = 6.0  # the highest logit, and the lowest with a minus
 
 
@@ -169,20 +170,55 @@ class RegionMatcher(nn.Module):
         ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
-            content = features.frames[row].content
-            size = self.cells_of(content)
-            own = self.units(features.map[row], content)
-            matched = match(own, known(context), self.options.cues)
+            size = self.cells_of(features.frames[row].content)
+            matched = self._matched(features, row, context)
             if decoded is not None:
-                chance = F.adaptive_avg_pool2d(decoded[row].float().sigmoid(), grid)
-                chance = chance[:, : size[0], : size[1]].flatten(1)
-                matched.values += self.options.decoder * (chance - NEUTRAL)
-            plain, small = None, self._small(context)
-            if self.options.aggregate:
-                plain = self.units(features.map[row], content, whiten=False)
-            logits, scores = self._chosen(matched, cuts.to(own.device), small, plain)
+                self._cue(matched, decoded[row], grid, size)
+            plain = self._plain(features, row)
+            logits, scores = self._chosen(matched, cuts, self._small(context), plain)
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
+
+    @torch.no_grad()
+    def prompted(
+        self, features: Features, context: Context, entity: Tensor, logits: Tensor, threshold: float
+    ) -> Tensor:
+        """Logits (P, 4g, 4g) over the canvas of P instance prompts in one target, above 0 where
+        they are: each takes, of the regions that its entity chooses with the prompt's own decoded
+        probability as the cue, the connected parts of which its decoded mask covers at least half,
+        for equal things of a picture may be one region. What takes none is nowhere above 0.
+
+        Args:
+            features: of the target alone. entity: int64 (P,), rows of the context.
+            logits: float (P, r, r), decoded; masks are above ``threshold``.
+        """
+        size, grid = self.cells_of(features.frames[0].content), features.map.shape[-1]
+        matched = self._matched(features, 0, context)[entity]
+        self._cue(matched, logits, grid, size)
+        (cuts,), small = self.label(features), self._small(context)[entity]
+        chosen, _ = self._chosen(matched, cuts, small, self._plain(features, 0))
+        inside = in_cells((logits > threshold).float(), grid, size)
+        parts = (connected_parts(labels, size).to(inside.device) for labels in cuts)
+        large, fine = (region_means(inside, part)[0][:, part] for part in parts)
+        covered = torch.where(small[:, None], fine, large)
+        # as far below 0 as above, so that edges between parts stay in the middle
+        chosen = torch.where(covered < COVERED, -chosen.abs(), chosen)
+        return on_canvas(chosen.unflatten(1, size), grid)
+
+    def _matched(self, features: Features, row: int, context: Context) -> Matched:
+        own = self.units(features.map[row], features.frames[row].content)
+        return match(own, known(context), self.options.cues)
+
+    def _plain(self, features: Features, row: int) -> Tensor | None:
+        """Features (n, C) by which regions are alike, None: that does not count."""
+        if not self.options.aggregate:
+            return None
+        return self.units(features.map[row], features.frames[row].content, whiten=False)
+
+    def _cue(self, matched: Matched, logits: Tensor, grid: int, size: tuple[int, int]) -> None:
+        """Add what the decoder says, logits (N, r, r), in the cells of the content."""
+        chance = in_cells(logits.float().sigmoid(), grid, size)
+        matched.values += self.options.decoder * (chance - NEUTRAL)
 
     def _small(self, context: Context) -> Tensor:
         """Which entities are small things in their references: bool (N,)."""
@@ -196,7 +232,7 @@ class RegionMatcher(nn.Module):
         """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs; with
         ``plain`` features (n, C), regions like the best one gain by it."""
         pairs, alike, options = [], None, self.options
-        for labels in cuts:
+        for labels in cuts.to(matched.values.device):
             if plain is not None:
                 alike = options.aggregate * regions_alike(plain, labels)
             logits = choose_regions(
@@ -212,6 +248,12 @@ def known(context: Context) -> Known:
     entity, shot = context.shots.nonzero(as_tuple=True)
     names = "cell_prototypes", "cells", "cell_counts", "cell_shares"
     return Known(entity, len(context), *(context.tensors[name][entity, shot] for name in names))
+
+
+def in_cells(maps: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
+    """Means of maps (N, r, r) over the canvas in the cells of the content, ``size``: (N, n)."""
+    height, width = size
+    return F.adaptive_avg_pool2d(maps, grid)[:, :height, :width].flatten(1)
 
 
 def on_canvas(logits: Tensor, grid: int) -> Tensor:

@@ -70,6 +70,10 @@ class Matched:
     values: Tensor
     cosines: Tensor
 
+    def __getitem__(self, rows: Tensor) -> Matched:
+        """Those of some rows, int64 (P,), copied."""
+        return Matched(self.values[rows], self.cosines[rows])
+
 
 def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
     """Mean of the ``nearest`` highest of cosines (M, n, L), each of which stands for ``counts`` (M,

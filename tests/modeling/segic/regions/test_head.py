@@ -1,14 +1,22 @@
 """The region head as a SEM_SEG_HEAD: names of its tensors, what it refuses."""
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 
 from segic_d2.modeling import InContextMaskHead, RegionMatchingHead
+from segic_d2.modeling.segic.regions.matcher import RegionMatcher
+from segic_d2.predictor import InContextPredictor
+from segic_d2.structures.picture import Picture
 from tests.modeling.segic.parts import build
 from tests.tiny import tiny_config, tiny_episode
 
 HEAD = "MODEL.SEM_SEG_HEAD.NAME", "RegionMatchingHead"
+FUSED = (
+    *("MODEL.SEGIC.REGIONS.DECODER", 0.2, "MODEL.SEGIC.TEST.REFINE.RADIUS", 2),
+    *("INPUT.MULTIPLE", 14, "INPUT.REFERENCE_ZOOM", 0.7, "INPUT.REFERENCE_WHOLE", True),
+)
 
 
 def test_its_tensors_are_the_decoders():
@@ -22,26 +30,16 @@ def test_its_tensors_are_the_decoders():
         assert torch.equal(value, plain.state_dict()[name])
 
 
-def test_it_is_trained_as_the_decoder_is():
-    plain, regions = build(), build(*HEAD)
-    batch = [tiny_episode(i, 2, size=(98, 84), training=True) for i in (0, 1)]
+def test_it_is_trained_as_the_decoder_is(monkeypatch):
+    """With padded views, and without cells of references, of which training asks none."""
+    reversed_too = "MODEL.SEGIC.REVERSION.PROB", 1.0
+    plain = build(*reversed_too)
+    regions = build(*HEAD, *reversed_too, "INPUT.MULTIPLE", 14, "INPUT.REFERENCE_WHOLE", True)
+    monkeypatch.delattr(RegionMatcher, "shots")
+    batch = [tiny_episode(i, 2, size=(90, 75), training=True) for i in (0, 1)]
     losses = [m.train()(batch) for m in (plain, regions)]
     assert losses[0].keys() == losses[1].keys()
-    assert all(torch.equal(losses[0][k], losses[1][k]) for k in losses[0])
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.2])
-def test_instances_are_the_decoders_where_it_is_asked(weight):
-    opts = "INPUT.MULTIPLE", 14, "MODEL.SEGIC.REGIONS.DECODER", weight
-    model, episode = build(*HEAD, *opts), tiny_episode(0, 2, task="instance")
-    context = model.encode_context(episode["references"], {0: None, 1: None}, "instance")
-    (found,) = model.find_instances([episode], context)
-    assert found["instances"].image_size == (168, 224)
-    plain = build("INPUT.MULTIPLE", 14)
-    by_decoder = plain.encode_context(episode["references"], {0: None, 1: None}, "instance")
-    (expected,) = plain.find_instances([episode], by_decoder)
-    found, expected = (x["instances"].pred_masks for x in (found, expected))
-    assert torch.equal(found, expected) == (weight > 0)
+    assert len(losses[0]) > 2 and all(torch.equal(losses[0][k], losses[1][k]) for k in losses[0])
 
 
 def test_what_it_refuses():
@@ -51,3 +49,32 @@ def test_what_it_refuses():
         build_model(tiny_config(*HEAD, "MODEL.SEGIC.REGIONS.RELATIVE", 1.5))
     with pytest.raises(ValueError, match="REGIONS.WHITENING .* is for"):
         build_model(tiny_config(*HEAD, "MODEL.SEGIC.REGIONS.WHITENING", "embedded"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("task", ["semantic", "instance"])
+def test_pictures_of_any_size_in_one_batch(precision, task):
+    """Also of one row, and smaller than a cell; several entities that compete."""
+    model = build(*HEAD, *FUSED)
+    predictor = InContextPredictor.from_model(model, precision, batch_size=6)
+    g = np.random.default_rng(0)
+    sizes = [(60, 80), (1, 300), (300, 1), (5, 5), (1, 1), (130, 97)]
+    pictures = [g.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    masks = np.zeros((2, 60, 80), bool)
+    masks[0, 10:30, 20:50] = masks[1, 40:, 60:] = True
+    predictor.set_references([(pictures[0], masks[i], "ab"[i]) for i in (0, 1)], task)
+    for picture, found in zip(pictures, predictor.predict(pictures), strict=True):
+        assert found.masks.shape == (2, *picture.shape[:2]) and torch.isfinite(found.logits).all()
+        assert set(np.unique(found.label_map())) <= {0, *found.ids}
+    views = [model.input.target(Picture(picture)) for picture in pictures]
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        instances = model.find_instances(views, predictor.context)
+    assert all(np.isfinite(x["instances"].scores).all() for x in instances)
+
+
+def test_a_model_that_holds_a_context_of_cells_takes_plain_inputs(tmp_path):
+    episode, file = tiny_episode(0, 2), str(tmp_path / "c.safetensors")
+    build(*HEAD, *FUSED).encode_context(episode["references"]).save(file)
+    model = build(*HEAD, *FUSED, "MODEL.SEGIC.CONTEXT", file)
+    (found,) = model([{"image": torch.rand(3, 50, 33) * 255, "height": 100, "width": 66}])
+    assert found["masks"].shape == (2, 100, 66) and found["instances"].image_size == (100, 66)

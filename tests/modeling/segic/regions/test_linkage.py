@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segic_d2.modeling.segic.regions import linkage as module
-from segic_d2.modeling.segic.regions.linkage import link_regions, region_means
+from segic_d2.modeling.segic.regions.linkage import connected_parts, link_regions, region_means
 
 G = torch.Generator().manual_seed(0)
 
@@ -62,3 +62,27 @@ def test_region_means():
     assert count.tolist() == [2, 2, 3]
     for i in range(3):
         torch.testing.assert_close(means[:, i], values[:, labels == i].mean(1))
+
+
+def flooded(labels):
+    """The connected parts by a walk from each cell: sets of (y, x)."""
+    rest, found = {(y, x) for y in range(len(labels)) for x in range(len(labels[0]))}, set()
+    while rest:
+        part, todo = set(), [min(rest)]
+        while todo:
+            y, x = cell = todo.pop()
+            part.add(cell)
+            beside = rest.intersection({(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)}) - part
+            todo += [other for other in beside if labels[other] == labels[cell]]
+        rest -= part
+        found.add(frozenset(part))
+    return found
+
+
+def test_connected_parts_against_a_walk():
+    labels = torch.randint(0, 3, (6, 9), generator=G)
+    got = connected_parts(labels.flatten(), (6, 9)).view(6, 9)
+    expected = flooded(labels)
+    assert {frozenset(map(tuple, (got == i).nonzero().tolist())) for i in got.unique()} == expected
+    assert got.unique().tolist() == list(range(len(expected))) and len(expected) > 5
+    assert connected_parts(torch.zeros(1, dtype=torch.long), (1, 1)).tolist() == [0]

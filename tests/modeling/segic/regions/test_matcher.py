@@ -6,9 +6,11 @@ import torch
 from segic_d2.modeling.layers.similarity import Similarity
 from segic_d2.modeling.segic.regions import matcher as module
 from segic_d2.modeling.segic.regions.matcher import known, on_canvas
+from segic_d2.modeling.segic.regions.matching import match
 from segic_d2.structures.context import CELLS, Context
 from tests.modeling.segic.parts import build
-from tests.tiny import tiny_episode
+from tests.modeling.segic.regions.test_linkage import flooded
+from tests.tiny import blob, tiny_episode
 
 HEAD = "MODEL.SEM_SEG_HEAD.NAME", "RegionMatchingHead"
 R = "MODEL.SEGIC.REGIONS."
@@ -179,3 +181,51 @@ def test_regions_gain_by_being_like_the_best_of_their_cut():
         torch.testing.assert_close(found[0][row], expected)
         assert not torch.equal(found[0][row], before[0][row])
     assert torch.equal(found[1], before[1])  # the scores
+
+
+def slow_prompted(model, features, context, entity, decoded, threshold):
+    """Part by part: where logits of cells (P, h, w) are above 0."""
+    matcher, options = model.sem_seg_head.matcher, model.sem_seg_head.matcher.options
+    own = matcher.units(features.map[0], features.frames[0].content)
+    values = match(own, known(context), options.cues).values
+    (cuts,), found = matcher.label(features), torch.zeros(len(entity), 6, 8, dtype=torch.bool)
+    for row, e in enumerate(entity.tolist()):
+        cells = decoded[row].unflatten(0, (8, 4)).unflatten(2, (8, 4))[:6]  # (6, 4, 8, 4)
+        chance = cells.sigmoid().mean((1, 3)).flatten()
+        inside = (cells > threshold).float().mean((1, 3)).flatten()
+        value = values[e] + options.decoder * (chance - 1 / 3)
+        small = context.tensors["cell_areas"][e].mean() < options.small
+        labels = cuts[int(small)]
+        regions = [labels == i for i in labels.unique()]
+        large = [r for r in regions if r.sum() >= 3] or regions
+        best = max(value[r].mean() for r in large)
+        for region in regions:
+            if value[region].mean() - options.relative * best <= options.threshold:
+                continue
+            for part in flooded(region.view(6, 8).long()):
+                cells = [y * 8 + x for y, x in part]
+                if region[cells[0]] and inside[cells].mean() >= 0.5:
+                    found[row].view(-1)[cells] = True
+    return found
+
+
+@pytest.mark.parametrize("cut, small", [(0.9, 0.0), (0.5, 1.0)])
+def test_a_peak_takes_its_connected_chosen_regions(cut, small, monkeypatch):
+    """Against a loop over parts; decoded masks are rectangles."""
+    opts = f"{R}CUT", cut, f"{R}SMALL", small, f"{R}DECODER", 0.4, f"{R}RELATIVE", 0.9
+    model, episode = region_model(*opts), tiny_episode(4, 2)
+    features, context = model.encode_images([episode]), context_of(model, episode)
+    g, entity = torch.Generator().manual_seed(3), torch.tensor([0, 0, 0, 1, 1, 1])
+    decoded = torch.stack([4 * blob(32, 32, g) - 2 for _ in entity])
+    decoded[0] = 9.0
+    decoded[1] = -9.0
+    args = features, context, entity, decoded, 0.5
+    seen = []
+    monkeypatch.setattr(module, "on_canvas", lambda x, grid: seen.append(x) or on_canvas(x, grid))
+    found, expected = model.sem_seg_head.matcher.prompted(*args), slow_prompted(model, *args)
+    assert torch.equal(seen[0] > 0, expected) and found.shape == (6, 32, 32)
+    counts = expected.flatten(1).sum(1).tolist()
+    assert 0 < counts[0] < 48 and counts[1] == 0 and 0 < sum(counts[2:])
+    assert (
+        model.sem_seg_head.matcher.prompted(*args[:2], entity[:0], decoded[:0], 0.5).shape[0] == 0
+    )
