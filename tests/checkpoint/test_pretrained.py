@@ -36,7 +36,7 @@ def test_the_file_is_whole_small_and_described(name):
     about = (FOLDER / "README.md").read_text()
     assert name in about and PRETRAINED[name].sha256 in about
     assert name_of(load_config(PRETRAINED[name].config).MODEL.WEIGHTS) == name
-    assert {p.stem for p in FOLDER.glob("*.safetensors")} == set(PRETRAINED)
+    assert {p.stem for p in FOLDER.glob("segic-*.safetensors")} == set(PRETRAINED)
 
 
 @pytest.mark.parametrize("name", NAMES)
