@@ -11,7 +11,8 @@ MEDIUM = (
     *("checkpoint", "config/test_ablations", "config/test_configs", "data/test_paper_mix"),
     *("data/health/test_check", "data/test_first_command", "datasets", "demo", "engine"),
     *("examples", "modeling/backbone"),
-    *("modeling/test_golden", "test_install", "tools"),
+    *("modeling/test_golden", "modeling/segic/regions", "test_install", "test_lazy", "tools"),
+    *("modeling/test_pretended_device", "data/datasets/shapes"),
 )
 
 
