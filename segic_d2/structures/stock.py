@@ -51,9 +51,9 @@ class StockForms:
         numbers nothing by the other. ValueError: data sets of different classes, or an entity that
         is no class."""
         known = [self._classes(key) for key in KINDS]
-        rows = range(len(context))
+        order = {row: row for row in range(len(context))}
         if not any(known):
-            return dict(enumerate(rows)), dict(enumerate(rows))
+            return order, order
         if not any(context.names):
             for classes in filter(None, known):
                 if len(context) > len(classes):
@@ -61,7 +61,7 @@ class StockForms:
                         f"the context has {len(context)} entities without names, and DATASETS.TEST "
                         f"has {len(classes)} classes"
                     )
-            return tuple(dict(enumerate(rows)) if c else {} for c in known)  # type: ignore[return-value]
+            return order if known[0] else {}, order if known[1] else {}
         found = []
         for classes in known:
             positions = {name: i for i, name in enumerate(classes)}

@@ -113,12 +113,10 @@ class SegIC(InContextModel):
                 "sem_seg_head.channels and sem_seg_head.similarity.shape.stride"
             )
         self.encoder, self.sem_seg_head = encoder, sem_seg_head
-        similarity, rules, matcher = (
-            sem_seg_head.similarity,
-            sem_seg_head.rules,
-            sem_seg_head.matcher,
+        head = sem_seg_head
+        self.contexts = ContextEncoder(
+            encoder.input, head.similarity, head.rules, texts, head.matcher
         )
-        self.contexts = ContextEncoder(encoder.input, similarity, rules, texts, matcher)
         self.criterion, self.readout = losses, readout
         self.cross_entity, self.entity_chunk = cross_entity, entity_chunk
         self.instances = instances or InstanceOptions()
@@ -231,7 +229,7 @@ class SegIC(InContextModel):
         context per target, another kind of prompt, or features without their pictures where logits
         are to be refined."""
         contexts, head = self._checked(context, len(features)), self.sem_seg_head
-        queries, decoded = Queries.from_contexts(contexts), None
+        queries, decoded, maps = Queries.from_contexts(contexts), None, None
         boxes = None if prompts is None else self._boxes(features, contexts, prompts)
         if head.decodes:
             crossing, chunk = bool(self.cross_entity), self.entity_chunk
@@ -240,10 +238,12 @@ class SegIC(InContextModel):
             if head.matcher is None:
                 return self.readout(out, features, contexts, head.similarity)
             decoded = self.readout.decoded(out, features, contexts, head.similarity)
+            maps = out.maps
         assert head.matcher is not None  # who does not decode
-        maps = head.propagate(features.map, queries).split(queries.counts)
+        if maps is None:
+            maps = head.propagate(features.map, queries)
         chosen = head.matcher(features, contexts, decoded)
-        return self.readout.of_regions(chosen, maps, features, contexts)
+        return self.readout.of_regions(chosen, maps.split(queries.counts), features, contexts)
 
     def propagated_mask(self, features: Features, context: Contexts) -> list[Tensor]:
         """The propagated masks themselves, list of B float (N, r, r) (Eq. 2)."""
@@ -309,14 +309,16 @@ class SegIC(InContextModel):
         kind = PROTOTYPES if matcher is None else CELLS
         if matcher is not None:
             matcher.look(self.encoder)
-        for c in {id(c): c for c in contexts}.values():
+        distinct = list({id(c): c for c in contexts}.values())
+        own = self.fingerprint if any(c.fingerprint for c in distinct) else {}
+        for c in distinct:
             if c.kind != kind:
                 raise ValueError(
                     f"this SegIC takes contexts of {kind!r}, not of {c.kind!r}: make it anew from "
                     "its references"
                 )
             if c.fingerprint:
-                c.check(self.fingerprint)
+                c.check(own)
         return [c.to(self.device) for c in contexts]
 
     def _boxes(self, features: Features, contexts: Sequence[Context], prompts: Prompts) -> Tensor:

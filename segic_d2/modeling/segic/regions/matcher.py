@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -99,10 +100,15 @@ class RegionMatcher(nn.Module):
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What its part of a context depends on."""
-        held = [x for x in (self.whitening.mean, self.whitening.scaled) if x is not None]
-        hashes = [tensor_hash(x.cpu()) for x in held]
-        found = {"cells": self.options.cells, "whitening": hashes, "groups": self.whitening.groups}
+        found: dict[str, Any] = {"cells": self.options.cells, "groups": self.whitening.groups}
+        found["whitening"] = self._hashes
         return found | ({"debias": self.options.debias} if self.options.debias else {})
+
+    @cached_property
+    def _hashes(self) -> list[str]:
+        """Of the statistics, which are fixed; every picture asks for them."""
+        held = [x for x in (self.whitening.mean, self.whitening.scaled) if x is not None]
+        return [tensor_hash(x.cpu()) for x in held]
 
     def units(self, features: Tensor, content: tuple[int, int], whiten: bool = True) -> Tensor:
         """Unit features float32 (n, C) of the cells of (C', g, g) that hold any content, px."""

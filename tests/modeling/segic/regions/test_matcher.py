@@ -113,6 +113,30 @@ def test_the_decoder_is_a_cue_where_it_has_a_weight(monkeypatch):
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.4])
+def test_a_target_is_correlated_once_and_statistics_are_hashed_once(weight, monkeypatch):
+    model, episode = region_model(f"{R}DECODER", weight), tiny_episode(0, 2)
+    model.sem_seg_head.matcher.whitening.mean = torch.ones(1, 24)
+    context = context_of(model, episode)
+    calls = {"maps": 0, "hash": 0}
+
+    def counted(name, function):
+        def call(*args, **options):
+            calls[name] += 1
+            return function(*args, **options)
+
+        return call
+
+    monkeypatch.setattr(Similarity, "maps", counted("maps", Similarity.maps))
+    monkeypatch.setattr(module, "tensor_hash", counted("hash", module.tensor_hash))
+    del model.sem_seg_head.matcher._hashes  # that the context asked for
+    features = model.encode_images([episode])
+    (one,), (two,) = model.segment(features, context), model.segment(features, context)
+    assert calls == {"maps": 2, "hash": 1}
+    expected = model.propagated_mask(features, context)[0]
+    assert torch.equal(one.similarity, expected) and torch.equal(two.similarity, expected)
+
+
 def test_a_thing_is_found_where_its_cells_are():
     """The target is its own reference: the mask comes back."""
     image = torch.zeros(3, 112, 112, dtype=torch.uint8)
