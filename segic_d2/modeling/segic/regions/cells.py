@@ -45,7 +45,12 @@ def most_cells(wanted: int, channels: int) -> int:
 
 
 def choose_cells(
-    cut: Tensor, cut_shares: Tensor, whole: Tensor, whole_shares: Tensor, count: int
+    cut: Tensor,
+    cut_shares: Tensor,
+    whole: Tensor,
+    whole_shares: Tensor,
+    count: int,
+    unmarked: Tensor | None = None,
 ) -> Cells:
     """The cells of one entity in one reference.
 
@@ -53,11 +58,15 @@ def choose_cells(
         cut, whole: float (n, C), unit features of the cut's and the whole picture's cells.
         cut_shares, whole_shares: float (n,), share of the mask in each.
         count: k, a multiple of 6.
+        unmarked: bool (n,), cells of the whole picture that are no background, see ``unmarked.py``.
     """
+    behind = whole_shares < BACKGROUND
+    if unmarked is not None:
+        behind &= ~unmarked
     views = (
-        (cut, cut_shares, _front(cut_shares)),
-        (whole, whole_shares, _front(whole_shares)),
-        (whole, whole_shares, whole_shares < BACKGROUND),
+        (cut, cut_shares, front(cut_shares)),
+        (whole, whole_shares, front(whole_shares)),
+        (whole, whole_shares, behind),
     )
     chosen = [
         _covering(units[inside], shares[inside], part.stop - part.start)
@@ -67,7 +76,7 @@ def choose_cells(
     return Cells(features.half(), counts, shares)
 
 
-def _front(shares: Tensor) -> Tensor:
+def front(shares: Tensor) -> Tensor:
     """Which cells are mostly object; where none is, those with the highest share."""
     front = shares > FOREGROUND
     return front if front.any() else shares >= shares.max()

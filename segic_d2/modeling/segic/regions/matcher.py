@@ -21,14 +21,16 @@ from ....structures.context import Context
 from ....structures.features import Features, tensor_hash
 from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
-from .cells import choose_cells, most_cells
+from .cells import BACKGROUND, choose_cells, most_cells
 from .choice import best_region, choose_regions, regions_alike
 from .linkage import connected_parts, link_regions, region_means
 from .matching import Cues, Known, Matched, match
 from .positional import Debias
+from .unmarked import find_unmarked
 from .whitening import Whitening
 
 FINER = 0.5  # the cut for small things, of that for others
+REFERENCE = 0.75  # the cut for what is unmarked in a reference, of that
 NEUTRAL = 1 / 3  # the decoder's probability that changes nothing
 COVERED = 0.5  # of a part of a region by an instance's decoded mask, at least
 SUREST = 6.0  # the highest logit, and the lowest with a minus
@@ -46,11 +48,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class RegionOptions:
-    """``MODEL.SEGIC.REGIONS``: reference cells per shot, cues, the cut and the weight of positions
-    of the linkage, what is a small thing, the share of the best region's value, the decoder's
-    weight, the threshold, positional directions left out, the weight of being like the best."""
+    """``MODEL.SEGIC.REGIONS``: reference cells per shot, how much like the thing what is no
+    background is, cues, the cut and the weight of positions of the linkage, what is a small thing,
+    the share of the best region's value, the decoder's weight, the threshold, positional directions
+    left out, the weight of being like the best."""
 
     cells: int = 240
+    unmarked: float = 0.75
     cues: Cues = Cues()  # noqa: RUF009  frozen
     cut: float = 0.6
     position: float = 0.3
@@ -68,7 +72,7 @@ class RegionOptions:
         o = cfg.MODEL.SEGIC.REGIONS
         cues = Cues(o.PROTOTYPE, o.NEAREST, o.BACKGROUND, o.COMPETE, o.BACKWARD)
         linked, chosen = (o.CUT, o.POSITION, o.SMALL), (o.RELATIVE, o.DECODER, o.THRESHOLD)
-        return cls(o.CELLS, cues, *linked, *chosen, o.DEBIAS, o.AGGREGATE)
+        return cls(o.CELLS, o.UNMARKED, cues, *linked, *chosen, o.DEBIAS, o.AGGREGATE)
 
 
 class RegionMatcher(nn.Module):
@@ -102,7 +106,8 @@ class RegionMatcher(nn.Module):
         """What its part of a context depends on."""
         found: dict[str, Any] = {"cells": self.options.cells, "groups": self.whitening.groups}
         found["whitening"] = self._hashes
-        return found | ({"debias": self.options.debias} if self.options.debias else {})
+        own = {name: getattr(self.options, name) for name in ("debias", "unmarked")}
+        return found | {name: value for name, value in own.items() if value}
 
     @cached_property
     def _hashes(self) -> list[str]:
@@ -129,7 +134,11 @@ class RegionMatcher(nn.Module):
         shares, around = self._inside(cut), self._inside(whole)
         views = (near, shares), (far, around)
         means = [s / s.sum(1, keepdim=True).clamp(min=1e-8) @ u for u, s in views]
-        chosen = [choose_cells(near, a, far, b, count) for a, b in zip(shares, around, strict=True)]
+        alike = self._unmarked(near, shares, far, around, whole)
+        chosen = [
+            choose_cells(near, a, far, b, count, c)
+            for a, b, c in zip(shares, around, alike, strict=True)
+        ]
         found = {"cell_prototypes": torch.stack(means, 1), "cell_areas": around.mean(1, True)}
         if chosen:
             for name, own in (
@@ -142,6 +151,23 @@ class RegionMatcher(nn.Module):
         empty = near.new_zeros(0, count)
         cells = near.new_zeros(0, count, near.shape[1]).half()
         return {**found, "cells": cells, "cell_counts": empty, "cell_shares": empty}
+
+    def _unmarked(
+        self, near: Tensor, shares: Tensor, far: Tensor, around: Tensor, whole: Seen
+    ) -> Sequence[Tensor | None]:
+        """Which cells of the whole picture each mask leaves unmarked, see ``find_unmarked``; not
+        those that another mask marks."""
+        if not self.options.unmarked or not len(shares):
+            return [None] * len(shares)
+        size, options = self.cells_of(whole.content), self.options
+        plain = self.units(whole.features, whole.content, whiten=False)
+        labels = link_regions(plain, size, (REFERENCE * options.cut,), options.position)[0]
+        marked = (around >= BACKGROUND).any(0)
+        found: list[Tensor | None] = []
+        for a, b in zip(shares, around, strict=True):
+            alike = find_unmarked(near, a, far, b, labels, size, options.unmarked)
+            found.append(alike & ~marked)
+        return found
 
     def _inside(self, seen: Seen) -> Tensor:
         """Shares of the masks in the cells of the content, (n masks, n)."""

@@ -79,9 +79,9 @@ def test_targets_of_a_batch_are_each_alone_and_linked_once(monkeypatch):
         region_model(),
         [tiny_episode(i, 1, size=s) for i, s in ((0, (84, 112)), (1, (112, 70)))],
     )
+    contexts = [context_of(model, x) for x in episodes]
     calls, inner = [], module.link_regions
     monkeypatch.setattr(module, "link_regions", lambda *a: calls.append(a[1]) or inner(*a))
-    contexts = [context_of(model, x) for x in episodes]
     features = model.encode_images([*episodes, episodes[1]])
     found = model.segment(features, [*contexts, contexts[0]])
     model.segment(features, [*contexts, contexts[1]])
