@@ -32,6 +32,7 @@ ROWS = {
     "no prototype × propagation": (f"{R}PROTOTYPE", False, f"{R}THRESHOLD", -0.03),
     "no nearest cells": (f"{R}NEAREST", 0),
     "no background cells": (f"{R}BACKGROUND", 0.0, f"{R}THRESHOLD", 0.24),
+    "what is unmarked is background": (f"{R}UNMARKED", 0.0),
     "no regions": (f"{R}CUT", 0.0),
     "no finer regions of small things": (f"{R}SMALL", 0.0),
     "no relation to the best": (f"{R}RELATIVE", 0.0, f"{R}THRESHOLD", 0.2),
