@@ -50,9 +50,7 @@ def parse_args(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", metavar="DIR", nargs="+", help="folders of class folders")
-    parser.add_argument(
-        "--config-file", default="segic_demo_regions.yaml", help="shipped name or file"
-    )
+    parser.add_argument("--config-file", default="segic_demo.yaml", help="shipped name or file")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="default: all")
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--device", default="cpu")
