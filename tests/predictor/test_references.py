@@ -4,15 +4,14 @@ import torch
 from PIL import Image
 
 from segic_d2.predictor import InContextPredictor
-from segic_d2.predictor.references import read_references
 from tests.io.test_masks import palette_image
-from tests.predictor.parts import H, W, picture, square
+from tests.predictor.parts import H, W, picture, read_masked, square
 from tests.tiny import tiny_config
 
 
 def entities(predictor, references):
     """(names, ids) of the entities, and the reference entries with their entity ids."""
-    read, names = read_references(references, predictor.model.input)
+    read, names = read_masked(references, predictor.model)
     return names, [r["entity_ids"].tolist() for r in read]
 
 
@@ -46,8 +45,8 @@ def test_entities_by_name_then_by_id(predictor):
 def test_two_ids_of_one_name_are_one_mask(predictor):
     ids = np.zeros((H, W), dtype=np.int64)
     ids[:20], ids[30:40] = 1, 2
-    read, _ = read_references(
-        [(picture(0), ids, {1: "a", 2: "a"}), (picture(0), ids > 0, "a")], predictor.model.input
+    read, _ = read_masked(
+        [(picture(0), ids, {1: "a", 2: "a"}), (picture(0), ids > 0, "a")], predictor.model
     )
     assert read[0]["masks"].shape[0] == 1
     assert torch.equal(read[0]["masks"], read[1]["masks"])
@@ -66,7 +65,12 @@ def test_two_ids_of_one_name_are_one_mask(predictor):
         (("cat.png", "ids.png", "cat"), ValueError, r"ids.png\): mask has the ids 3, 5, the names"),
         (("cat.png", "ids.png", {4: "x"}), ValueError, r"mask has no id 4 \('x'\); it has 3, 5"),
         (("cat.png", "ids.png", {3: 7}), ValueError, "a name must be a string, not 7"),
-        (("cat.png",), ValueError, r"reference 2: expected \(image, mask\)"),
+        (("cat.png",), ValueError, r"2 \(.*cat.png\): mask is missing, and no part of the image"),
+        (("cat.png", None, "cat"), ValueError, r"2 \(.*cat.png\): mask is missing"),
+        (("cat.png", "cat.png"), ValueError, r"2 \(.*cat.png\): mask is the image itself"),
+        ((), ValueError, r"reference 2: expected \(image, mask\)"),
+        ({"image": "cat.png", "name": "cat"}, ValueError, "mask and names, not a dict with 'name'"),
+        ({"mask": "cat_mask.png"}, ValueError, "mask and names, not a dict without 'image'"),
         ("cat.png", ValueError, "reference 2: expected"),
     ],
 )
@@ -128,9 +132,7 @@ def test_ten_pixels_of_three_million_reach_the_prototype(predictor, tmp_path):
     image[mask] = 255
     Image.fromarray(image).save(tmp_path / "image.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    (read,), _ = read_references(
-        [(tmp_path / "image.png", tmp_path / "mask.png")], predictor.model.input
-    )
+    (read,), _ = read_masked([(tmp_path / "image.png", tmp_path / "mask.png")], predictor.model)
     shrunk = read["masks"].sum() * (2000 / 112) ** 2
     assert shrunk == pytest.approx(100, rel=0.25)  # px² of the file that arrive on the canvas
     predictor.set_references([(tmp_path / "image.png", tmp_path / "mask.png", "speck")])
