@@ -8,9 +8,8 @@ import torch
 from PIL import Image
 
 from segic_d2.predictor import InContextPredictor
-from segic_d2.predictor.references import read_references
 from tests.bilinear import to_canvas
-from tests.predictor.parts import H, W, picture, square
+from tests.predictor.parts import H, W, picture, read_masked, square
 from tests.tiny import tiny_config, tiny_episode
 
 # ---- references --------------------------------------------------------------------------
@@ -203,7 +202,7 @@ def test_pictures_resized_as_released(files, references):
         canvas[number, : content.shape[0], : content.shape[1]] = (content - mean) / std
     received = torch.cat(seen).permute(0, 2, 3, 1)
     np.testing.assert_allclose(received, canvas[[0, 1, 0] * 2], atol=1e-4)
-    read, _ = read_references(references, predictor.model.input)
+    read, _ = read_masked(references, predictor.model)
     np.testing.assert_allclose(read[1]["masks"][0], to_canvas(square(x=21), 112), atol=1e-5)
 
 
@@ -211,8 +210,8 @@ def test_prediction_is_the_models_own(predictor, references):
     predictor.set_references(references)
     target = picture(5, (50, 37))
     result = predictor(target, with_propagated_mask=True)
-    read, names = read_references(references, predictor.model.input)
-    (view,), _ = read_references([(target, square(size=(50, 37)))], predictor.model.input)
+    read, names = read_masked(references, predictor.model)
+    (view,), _ = read_masked([(target, square(size=(50, 37)))], predictor.model)
     episode = {**tiny_episode(0), "image": view["image"], "references": read}
     episode |= {"height": 50, "width": 37}
     episode["entities"] = [{"id": i, "name": n} for i, n in names.items()]
