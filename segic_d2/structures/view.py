@@ -135,17 +135,21 @@ def zoomed(augmentations: T.AugmentationList, masks: Masks, share: float) -> T.A
     a small thing is seen larger. The cut is a square, as far as the picture reaches; of its side
     the masks' longer side takes at least ``share`` (``INPUT.REFERENCE_ZOOM``); 0: the whole
     picture."""
-    shown = np.logical_or.reduce(masks)
+    crop = zoom_crop(np.logical_or.reduce(masks), share)
+    return _after(crop, augmentations)
+
+
+def zoom_crop(shown: np.ndarray, share: float) -> T.CropTransform | None:
+    """The cut of ``zoomed`` about bool (H, W); None: the whole picture."""
     if not share or not shown.any():
-        return augmentations
+        return None
     size = shown.shape
     spans = [span for axis in (1, 0) if (span := extent(shown.any(axis)))]
     side = int(np.ceil(max(stop - start for start, stop in spans) / share))
     if side >= max(size):
-        return augmentations
+        return None
     (y, h), (x, w) = (_window(*span, side, n) for span, n in zip(spans, size, strict=True))
-    crop = T.CropTransform(x, y, w, h, size[1], size[0])
-    return _after(crop, augmentations)
+    return T.CropTransform(x, y, w, h, size[1], size[0])
 
 
 def _window(start: int, stop: int, side: int, limit: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...structures.episode import MaskedView, Reference
+from ...structures.episode import Reference
 from ...structures.features import Features
 from ...structures.frame import Frame
 from .context_encoder import ContextEncoder
@@ -68,7 +68,7 @@ class BoxMasks:
         logger.info("reference %s: a mask that is a filled box is taken for a box", file)
         masks, whole = reference["masks"].clone(), reference.get("whole", reference)
         around = self._seen(far, whole["masks"][rows])
-        masks[rows] = self._found(reference, self._seen(own, masks[rows]), around, masks[rows])
+        masks[rows] = self._found(self._seen(own, masks[rows]), around, masks[rows])
         told: Reference = {**reference, "masks": masks}
         if "whole" not in reference:
             return told
@@ -76,28 +76,32 @@ class BoxMasks:
             there = masks
         else:
             there = whole["masks"].clone()
-            there[rows] = self._found(whole, around, around, there[rows])
+            there[rows] = self._found(around, around, there[rows])
         return {**told, "whole": {**whole, "masks": there}}
 
     def _seen(self, features: Tensor, masks: Tensor) -> Seen:
         size = int(masks.shape[-2]), int(masks.shape[-1])
         return Seen(features, size, self.contexts.weights(masks, features.shape[-1]))
 
-    def _found(self, view: MaskedView, own: Seen, around: Seen, masks: Tensor) -> Tensor:
+    def _found(self, own: Seen, around: Seen, masks: Tensor) -> Tensor:
         """Masks (n, h, w) of what the boxes of a view hold."""
         matcher = self.head.matcher
         assert matcher is not None  # see __call__
-        chances = self._chances(view, own, masks) if self.head.decodes else None
-        kept = matcher.complete(own, around, chances)
-        side = (self.contexts.spec.canvas,) * 2
-        large = F.interpolate(kept[:, None].to(masks.dtype), side)[:, 0]
-        return masks * large[:, : own.content[0], : own.content[1]].to(masks.device)
+        said = self.chances(own, masks) if self.head.decodes else None
+        kept = matcher.complete(own, around, said).to(masks.dtype)
+        return masks * self.enlarged(kept, own.content).to(masks.device)
 
-    def _chances(self, view: MaskedView, own: Seen, masks: Tensor) -> Tensor:
-        """The decoder's probabilities (n, g, g) in a view of what its own boxes show."""
+    def enlarged(self, cells: Tensor, content: tuple[int, int]) -> Tensor:
+        """Masks (n, h, w) of a content in px, of values of cells (n, g, g)."""
+        side = (self.contexts.spec.canvas,) * 2
+        return F.interpolate(cells[:, None], side)[:, 0, : content[0], : content[1]]
+
+    def chances(self, own: Seen, masks: Tensor) -> Tensor:
+        """The decoder's probabilities (n, g, g) in a view of what masks (n, h, w) of it show."""
         ids = list(range(len(masks)))
-        boxes: Reference = {**view, "masks": masks, "entity_ids": ids}
         maps = own.features[None]
+        boxes: Reference = {"features": own.features, "masks": masks, "entity_ids": ids}
+        boxes["image_size"] = own.content
         alone = self.contexts.from_references(maps, [boxes], dict.fromkeys(ids))
         features = Features(maps, [Frame(self.contexts.spec.canvas, own.content, own.content)], [])
         queries = Queries.from_contexts([alone])

@@ -6,6 +6,7 @@ Shapes: B targets, N entities of a target.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import (
@@ -23,11 +24,11 @@ from ...config.keys import check_config
 from ...structures.context import CELLS, PROTOTYPES, Context
 from ...structures.episode import Episode, Names, Reference, Target, View
 from ...structures.features import Features, tensor_hash
-from ...structures.prompts import BoxPrompt
+from ...structures.picture import Picture
+from ...structures.prompts import Marked
 from ...structures.segmentation import Segmentation
 from ...structures.stock import StockForms
 from ...structures.view import InputSpec
-from ...utils.devices import upload
 from ...utils.registries import find_registered
 from ..backbone.sources import check_backbone_weights
 from ..backbone.weights import check_weights_fit, ensure_weights
@@ -40,7 +41,9 @@ from .instances import InstanceOptions, find_instances
 from .mask_head import InContextMaskHead
 from .queries import Queries
 from .readout import Readout
+from .reference_masks import ReferenceMasks
 from .regions.instances import part_objects
+from .tokens import canvas_boxes
 from .training import EpisodeLosses
 
 
@@ -224,6 +227,14 @@ class SegIC(InContextModel):
         wholes = [found[place.get(row, row)] for row in range(len(references))]
         return found[: len(references)], wholes
 
+    def complete_mask(self, picture: Picture, marked: Marked) -> np.ndarray:
+        """The mask, bool (H, W), of what is marked, see ``ReferenceMasks``. ValueError: a head
+        without regions."""
+        matcher = self.sem_seg_head.matcher
+        if matcher is None:
+            return super().complete_mask(picture, marked)
+        return ReferenceMasks(self.encoder, matcher, self.boxes)(picture, marked)
+
     def segment(
         self, features: Features, context: Contexts, prompts: Prompts | None = None
     ) -> list[Segmentation]:
@@ -233,7 +244,7 @@ class SegIC(InContextModel):
         are to be refined."""
         contexts, head = self._checked(context, len(features)), self.sem_seg_head
         queries, decoded, maps = Queries.from_contexts(contexts), None, None
-        boxes = None if prompts is None else self._boxes(features, contexts, prompts)
+        boxes = None if prompts is None else canvas_boxes(features, contexts, prompts)
         if head.decodes:
             crossing, chunk = bool(self.cross_entity), self.entity_chunk
             sizes = features.image_sizes
@@ -322,23 +333,3 @@ class SegIC(InContextModel):
             if c.fingerprint:
                 c.check(own)
         return [c.to(self.device) for c in contexts]
-
-    def _boxes(self, features: Features, contexts: Sequence[Context], prompts: Prompts) -> Tensor:
-        """The box prompts of M entities on the canvas, (M, 4) xyxy, NaN where there is none."""
-        rows = []
-        if len(prompts) != len(contexts):
-            raise ValueError(f"prompts of {len(prompts)} targets for {len(contexts)} targets")
-        for frame, context, given in zip(features.frames, contexts, prompts, strict=True):
-            if unknown := set(given) - set(context.ids):
-                raise ValueError(f"prompts for {sorted(unknown)}; the context has {context.ids}")
-            pairs = zip(frame.content[::-1], frame.size[::-1], strict=True)
-            scale = [on_canvas / own for on_canvas, own in pairs] * 2
-            for i in context.ids:
-                prompt = given.get(i)
-                if prompt is not None and not isinstance(prompt, BoxPrompt):
-                    raise ValueError(
-                        f"SegIC takes boxes as prompts at the target, not {type(prompt).__name__}"
-                    )
-                box = prompt.box if prompt else [torch.nan] * 4
-                rows.append([(x + 0.5) * s - 0.5 for x, s in zip(box, scale, strict=True)])
-        return upload(rows, self.device, torch.float32).reshape(-1, 4)

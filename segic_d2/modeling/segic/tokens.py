@@ -3,9 +3,14 @@
 Shapes: M entities, M' of them wanted, k points, K shots, W decoder width.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
+from ...structures.context import Context
+from ...structures.features import Features
+from ...structures.prompts import BoxPrompt, Prompt
 from ...utils.devices import upload
 from ..layers.prompt_encoder import NOT_A_POINT, POSITIVE, PromptEncoder
 from . import released
@@ -60,3 +65,28 @@ def crossed_tokens(
     tokens = own[others] + type_embed[:, :, None]  # (M', Nmax, K, W)
     mask = queries.shots[others] & shown[..., None]
     return tokens.flatten(1, 2), mask.flatten(1, 2)
+
+
+def canvas_boxes(
+    features: Features, contexts: Sequence[Context], prompts: Sequence[Mapping[int, Prompt]]
+) -> Tensor:
+    """The box prompts of M entities on the canvas, (M, 4) xyxy, NaN where there is none.
+    ValueError: prompts of another number of targets, for an entity that is none, or of another
+    kind."""
+    rows = []
+    if len(prompts) != len(contexts):
+        raise ValueError(f"prompts of {len(prompts)} targets for {len(contexts)} targets")
+    for frame, context, given in zip(features.frames, contexts, prompts, strict=True):
+        if unknown := set(given) - set(context.ids):
+            raise ValueError(f"prompts for {sorted(unknown)}; the context has {context.ids}")
+        pairs = zip(frame.content[::-1], frame.size[::-1], strict=True)
+        scale = [on_canvas / own for on_canvas, own in pairs] * 2
+        for i in context.ids:
+            prompt = given.get(i)
+            if prompt is not None and not isinstance(prompt, BoxPrompt):
+                raise ValueError(
+                    f"SegIC takes boxes as prompts at the target, not {type(prompt).__name__}"
+                )
+            box = prompt.box if prompt else [torch.nan] * 4
+            rows.append([(x + 0.5) * s - 0.5 for x, s in zip(box, scale, strict=True)])
+    return upload(rows, features.map.device, torch.float32).reshape(-1, 4)

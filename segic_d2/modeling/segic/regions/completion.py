@@ -23,7 +23,12 @@ LEAST = 0.05  # the value of a region of the thing, at least
 
 
 def complete_area(
-    units: Tensor, labels: Tensor, opened: Tensor, chance: Tensor | None, beyond: Tensor
+    units: Tensor,
+    labels: Tensor,
+    opened: Tensor,
+    chance: Tensor | None,
+    beyond: Tensor,
+    start: Tensor | None = None,
 ) -> Tensor:
     """The cells of the thing, bool (n,), some of those that are open; all of these where nothing
     would be left.
@@ -31,12 +36,15 @@ def complete_area(
     Args:
         units: float (n, C), of length 1. labels: int64 (n,), regions. opened: bool (n,), where the
             thing may be. chance: float (n,), the decoder's probability; None: it is not asked.
-            beyond: float (m, C), unit features of background in other views.
+            beyond: float (m, C), unit features of background in other views. start: bool (n,),
+            open cells that are the thing to begin with; None: all that are allowed.
     """
     labels = labels.to(units.device)
     share = region_means(opened[None].to(units.dtype), labels)[0][0]
     allowed = opened & (share >= INSIDE)[labels]
     taken = allowed if allowed.any() else opened
+    if start is not None and start.any():
+        taken = start
     cosines = (units @ units.T).fill_diagonal_(-1.0)
     others = units @ beyond.T
     for _ in range(STEPS):

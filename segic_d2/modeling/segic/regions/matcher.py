@@ -21,7 +21,7 @@ from ....structures.context import Context
 from ....structures.features import Features, tensor_hash
 from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
-from .cells import BACKGROUND, choose_cells, front, most_cells
+from .cells import BACKGROUND, FOREGROUND, choose_cells, front, most_cells
 from .choice import choose_regions, presence, regions_alike
 from .completion import complete_area
 from .linkage import connected_parts, link_regions, region_means
@@ -154,9 +154,12 @@ class RegionMatcher(nn.Module):
         cells = near.new_zeros(0, count, near.shape[1]).half()
         return {**found, "cells": cells, "cell_counts": empty, "cell_shares": empty}
 
-    def complete(self, view: Seen, whole: Seen, chances: Tensor | None) -> Tensor:
+    def complete(
+        self, view: Seen, whole: Seen, chances: Tensor | None, start: Tensor | None = None
+    ) -> Tensor:
         """What of the n marked areas of a view is the thing, see ``complete_area``: bool (n, g, g).
-        ``whole``: the whole picture. ``chances``: float (n, g, g), of the decoder, or None."""
+        ``whole``: the whole picture. ``chances``: float (n, g, g), of the decoder, or None;
+        ``start``: bool (n, g, g), or None."""
         size, options = self.cells_of(view.content), self.options
         units, far = (self.units(seen.features, seen.content) for seen in (view, whole))
         plain = self.units(view.features, view.content, whiten=False)
@@ -165,9 +168,22 @@ class RegionMatcher(nn.Module):
         free = self._inside(whole) < BACKGROUND
         for row, share in enumerate(self._inside(view)):
             chance = None if chances is None else chances[row, : size[0], : size[1]].flatten()
-            found = complete_area(units, labels, front(share), chance, far[free[row]])
+            first = None if start is None else start[row, : size[0], : size[1]].flatten()
+            found = complete_area(units, labels, front(share), chance, far[free[row]], first)
             kept[row, : size[0], : size[1]] = found.view(size)
         return kept
+
+    def about(self, view: Seen, inside: Tensor) -> Tensor:
+        """The regions of a view in which cells bool (n, g, g) lie, as far as their areas are
+        open (``view.shares``): bool (n, g, g)."""
+        size, options = self.cells_of(view.content), self.options
+        plain = self.units(view.features, view.content, whiten=False)
+        labels = link_regions(plain, size, (options.cut,), options.position)[0]
+        taken = torch.zeros_like(inside)
+        for row, cells in enumerate(inside[:, : size[0], : size[1]].flatten(1)):
+            own = torch.isin(labels, labels[cells.cpu()]).view(size).to(inside.device)
+            taken[row, : size[0], : size[1]] = own
+        return taken & ((view.shares > FOREGROUND) | inside)
 
     def _unmarked(
         self, near: Tensor, shares: Tensor, far: Tensor, around: Tensor, whole: Seen
