@@ -32,8 +32,9 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
     - a COCO RLE, compressed or not: id 1; a list of n of them: 1…n;
     - polygons, a list of flat lists x, y, x, y, … in pixels of the displayed picture: id 1;
     - a PIL image, as a file;
-    - an array or tensor: bool (H, W): id 1; integer (H, W): as a palette file; (n, H, W): 1…n. A
-      float array in [0, 1] is foreground from 0.5 on.
+    - an array or tensor, or a ``.npy`` file of one: bool (H, W): id 1; integer (H, W): as a palette
+      file; (n, H, W): 1…n; uint8 (H, W, 3) of equal channels: as a grey file. A float array in
+      [0, 1] is foreground from 0.5 on.
 
     Raises:
         FileNotFoundError: naming the file.
@@ -50,6 +51,8 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
         return {1: _from_polygons(mask, size)}
     if isinstance(mask, torch.Tensor):
         mask = mask.detach().cpu().numpy()
+    if isinstance(mask, np.ndarray) and _is_coloured(mask, size):
+        mask = Image.fromarray(_one_channel(mask))
     if isinstance(mask, Image.Image):
         raw = as_ids or mask.mode in ("1", "P")
         mask = np.asarray(mask) if raw else to_binary_mask(mask)
@@ -71,10 +74,43 @@ def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.n
         if not isinstance(content, dict | list):
             raise ValueError(f"{path} holds {content!r}, neither an RLE nor polygons")
         return to_masks(content, size)
+    if path.lower().endswith(".npy"):
+        return to_masks(_read_array(path), size, as_ids)
+    if path.lower().endswith(".txt"):
+        raise ValueError(
+            f"{path} is a text file, as YOLO's labels are, which are not taken: give a picture of "
+            "the mask, a .npy array, or a .json file of an RLE or of polygons in pixels"
+        )
     with opened(path) as image:
         binary, palette = to_binary_mask(image), image.mode == "P"
     _check_size(binary.shape, size)
     return _split(read_label_map(path)) if as_ids or palette else {1: binary}
+
+
+def _read_array(path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _is_coloured(mask: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether an array is (H, W, channels), and not n masks (n, H, W)."""
+    last = mask.ndim == 3 and mask.shape[-1] in (1, 3)
+    return last and mask.shape[:2] == size and mask.shape[1:] != size
+
+
+def _one_channel(mask: np.ndarray) -> np.ndarray:
+    """The grey values, uint8 (H, W), of an array (H, W, channels)."""
+    grey = mask[..., 0]
+    if mask.dtype not in (np.uint8, bool) or (mask != grey[..., None]).any():
+        raise ValueError(
+            f"mask array of shape {mask.shape} and type {mask.dtype} is a coloured picture: give "
+            "one mask (H, W), n of them (n, H, W), or uint8 (H, W, 3) whose channels are equal"
+        )
+    return np.ascontiguousarray(grey)
 
 
 def _split(labels: np.ndarray) -> dict[int, np.ndarray]:

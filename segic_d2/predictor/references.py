@@ -74,6 +74,11 @@ def _unpack(reference: AnyReference, number: int) -> tuple[AnyPicture, AnyMask, 
         {"image", "mask"} <= set(reference) <= {"image", "mask", "names"}
     ):
         return reference["image"], reference["mask"], reference.get("names")
+    if isinstance(reference, dict):
+        keys = "image, mask and names"
+        wrong = [f"the key {k!r}" for k in reference if k not in ("image", "mask", "names")]
+        lacks = [f"no key {k!r}" for k in ("image", "mask") if k not in reference]
+        raise ValueError(f"reference {number} has {' and '.join(wrong + lacks)}; keys are {keys}")
     if isinstance(reference, tuple | list) and len(reference) in (2, 3):
         return (*reference, None)[:3]
     raise ValueError(

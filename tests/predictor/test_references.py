@@ -68,6 +68,12 @@ def test_two_ids_of_one_name_are_one_mask(predictor):
         (("cat.png", "ids.png", {3: 7}), ValueError, "a name must be a string, not 7"),
         (("cat.png",), ValueError, r"reference 2: expected \(image, mask\)"),
         ("cat.png", ValueError, "reference 2: expected"),
+        (
+            {"image": "cat.png", "mask": "cat_mask.png", "name": "cat"},
+            ValueError,
+            "reference 2 has the key 'name'; keys are image, mask and names",
+        ),
+        ({"image": "cat.png"}, ValueError, "reference 2 has no key 'mask'; keys are"),
     ],
 )
 def test_bad_reference_is_named_and_loses_nothing(predictor, references, files, bad, kind, message):
