@@ -10,6 +10,7 @@ import sys
 
 from tqdm import tqdm
 
+from segic_d2.config import load_config
 from segic_d2.io.names import distinct_stems, list_pictures
 from segic_d2.io.writer import PredictionWriter
 from segic_d2.predictor import PRECISIONS, InContextPredictor
@@ -36,7 +37,10 @@ def parser():
     p.add_argument("--save-context", help="write the encoded references to this .safetensors file")
     p.add_argument("--merge", action="store_true", help="also one palette PNG of all entities")
     p.add_argument(
-        "--threshold", type=float, help="mask logit threshold, default: the config's; higher: less"
+        "--threshold",
+        type=float,
+        help="higher: less; MODEL.SEGIC.REGIONS.THRESHOLD where regions are chosen, else "
+        "MODEL.SEGIC.TEST.THRESHOLD; default: the config's",
     )
     p.add_argument("--device", help="default: the GPU if there is one")
     p.add_argument("--precision", default="fp32", choices=list(PRECISIONS))
@@ -64,7 +68,9 @@ def run(args):
     pictures = list_pictures(args.input, leave_out=args.output)
     opts = list(args.opts)
     if args.threshold is not None:
-        opts += ["MODEL.SEGIC.TEST.THRESHOLD", args.threshold]
+        head = load_config(args.config_file, opts).MODEL.SEM_SEG_HEAD.NAME
+        part = "REGIONS" if head == "RegionMatchingHead" else "TEST"
+        opts += [f"MODEL.SEGIC.{part}.THRESHOLD", args.threshold]
     predictor = InContextPredictor(
         args.config_file, args.weights, args.device, args.precision, args.batch_size, opts
     )

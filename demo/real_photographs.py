@@ -1,4 +1,4 @@
-"""Segments photographs of scikit-image and matplotlib with the decoder that ships.
+"""Segments photographs of scikit-image and matplotlib with what ships.
 
 The masks are those of the validation set (datasets/real_validation.json), and one coin.
 """

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Runs the whole path in minutes on a CPU.
 
-It segments real photographs with the decoder that ships (``real_*.jpg``). Then it trains a small
-decoder on the embedded data, measures and draws. It ends with one-shot mIoU on novel classes before
-and after training (Detectron2's tables). Pictures and ``results.json`` are in ``output/demo/``.
+It segments real photographs with what ships (``real_*.jpg``). Then it trains a small decoder on the
+embedded data, measures and draws. It ends with one-shot mIoU on novel classes before and after
+training (Detectron2's tables). Pictures and ``results.json`` are in ``output/demo/``.
 """
 
 import argparse

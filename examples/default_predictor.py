@@ -12,7 +12,7 @@ import numpy as np
 from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
-from detectron2.utils.visualizer import Visualizer
+from detectron2.utils.visualizer import ColorMode, Visualizer
 from skimage.data import coins
 
 import segic_d2
@@ -34,11 +34,11 @@ def main(out="coins.png"):
     cfg.merge_from_file(segic_d2.get_config_file("segic_demo.yaml"))
     cfg.MODEL.DEVICE, cfg.MODEL.SEGIC.CONTEXT = "cpu", CONTEXT
     cfg.DATASETS.TEST = ("coins",)
-    names = MetadataCatalog.get("coins").set(thing_classes=["coin"])
+    about = MetadataCatalog.get("coins").set(thing_classes=["coin"], thing_colors=[(255, 96, 0)])
 
     found = DefaultPredictor(cfg)(picture)["instances"]
-    drawn = Visualizer(picture[:, :, ::-1], names).draw_instance_predictions(found)
-    drawn.save(out)
+    painter = Visualizer(picture[:, :, ::-1], about, instance_mode=ColorMode.SEGMENTATION)
+    painter.draw_instance_predictions(found).save(out)
     print(f"coins {100 * found.pred_masks.any(0).float().mean():.1f} %")
 
 

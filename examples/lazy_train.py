@@ -12,17 +12,18 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from segic_d2 import lazy
+from segic_d2 import InContextMaskHead, lazy
 
 
 def recipe():
-    """The demo's, on the embedded data: random decoder, small canvas, 60 steps of 4 episodes."""
+    """The demo's decoder alone, on the embedded data: random, small canvas, 60 steps of 4."""
     cfg = lazy.demo()
-    cfg.model.encoder.update(canvas=112, zoom=0.0, memory=200)
-    cfg.model.sem_seg_head.similarity.feature_mean = None
+    head = cfg.model.sem_seg_head
+    head._target_, head.similarity.feature_mean = InContextMaskHead, None
+    del head.matcher  # what chooses regions
+    cfg.model.encoder.update(canvas=112, zoom=0.0, whole=False, multiple=0, memory=200)
     cfg.dataloader.train.update(datasets=["shapes_train_coco"], mappers=["semantic"], weights=[])
-    cfg.dataloader.train.total_batch_size = 4
-    cfg.dataloader.test.episodes = 40
+    cfg.dataloader.train.total_batch_size, cfg.dataloader.test.episodes = 4, 40
     cfg.train.update(init_checkpoint="", max_iter=60, device="cpu")
     return cfg
 

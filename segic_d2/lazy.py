@@ -42,6 +42,10 @@ from .modeling.segic.losses import EpisodeCriterion
 from .modeling.segic.mask_head import Instructions
 from .modeling.segic.readout import Readout
 from .modeling.segic.refinement import Refinement
+from .modeling.segic.regions.head import RegionMatchingHead
+from .modeling.segic.regions.matcher import RegionMatcher, RegionOptions
+from .modeling.segic.regions.matching import Cues
+from .modeling.segic.regions.whitening import Whitening
 from .modeling.segic.reversion import Reversion
 from .modeling.segic.training import EpisodeLosses
 from .modeling.text.encoder import OpenClipTextEncoder
@@ -62,12 +66,12 @@ def timm_backbone(*, weights: str = "", blocks: Sequence[int], **options: Any) -
 
 
 def frozen_encoder(
-    *, backbone: TimmBackbone, canvas: int, zoom: float = 0.0, resize: str = "pil", **options: Any
+    *, backbone: TimmBackbone, canvas: int, chunk: int = 8, memory: float = 0, **fields: Any
 ) -> FrozenEncoder:
-    """A ``FrozenEncoder`` (its options) whose input has the backbone's own pixel statistics."""
+    """A ``FrozenEncoder`` whose input, an ``InputSpec`` of these fields, has the backbone's own
+    pixel statistics."""
     mean, std = tuple(backbone.pixel_mean), tuple(backbone.pixel_std)
-    spec = InputSpec(canvas, mean, std, resize=resize, zoom=zoom)
-    return FrozenEncoder(backbone, "feat", spec, **options)
+    return FrozenEncoder(backbone, "feat", InputSpec(canvas, mean, std, **fields), chunk, memory)
 
 
 def feature_mean(channels: int, file: str = "") -> Tensor:
@@ -77,6 +81,7 @@ def feature_mean(channels: int, file: str = "") -> Tensor:
 
 FIELDS = {  # of the loaders: the key of the config
     **{"canvas": "INPUT.CANVAS", "zoom": "INPUT.REFERENCE_ZOOM", "seed": "SEED"},
+    **{"whole": "INPUT.REFERENCE_WHOLE", "multiple": "INPUT.MULTIPLE"},
     **{"datasets": "DATASETS.TRAIN", "mappers": "DATASETS.EPISODE_MAPPERS"},
     **{"draw": "DATASETS.DRAW", "weights": "DATASETS.WEIGHTS", "episodes": "TEST.EPISODES"},
     **{"total_batch_size": "SOLVER.IMS_PER_BATCH", "num_workers": "DATALOADER.NUM_WORKERS"},
@@ -129,8 +134,10 @@ def dinov2_L() -> DictConfig:  # noqa: N802  as the config is called
     losses.update(crossing_prob=0.5, mixstyle=0.0)
     readout = L(Readout)(threshold=0.0, score="mask", min_score=0.0)
     readout.refinement = L(Refinement)(radius=0, walk=0.0)
+    encoder = L(frozen_encoder)(backbone=backbone, canvas=896, chunk=8, memory=0)
+    encoder.update(zoom=0.0, whole=False, multiple=0)
     model = L(SegIC)(
-        encoder=L(frozen_encoder)(backbone=backbone, canvas=896, zoom=0.0, chunk=8, memory=0),
+        encoder=encoder,
         sem_seg_head=head,
         texts=L(Texts)(encoder=texts, **sentences),
         losses=losses,
@@ -139,9 +146,9 @@ def dinov2_L() -> DictConfig:  # noqa: N802  as the config is called
         context="",
         stock=L(StockForms)(datasets=[], format="RGB"),  # how it answers by a context that it holds
     )
-    encoder = "${...model.encoder."
     data = dict(config="segic_dinov2_L.yaml", options={}, num_workers=4)
-    data.update(canvas=encoder + "canvas}", zoom=encoder + "zoom}")
+    views = ("canvas", "zoom", "whole", "multiple")
+    data.update({name: f"${{...model.encoder.{name}}}" for name in views})
     train = L(train_loader)(
         **data,
         datasets=["coco_2014_train", "ade20k_sem_seg_train", "coco_2014_train", "lvis_v1_train"],
@@ -156,11 +163,12 @@ def dinov2_L() -> DictConfig:  # noqa: N802  as the config is called
 
 
 def demo() -> DictConfig:
-    """The decoder that ships: a small ViT that is embedded, trained on composites of cut-outs
-    (``datasets/prepare_composites.py``); batches of 8 in 2,700 steps."""
+    """What ships: regions over a small ViT that is embedded, and the decoder that is a cue of them,
+    trained on composites of cut-outs (``datasets/prepare_composites.py``); batches of 8 in 2,700
+    steps."""
     cfg = dinov2_L()
     encoder, head, readout = cfg.model.encoder, cfg.model.sem_seg_head, cfg.model.readout
-    encoder.update(canvas=448, zoom=0.7)
+    encoder.update(canvas=448, zoom=0.7, whole=True, multiple=14)
     encoder.backbone.update(name="vit_small_patch14_dinov2", weights="embedded", norm=False)
     encoder.backbone.blocks = [8, 9, 11]
     head.update(channels=3 * 384, width=128, mlp=512, relative=True, checkpoint=False)
@@ -168,10 +176,16 @@ def demo() -> DictConfig:
     head.similarity.feature_mean = L(feature_mean)(channels="${...channels}", file="")
     head.instructions.meta, cfg.model.texts.encoder = False, None
     cfg.model.instances = L(InstanceOptions)(parts=True)  # it was trained on classes
+    head._target_ = RegionMatchingHead
+    whitening = L(Whitening.from_file)(path="embedded", groups=2, channels=768)
+    options = L(RegionOptions)(cells=240, unmarked=0.75, cues=L(Cues)(nearest=20, background=0.8))
+    options.update(cut=0.6, position=0.3, small=0.02, relative=0.3, decoder=0.2, threshold=0.03)
+    stride = "${..similarity.shape.stride}"
+    head.matcher = L(RegionMatcher)(whitening=whitening, stride=stride, options=options)
     cfg.model.losses.update(mixstyle=0.3)
     cfg.model.losses.criterion.update(num_points=4096, bce_weight=0.25, quality_weight=0.1)
     cfg.model.losses.reversion.prob = 0.0
-    readout.update(threshold=-1.0, score="quality_similarity", min_score=0.08)
+    readout.update(threshold=-1.0, score="quality_similarity", min_score=0.0)
     readout.refinement.update(radius=4, walk=0.8)
 
     train, test = cfg.dataloader.train, cfg.dataloader.test

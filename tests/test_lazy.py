@@ -25,13 +25,23 @@ def options(module):
     return {k: v for k, v in vars(module).items() if not k.startswith("_")}
 
 
+def same_matcher(one, other):
+    """Whether the parts that choose regions are the same, or there are none."""
+    assert type(one) is type(other)
+    if one is not None:
+        assert (options(one), one.fingerprint) == (options(other), other.fingerprint)
+        assert one.whitening.channels == other.whitening.channels
+
+
 def same(one, other):
     """Whether two models have the same tensors, by names and shapes, and the same options."""
     shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (one, other)]
     assert shapes[0] == shapes[1]
     assert one.input == other.input and one.backbone.tap == other.backbone.tap
+    assert type(one.sem_seg_head) is type(other.sem_seg_head)
     for part in ("sem_seg_head", "sem_seg_head.similarity"):
         assert options(one.get_submodule(part)) == options(other.get_submodule(part))
+    same_matcher(one.sem_seg_head.matcher, other.sem_seg_head.matcher)
     assert (one.encoder.chunk, one.cross_entity) == (other.encoder.chunk, other.cross_entity)
     assert (one.criterion, one.instances) == (other.criterion, other.instances)
     assert (one.entity_chunk, vars(one.readout)) == (other.entity_chunk, vars(other.readout))
@@ -99,6 +109,10 @@ def test_loaders_are_those_of_the_config(caplog):
         for one, other in zip(next(iter(built)), next(iter(configured)), strict=True):
             assert one["file_name"] == other["file_name"]
             assert torch.equal(one["image"], other["image"])
+            shown, expected = one["references"][0], other["references"][0]
+            assert torch.equal(shown["image"], expected["image"])
+            assert ("whole" in shown) == ("whole" in expected) == (built is pairs[1][0])
+            assert torch.equal(*(x.get("whole", x)["masks"] for x in (shown, expected)))
     assert caplog.text.count("SOLVER.MAX_SAMPLES is") == 1  # of the config's alone
 
 
@@ -127,12 +141,14 @@ def test_a_dotted_name_reaches_every_part(tmp_path):
     words += ["model.encoder.backbone={name: test_vit, weights: '', blocks: [-1]}"]
     words += ["model.sem_seg_head.channels=64", "model.sem_seg_head.similarity.groups=1"]
     words += ["model.sem_seg_head.similarity.propagated=1", "model.readout.threshold=0.25"]
-    words += ["model.sem_seg_head.similarity.shape.stride=16"]
+    words += ["model.sem_seg_head.similarity.shape.stride=16", "model.encoder.multiple=16"]
     cfg = LazyConfig.apply_overrides(lazy.demo(), words)
     LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
     cfg = LazyConfig.load(str(tmp_path / "config.yaml"))
     model = instantiate(cfg.model)
     assert model.input.canvas == model.sem_seg_head.canvas == cfg.dataloader.train.canvas == 112
+    assert model.input.multiple == cfg.dataloader.test.multiple == 16
+    assert model.sem_seg_head.matcher.stride == 16 and cfg.dataloader.train.whole
     assert model.sem_seg_head.num_points == 3 and cfg.optimizer.params.base_lr == 0.5
     assert model.criterion.criterion.threshold == model.readout.threshold == 0.25
     assert model.sem_seg_head.similarity.feature_mean.shape == (64,)

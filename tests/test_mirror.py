@@ -45,7 +45,6 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "modeling/layers/prompt_encoder": "modeling/test_golden",
     "modeling/layers/transformer": "modeling/test_golden",
     "structures/episode": "data/mappers/test_semantic",  # what mappers give
-    "structures/prompts": "modeling/segic/test_meta_arch",  # what a model makes of them
 }
 MODULES = sorted(
     str(path.relative_to(ROOT / "segic_d2").with_suffix(""))

@@ -32,6 +32,7 @@ ROWS = {
     "no prototype × propagation": (f"{R}PROTOTYPE", False, f"{R}THRESHOLD", -0.03),
     "no nearest cells": (f"{R}NEAREST", 0),
     "no background cells": (f"{R}BACKGROUND", 0.0, f"{R}THRESHOLD", 0.24),
+    "what is unmarked is background": (f"{R}UNMARKED", 0.0),
     "no regions": (f"{R}CUT", 0.0),
     "no finer regions of small things": (f"{R}SMALL", 0.0),
     "no relation to the best": (f"{R}RELATIVE", 0.0, f"{R}THRESHOLD", 0.2),
@@ -49,9 +50,7 @@ def parse_args(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", metavar="DIR", nargs="+", help="folders of class folders")
-    parser.add_argument(
-        "--config-file", default="segic_demo_regions.yaml", help="shipped name or file"
-    )
+    parser.add_argument("--config-file", default="segic_demo.yaml", help="shipped name or file")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="default: all")
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--device", default="cpu")

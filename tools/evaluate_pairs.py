@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measures how well references of a class find it in other photographs ("real pairs").
 
-    python tools/evaluate_pairs.py DIR --weights output/demo/model_final.pth
+    python tools/evaluate_pairs.py DIR --config-file mine.yaml --weights output/model_final.pth
     python tools/evaluate_pairs.py DIR --shots 5 --threshold 0.4 --robustness --abstention
 
 DIR holds one folder per class, with pictures N.jpg and their masks N.png. Every ordered pair
@@ -10,8 +10,8 @@ own size; the mean is over classes. Beside the model stands the propagated mask 
 single threshold on these very data, and at --threshold. All figures are percentages.
 
 --head region measures regions chosen by reference cells without training (segic_region.yaml),
---head decoder the decoder alone. Without weights the decoder is random, and only the propagated
-mask is measured.
+--head decoder the decoder alone (segic_demo_decoder.yaml). Without weights the decoder is random,
+and only the propagated mask is measured.
 """
 
 import argparse
@@ -37,7 +37,11 @@ HEADS = {  # what each adds to a config
         *("INPUT.REFERENCE_WHOLE", True, "MODEL.SEGIC.REGIONS.DECODER", 0.0),
     ),
 }
-CONFIGS = {"region": "segic_region.yaml"}  # of a head; else segic_demo.yaml
+CONFIGS = {  # of a head, if none is given
+    "default": "segic_demo.yaml",
+    "decoder": "segic_demo_decoder.yaml",
+    "region": "segic_region.yaml",
+}
 
 
 def parse_args(argv=None):
@@ -67,7 +71,7 @@ def parse_args(argv=None):
 
 def run(args):
     """Measure all figures; returns values of JSON."""
-    config = args.config_file or CONFIGS.get(args.head, "segic_demo.yaml")
+    config = args.config_file or CONFIGS[args.head]
     cfg = load_config(config, [*HEADS[args.head], *args.opts])
     weights = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
     # it must not abstain itself where the price of abstaining is measured

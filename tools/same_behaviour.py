@@ -6,10 +6,10 @@
 
 OUT is a folder, or a .json file for a summary. A and B are recordings or git revisions, which are
 checked out and recorded one after the other. Recorded are: figures of tools/evaluate_pairs.py on
-real photographs (pairs), logits, scores and label maps of the shipped decoder (predictor), losses
-of short trainings in one and two processes (training), results of every evaluation on the
-miniatures (evaluations), names and shapes of checkpoints (tensors). ``compare`` prints a table and
-one line per difference, and ends with 1 where there is one. What a commit renames is entered in
+real photographs (pairs), logits, scores and label maps of what ships (predictor), losses of short
+trainings in one and two processes (training), results of every evaluation on the miniatures
+(evaluations), names and shapes of checkpoints (tensors). ``compare`` prints a table and one line
+per difference, and ends with 1 where there is one. What a commit renames is entered in
 tools/pins/layout.py.
 """
 

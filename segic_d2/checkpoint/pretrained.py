@@ -21,7 +21,7 @@ PREFIX = "segic://"
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A decoder: its config, and its file's SHA-256."""
+    """A decoder: the config of the model that it ships with, and its file's SHA-256."""
 
     config: str
     sha256: str

@@ -117,6 +117,7 @@ SEGIC_KEYS = {
         WHITENING=Key("", 'statistics: "embedded", or of tools/compute_whitening.py; "": none'),
         CELLS=Key(240, "reference cells per shot, half background; 400 KB at most", least(6)),
         UNMARKED=Key(0.75, "of the thing's own likeness: what is so alike is no background", SHARE),
+        BOXES=Key(True, "a reference's mask that is a filled box says where the thing is alone"),
         DEBIAS=Key(0, "positional directions left out of the features; 0: none", least(0)),
         PROTOTYPE=Key(True, "prototype × propagation counts"),
         BACKWARD=Key(False, "what is propagated is the nearest reference cell's share alone"),

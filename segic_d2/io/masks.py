@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ..utils.files import AnyPath
-from .pictures import AnyPicture, opened
+from .pictures import AnyPicture, alpha_of, opened
 from .rle import decode
 
 # masks as people have them, see `to_masks`
@@ -26,15 +26,17 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
     What serves as a mask, and its ids:
 
     - a binary image file, 0/1, 0/255, or grey with the foreground at 128 and above: id 1;
+    - a cut-out, a file of which a part is transparent: what is opaque (``to_binary_mask``): id 1;
     - a palette image file with ids, such as VOC's and DAVIS': each value but 0 and 255 (ignored).
-      A file of 0 and 255 alone is binary. A grey file is read so too where ``as_ids`` asks for it;
+      A file of 0 and 255 alone is binary. A grey file is read so too where ``as_ids`` asks for it.
+      It may be transparent where it is 0; with other transparency it is a cut-out;
     - a ``.json`` file that holds one of the following:
     - a COCO RLE, compressed or not: id 1; a list of n of them: 1…n;
     - polygons, a list of flat lists x, y, x, y, … in pixels of the displayed picture: id 1;
     - a PIL image, as a file;
     - an array or tensor, or a ``.npy`` file of one: bool (H, W): id 1; integer (H, W): as a palette
-      file; (n, H, W): 1…n; uint8 (H, W, 3) of equal channels: as a grey file. A float array in
-      [0, 1] is foreground from 0.5 on.
+      file; (n, H, W): 1…n; uint8 (H, W, 1), (H, W, 3) or (H, W, 4), or bool with equal channels: as
+      an image file. A float array in [0, 1] is foreground from 0.5 on.
 
     Raises:
         FileNotFoundError: naming the file.
@@ -51,11 +53,10 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
         return {1: _from_polygons(mask, size)}
     if isinstance(mask, torch.Tensor):
         mask = mask.detach().cpu().numpy()
-    if isinstance(mask, np.ndarray) and _is_coloured(mask, size):
-        mask = Image.fromarray(_one_channel(mask))
+    if isinstance(mask, np.ndarray) and _has_channels(mask, size):
+        mask = _to_image(mask)
     if isinstance(mask, Image.Image):
-        raw = as_ids or mask.mode in ("1", "P")
-        mask = np.asarray(mask) if raw else to_binary_mask(mask)
+        mask = _from_image(mask, as_ids)
     if isinstance(mask, np.ndarray):
         return _from_array(mask, size)
     raise ValueError(
@@ -66,14 +67,7 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
 
 def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.ndarray]:
     if path.lower().endswith(".json"):
-        try:
-            with open(path, encoding="utf-8") as file:
-                content = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"cannot read {path}: {error}") from error
-        if not isinstance(content, dict | list):
-            raise ValueError(f"{path} holds {content!r}, neither an RLE nor polygons")
-        return to_masks(content, size)
+        return to_masks(read_json(path), size)
     if path.lower().endswith(".npy"):
         return to_masks(_read_array(path), size, as_ids)
     if path.lower().endswith(".txt"):
@@ -82,9 +76,35 @@ def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.n
             "the mask, a .npy array, or a .json file of an RLE or of polygons in pixels"
         )
     with opened(path) as image:
-        binary, palette = to_binary_mask(image), image.mode == "P"
-    _check_size(binary.shape, size)
-    return _split(read_label_map(path)) if as_ids or palette else {1: binary}
+        values = _from_image(image, as_ids)
+    return _from_array(values, size)
+
+
+def read_json(path: AnyPath) -> dict[str, Any] | list[Any]:
+    """The content of a ``.json`` file. FileNotFoundError: no file; ValueError: it cannot be read,
+    or holds neither a dict nor a list."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict | list):
+        raise ValueError(f"{path} holds {content!r}, neither an RLE nor polygons")
+    return content
+
+
+def _from_image(image: Image.Image, as_ids: bool) -> np.ndarray:
+    """Integer (H, W) ids of a label map, or the foreground, bool (H, W)."""
+    if as_ids or (image.mode == "P" and not _is_cut_out(image)):
+        return _to_label_map(image)
+    return to_binary_mask(image)
+
+
+def _is_cut_out(image: Image.Image) -> bool:
+    """Whether a palette image has other transparency than a label map's, whose background alone is
+    transparent."""
+    alpha = alpha_of(image)
+    return alpha is not None and (alpha != np.where(np.asarray(image) > 0, 255, 0)).any()
 
 
 def _read_array(path: str) -> np.ndarray:
@@ -96,21 +116,22 @@ def _read_array(path: str) -> np.ndarray:
         raise ValueError(f"cannot read {path}: {error}") from error
 
 
-def _is_coloured(mask: np.ndarray, size: tuple[int, int]) -> bool:
+def _has_channels(mask: np.ndarray, size: tuple[int, int]) -> bool:
     """Whether an array is (H, W, channels), and not n masks (n, H, W)."""
-    last = mask.ndim == 3 and mask.shape[-1] in (1, 3)
-    return last and mask.shape[:2] == size and mask.shape[1:] != size
+    last = mask.ndim == 3 and mask.shape[2] in (1, 3, 4)
+    return last and mask.shape[:2] == size != mask.shape[1:]
 
 
-def _one_channel(mask: np.ndarray) -> np.ndarray:
-    """The grey values, uint8 (H, W), of an array (H, W, channels)."""
-    grey = mask[..., 0]
-    if mask.dtype not in (np.uint8, bool) or (mask != grey[..., None]).any():
+def _to_image(mask: np.ndarray) -> Image.Image:
+    """The image that an array (H, W, channels) shows."""
+    one = mask[..., :1]
+    if mask.dtype not in (np.uint8, bool) or (mask.dtype == bool and (mask != one).any()):
         raise ValueError(
             f"mask array of shape {mask.shape} and type {mask.dtype} is a coloured picture: give "
-            "one mask (H, W), n of them (n, H, W), or uint8 (H, W, 3) whose channels are equal"
+            "one mask (H, W), n of them (n, H, W), or the picture as uint8"
         )
-    return np.ascontiguousarray(grey)
+    grey = mask.dtype == bool or mask.shape[2] == 1
+    return Image.fromarray(np.ascontiguousarray(mask[..., 0] if grey else mask))
 
 
 def _split(labels: np.ndarray) -> dict[int, np.ndarray]:
@@ -159,7 +180,10 @@ def _from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -
         ) from error
     for number, corners in enumerate(points, 1):
         if len(corners) < 3 or not np.isfinite(corners).all():
-            raise ValueError(f"polygon {number} of the mask has no 3 finite corners: {corners}")
+            raise ValueError(
+                f"polygon {number} of the mask has no 3 finite corners: {corners.tolist()} (boxes "
+                "and points are given as {'box': …} and {'points': …})"
+            )
     # an annotated object is never empty for decode(), one outside of the picture is
     inside = [p for p in points if (p.max(0) > 0).all() and (p.min(0) < size[::-1]).all()]
     if not inside:
@@ -184,16 +208,20 @@ def read_label_map(path: AnyPath) -> np.ndarray:
     ValueError names a file that is missing, unreadable, or truly a colour or float image.
     """
     with opened(path) as image:
-        if image.mode in ("LA", "La"):
-            image = image.getchannel(0)
-        if image.mode not in ("1", "L", "P", "RGB", "RGBA") and not image.mode.startswith("I"):
-            raise ValueError(f"mode {image.mode!r} is not a label map; save it as PNG of integers")
-        ids = np.asarray(image)
-        if ids.ndim == 3:
-            if (ids[..., 0] != ids[..., 1]).any() or (ids[..., 0] != ids[..., 2]).any():
-                raise ValueError("a label map has one channel of integer ids, this one is coloured")
-            ids = ids[..., 0]
-        return ids.astype(np.int32)
+        return _to_label_map(image)
+
+
+def _to_label_map(image: Image.Image) -> np.ndarray:
+    if image.mode in ("LA", "La"):
+        image = image.getchannel(0)
+    if image.mode not in ("1", "L", "P", "RGB", "RGBA") and not image.mode.startswith("I"):
+        raise ValueError(f"mode {image.mode!r} is not a label map; save it as PNG of integers")
+    ids = np.asarray(image)
+    if ids.ndim == 3:
+        if (ids[..., 0] != ids[..., 1]).any() or (ids[..., 0] != ids[..., 2]).any():
+            raise ValueError("a label map has one channel of integer ids, this one is coloured")
+        ids = ids[..., 0]
+    return ids.astype(np.int32)
 
 
 def read_grey(path: AnyPath) -> np.ndarray:
@@ -213,18 +241,30 @@ def to_binary_mask(image: Image.Image) -> np.ndarray:
     """An image's foreground, bool (H, W): > 0 in palette maps and in maps of {0, 1} or {0, 255},
     else ≥ 128.
 
-    Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so);
-    transparency counts as background.
+    Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so).
+    Where a part of an image with alpha is transparent (opacity below 128) the image is a cut-out,
+    and what is opaque is foreground, dark or bright. Only where its opaque part is both black and
+    white, without any other colour, was a mask drawn on a transparent layer: the white one.
     """
+    alpha = alpha_of(image) if image.mode in ("RGBA", "LA", "PA", "P") else None
+    if alpha is not None and (image.mode == "P" or not _black_and_white(image, alpha >= 128)):
+        return alpha >= 128
     if image.mode in ("1", "P"):
         return np.asarray(image) > 0
-    if image.mode in ("RGBA", "LA"):  # what was not painted is background
+    if image.mode in ("RGBA", "LA", "PA"):  # what was not painted is background
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
     grey = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
     if grey.max() > 255:
         return grey >= 32768
     return grey > 0 if grey.max() <= 1 else grey >= 128
+
+
+def _black_and_white(image: Image.Image, shown: np.ndarray) -> bool:
+    colours = np.asarray(image.convert("RGB"))[shown]
+    grey = colours[:, :1]
+    pure = ((colours == grey) & ((grey == 0) | (grey == 255))).all()
+    return bool(pure and grey.any() and not grey.all())
 
 
 IGNORE_LABEL = 255  # Detectron2's usual value, for metadata that does not say

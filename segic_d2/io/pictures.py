@@ -78,6 +78,21 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def has_alpha(image: Image.Image) -> bool:
+    """Whether an image says which of its pixels are transparent, by a channel or its palette."""
+    palette = getattr(image.palette, "mode", "") if image.mode == "P" else image.mode
+    return palette in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
+
+
+def alpha_of(image: Image.Image) -> np.ndarray | None:
+    """An image's opacity, uint8 (H, W); None: it has no alpha, or nothing in it is transparent,
+    that is below 128."""
+    if not has_alpha(image) or image.mode.startswith("I"):  # 16 bits have no alpha in Pillow
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return alpha if alpha.min() < 128 else None
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # "I;16", "I;16B", and "I", which older Pillow uses for 16 bits
         values = np.asarray(image)
@@ -89,7 +104,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point images are not supported; save it with 8 or 16 bits")
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+    if has_alpha(image):
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
@@ -147,3 +162,21 @@ def to_picture(image: AnyPicture) -> np.ndarray:
     if image.dtype == np.uint16:
         image = np.rint(image / 257).astype(np.uint8)
     return np.array(to_rgb(Image.fromarray(np.ascontiguousarray(image))))
+
+
+def to_cut_out(image: AnyPicture) -> np.ndarray | None:
+    """What a picture of ``to_picture`` shows where it is a cut-out, bool (H, W) as it is displayed:
+    an opacity of 128 and above. None: it has no alpha, or nothing in it is transparent."""
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu().numpy()
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 4:
+            return None
+        opaque = image[..., 3] >= (32768 if image.dtype == np.uint16 else 128)
+        return None if opaque.all() else opaque
+    if isinstance(image, Image.Image):
+        alpha = alpha_of(upright(image))
+    else:
+        with opened(image) as file:
+            alpha = alpha_of(upright(file))
+    return None if alpha is None else alpha >= 128

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from ..structures.context import Context
 from ..structures.episode import Episode, Names, Reference, View
 from ..structures.features import Features
 from ..structures.picture import Picture
-from ..structures.prompts import Prompt
+from ..structures.prompts import Marked, Prompt
 from ..structures.segmentation import Segmentation
 from ..structures.stock import StockForms
 from ..structures.view import InputSpec
@@ -79,6 +80,11 @@ class InContextModel(nn.Module, ABC):
         """The single objects of every entity in B targets, best first, ``limit`` each at most; ids,
         names and ``classes`` of their entities. ValueError: this model finds none."""
         raise ValueError(f"{type(self).__name__} does not tell the objects of an entity apart")
+
+    def complete_mask(self, picture: Picture, marked: Marked) -> np.ndarray:
+        """The mask, bool (H, W), of what a box, points or a scribble mark in a reference's picture.
+        ValueError: this model cannot tell."""
+        raise ValueError("this model takes masks as references, not boxes or points")
 
     @property
     def device(self) -> torch.device:

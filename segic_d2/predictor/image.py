@@ -117,12 +117,13 @@ class InContextPredictor:
     def set_references(self, references: Iterable[AnyReference], task: str = "semantic") -> None:
         """Encode the references once, in place of earlier ones; a call that fails changes nothing.
 
-        ``references``: (image, mask) or (image, mask, names) each; see ``read_references``, also
-        for the errors. ``task``: "semantic" or "instance"; it chooses the text (meta instruction).
+        ``references``: (image, mask) or (image, mask, names) each, where the mask may be a box,
+        points or a scribble, or (image,) of a cut-out; see ``read_references``, also for errors and
+        warnings. ``task``: "semantic" or "instance"; it chooses the text (meta instruction).
         """
         if task not in ("semantic", "instance"):
             raise ValueError(f"task is {task!r}; it must be 'semantic' or 'instance'")
-        read, names = read_references(references, self.model.input)
+        read, names = read_references(references, self.model.input, self.model.complete_mask)
         self.context = self.model.encode_context(read, names, task)
 
     def save_context(self, path: str | os.PathLike[str]) -> None:

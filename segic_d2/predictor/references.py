@@ -1,6 +1,7 @@
 """References as people give them → what ``SegIC.encode_context`` takes."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -8,34 +9,53 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from ..io.masks import AnyMask, to_masks
+from ..io.odd_masks import suspicion
 from ..io.pictures import AnyPicture, file_of, to_picture
+from ..io.prompts import AnyPrompt
 from ..structures.episode import Reference
 from ..structures.picture import Picture
+from ..structures.prompts import Marked
 from ..structures.view import InputSpec
+from .marking import Complete, complete_masks, read_marked
 
 # of a mask of one id; in the order of its ids; by id
 AnyNames: TypeAlias = str | Sequence[str] | dict[int, str | None] | None
 AnyReference: TypeAlias = (
-    tuple[AnyPicture, AnyMask] | tuple[AnyPicture, AnyMask, AnyNames] | dict[str, Any]
+    tuple[AnyPicture]
+    | tuple[AnyPicture, AnyPrompt | None]
+    | tuple[AnyPicture, AnyPrompt | None, AnyNames]
+    | dict[str, Any]
 )
+
+logger = logging.getLogger(__name__)
 
 
 def read_references(
-    references: Iterable[AnyReference], spec: InputSpec
+    references: Iterable[AnyReference], spec: InputSpec, complete: Complete
 ) -> tuple[list[Reference], dict[int, str | None]]:
-    """Read pictures and masks, and tell the entities apart.
+    """Read pictures and what is marked in them, and tell the entities apart.
 
     An entity is a name; where there is none, an id of the mask (a binary mask has id 1). So the
     same name twice is two shots of one entity, and all nameless binary masks are shots of one. An
     entity keeps the id that its first mask gave it unless an earlier entity has it; then it gets
     the smallest id that is free.
 
+    A picture of which a part is transparent, a cut-out, is its own mask where none is given, or
+    where it is given twice: the mask is what is opaque. The model sees every cut-out on white;
+    colours that a file keeps below its transparent pixels are never seen.
+
+    What is odd about a mask is said in one warning: it covers (almost) all, it looks inverted, it
+    has hardly a pixel, or it is noise (``suspicion``).
+
     Args:
-        references: (image, mask), (image, mask, names) or dicts with these keys. See ``to_picture``
-            and ``to_masks``; names: a string for a mask of one id; for several a list in the order
-            of the ids, or a dict {id: name}, whose other ids are left out.
+        references: (image,), (image, mask), (image, mask, names) or dicts with these keys. See
+            ``to_picture`` and ``to_marked``: what is called a mask may be a box, points or a
+            scribble too, and each reference may have another kind. names: a string for a mask of
+            one id; for several a list in the order of the ids, or a dict {id: name}, whose other
+            ids are left out.
         spec: of the model, which makes the views.
+        complete: called with (picture, marked) for what a box, points or a scribble leave open;
+            what is surely inside or outside stays so, whatever it returns.
 
     Returns:
         references with ``entity_ids`` int64 (n,); names: {entity id: name or None}, in the order of
@@ -53,41 +73,44 @@ def read_references(
         image, mask, names = _unpack(reference, number)
         with _named(number, image):
             picture = to_picture(image)
-        with _named(number, mask if isinstance(mask, str | os.PathLike) else image, "mask"):
-            masks = to_masks(mask, picture.shape[:2], isinstance(names, dict | list | tuple))
-            shown = _by_entity(masks, _names(names, masks))
-        for key, (first_id, _) in shown.items():
+        source = mask if isinstance(mask, str | os.PathLike) else image
+        with _named(number, source, "mask"):
+            marked = read_marked(image, mask, picture, isinstance(names, dict | list | tuple))
+            asked = _names(names, marked)
+            masks = complete_masks(Picture(picture), marked, asked, complete, mask)
+        shown = _by_entity(masks, asked)
+        for key, (first_id, one) in shown.items():
             entities.setdefault(key, first_id)
+            if odd := suspicion(one):
+                which = f" of {key!r}" if isinstance(key, str) else f" of id {key}"
+                logger.warning("%s: mask%s %s", _place(number, source), which, odd)
         view = spec.reference(Picture(picture), [mask for _, mask in shown.values()])
         read.append({**view, "file_name": file_of(image)})
         keys.append(list(shown))
     if not read:
         raise ValueError("no references: at least one image with a mask is needed")
     ids = _distinct(entities)
-    for one, own in zip(read, keys, strict=True):
-        one["entity_ids"] = torch.tensor([ids[k] for k in own])
+    for view, own in zip(read, keys, strict=True):
+        view["entity_ids"] = torch.tensor([ids[k] for k in own])
     return read, {ids[k]: k if isinstance(k, str) else None for k in entities}
 
 
-def _unpack(reference: AnyReference, number: int) -> tuple[AnyPicture, AnyMask, AnyNames]:
-    if isinstance(reference, dict) and (
-        {"image", "mask"} <= set(reference) <= {"image", "mask", "names"}
-    ):
-        return reference["image"], reference["mask"], reference.get("names")
+def _unpack(reference: AnyReference, number: int) -> tuple[AnyPicture, AnyPrompt | None, AnyNames]:
+    found = str(reference)[:80]
     if isinstance(reference, dict):
-        keys = "image, mask and names"
-        wrong = [f"the key {k!r}" for k in reference if k not in ("image", "mask", "names")]
-        lacks = [f"no key {k!r}" for k in ("image", "mask") if k not in reference]
-        raise ValueError(f"reference {number} has {' and '.join(wrong + lacks)}; keys are {keys}")
-    if isinstance(reference, tuple | list) and len(reference) in (2, 3):
-        return (*reference, None)[:3]
+        odd = [key for key in reference if key not in ("image", "mask", "names")]
+        if "image" in reference and not odd:
+            return reference["image"], reference.get("mask"), reference.get("names")
+        found = f"a dict with {odd[0]!r}" if odd else "a dict without 'image'"
+    elif isinstance(reference, tuple | list) and len(reference) in (1, 2, 3):
+        return (*reference, None, None)[:3]
     raise ValueError(
         f"reference {number}: expected (image, mask), (image, mask, names) or a dict with the keys "
-        f"image, mask and names, not {str(reference)[:80]}"
+        f"image, mask and names, not {found}"
     )
 
 
-def _names(names: AnyNames, masks: Mapping[int, np.ndarray]) -> dict[int, str | None]:
+def _names(names: AnyNames, masks: Mapping[int, Marked]) -> dict[int, str | None]:
     """The names by id of the masks that are asked for."""
     have = ", ".join(map(str, masks))
     if names is None or names == "":
@@ -117,12 +140,6 @@ def _by_entity(
     """First id and mask by name, or by id where there is none; two ids of one name are one mask."""
     shown: dict[str | int, tuple[int, np.ndarray]] = {}
     for i, name in names.items():
-        if not masks[i].any():
-            which = "" if len(masks) == 1 else f" of id {i}" + (f" ({name!r})" if name else "")
-            raise ValueError(
-                f"mask{which} is empty (foreground is white, or 128 and above in grey; a grey file "
-                "of ids needs names by id)"
-            )
         key = name or i
         first_id, mask = shown.get(key, (i, masks[i]))
         shown[key] = first_id, np.logical_or(mask, masks[i])
@@ -140,6 +157,11 @@ def _distinct(entities: Mapping[str | int, int]) -> dict[str | int, int]:
     return {key: i for i, key in owner.items()}
 
 
+def _place(number: int, source: object) -> str:
+    file = file_of(source)
+    return f"reference {number}{f' ({file})' if file else ''}"
+
+
 @contextlib.contextmanager
 def _named(number: int, source: object, field: str = "image") -> Iterator[None]:
     """Whatever is wrong inside is said with the reference's number, file and field."""
@@ -147,7 +169,6 @@ def _named(number: int, source: object, field: str = "image") -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        file = file_of(source)
         text = str(error)
         field = "" if text.startswith(field) else f"{field}: "
-        raise kind(f"reference {number}{f' ({file})' if file else ''}: {field}{text}") from error
+        raise kind(f"{_place(number, source)}: {field}{text}") from error

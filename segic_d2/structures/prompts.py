@@ -1,8 +1,10 @@
 """How someone points at a thing: in a reference or in the target itself.
 
-Coordinates are px of the picture as displayed, (x, y) from its upper left corner; (0, 0) is the
-centre of the first pixel.
+Coordinates of the prompts are px of the picture as displayed, (x, y) from its upper left corner;
+(0, 0) is the centre of the first pixel. Shapes: H×W the picture as displayed.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -47,3 +49,47 @@ class TextPrompt:
 
 
 Prompt = MaskPrompt | BoxPrompt | PointsPrompt | ScribblePrompt | TextPrompt
+
+
+@dataclass(frozen=True, eq=False)
+class Marked:
+    """What any prompt of a reference says of one thing, pixel by pixel; the rest is open.
+
+    Attributes:
+        inside: bool (H, W), surely the thing.
+        outside: bool (H, W), surely not the thing.
+
+    Raises:
+        ValueError: another type or shape, or a pixel that is both (it is named).
+    """
+
+    inside: np.ndarray
+    outside: np.ndarray
+
+    def __post_init__(self) -> None:
+        for array in (self.inside, self.outside):
+            if array.dtype != bool or array.ndim != 2 or array.shape != self.inside.shape:
+                raise ValueError(
+                    f"marked pixels are {array.dtype} {array.shape}; expected bool (H, W) twice"
+                )
+        both = np.argwhere(self.inside & self.outside)
+        if len(both):
+            y, x = both[0]
+            raise ValueError(
+                f"pixel ({x}, {y}) is marked both as the thing and as not the thing, "
+                f"{len(both)} px in all"
+            )
+
+    @classmethod
+    def of_mask(cls, mask: np.ndarray) -> Marked:
+        """A mask, bool (H, W), which leaves nothing open."""
+        return cls(mask, ~mask)
+
+    @property
+    def open(self) -> np.ndarray:
+        """bool (H, W): what nothing is said of."""
+        return ~(self.inside | self.outside)
+
+    def joined(self, other: Marked) -> Marked:
+        """What both say of the same thing. ValueError: they contradict each other."""
+        return Marked(self.inside | other.inside, self.outside | other.outside)

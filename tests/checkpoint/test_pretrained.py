@@ -19,6 +19,7 @@ from segic_d2.checkpoint.pretrained import FOLDER, PRETRAINED, name_of, weights_
 from segic_d2.config.load import load_config
 from segic_d2.modeling.backbone.embedded import cache_path
 from tests.engine.short_runs import train
+from tests.predictor.parts import picture, square
 
 ROOT = Path(__file__).resolve().parents[2]
 RANDOM_BACKBONE = ("MODEL.BACKBONE.WEIGHTS", "")
@@ -135,6 +136,22 @@ def test_the_average_of_a_checkpoint_is_exported_where_it_has_one(tmp_path):
     train(tmp_path / "plain", "SOLVER.MAX_ITER", 1)
     with pytest.raises(SystemExit, match="no average; MODEL_EMA.ENABLED makes it"):
         tool.main([str(tmp_path / "plain/model_final.pth"), str(out), "--average"])
+
+
+def test_a_context_of_the_decoder_alone_is_not_one_of_what_ships(tmp_path):
+    opts = ("INPUT.CANVAS", 112, *RANDOM_BACKBONE)
+    torch.manual_seed(0)  # of both backbones
+    decoder = InContextPredictor("segic_demo_decoder.yaml", device="cpu", opts=opts)
+    torch.manual_seed(0)
+    shipped = InContextPredictor.from_pretrained(device="cpu", opts=opts)
+    decoder.set_references([(picture(0), square())])
+    decoder.save_context(tmp_path / "old.safetensors")
+    told = "old.safetensors: .*another model: multiple: context None, model 14; regions: context N"
+    with pytest.raises(ValueError, match=told):
+        shipped.load_context(tmp_path / "old.safetensors")
+    shipped.context = decoder.context  # as MODEL.SEGIC.CONTEXT holds one
+    with pytest.raises(ValueError, match="takes contexts of 'cells', not of 'prototypes': make it"):
+        shipped(picture(1))
 
 
 @pytest.mark.skipif(not cache_path().is_file(), reason="the embedded weights are not prepared")

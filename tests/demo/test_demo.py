@@ -108,10 +108,15 @@ def test_results_are_not_segmented_when_they_lie_among_the_inputs(work):
     assert files("two/out") == first
 
 
-def test_threshold_and_opts(work):
-    common = [*CONFIG, *CAT, "--input", "one/x.png", "--output", "out", "--threshold", "1000"]
-    assert demo.main([*common, "--opts", "MODEL.SEGIC.VISUAL", "False"]) == 0
-    assert not np.asarray(Image.open("out/x_cat.png")).any()
+@pytest.mark.parametrize(
+    "head, low, high", [("InContextMaskHead", "-1000", "1000"), ("RegionMatchingHead", "-2", "2")]
+)
+def test_threshold_and_opts(work, head, low, high):
+    common = [*CONFIG, *CAT, "--input", "one/x.png", "--output", "out", "--threshold"]
+    for threshold, everything in ((high, False), (low, True)):
+        assert demo.main([*common, threshold, "--opts", "MODEL.SEM_SEG_HEAD.NAME", head]) == 0
+        mask = np.asarray(Image.open("out/x_cat.png"))
+        assert mask.all() if everything else not mask.any()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from segic_d2.io.masks import to_masks
-from segic_d2.io.pictures import to_picture
+from segic_d2.io.pictures import to_cut_out, to_picture
 
 H, W = 30, 40
 
@@ -169,6 +169,73 @@ def test_several_ids(tmp_path, form):
         np.testing.assert_array_equal(mask, ids == i)
 
 
+def cut_out(shown, kind, beneath=(0, 0, 0)):
+    """A dark thing, whose colours brightness takes for background, on what is transparent."""
+    rgb = np.random.default_rng(0).integers(0, 90, (H, W, 3), dtype=np.uint8)
+    rgb[~shown] = beneath
+    rgba = Image.fromarray(np.dstack([rgb, shown.astype(np.uint8) * 255]))
+    if kind == "palette":
+        return rgba.quantize(16)
+    return rgba if kind == "RGBA" else rgba.convert(kind)
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette"])
+@pytest.mark.parametrize("beneath", [(0, 0, 0), (255, 255, 255)])
+def test_a_cut_out_is_a_mask_by_its_alpha(square, tmp_path, kind, beneath):
+    image = cut_out(square, kind, beneath)
+    image.save(tmp_path / "cut.png")
+    forms = [image, tmp_path / "cut.png"]
+    if kind == "RGBA":
+        forms += [np.asarray(image), torch.from_numpy(np.array(image))]
+        image.save(tmp_path / "cut.webp", lossless=True)
+        forms.append(tmp_path / "cut.webp")
+    for form in forms:
+        masks = to_masks(form, (H, W))
+        assert list(masks) == [1]
+        np.testing.assert_array_equal(masks[1], square)
+
+
+def test_half_transparent_is_shown_from_128_on():
+    alpha = np.arange(H * W, dtype=np.uint32).reshape(H, W).astype(np.uint8)
+    image = np.dstack([np.full((H, W, 3), 50, np.uint8), alpha])
+    np.testing.assert_array_equal(to_masks(image, (H, W))[1], alpha >= 128)
+    image[..., 3] |= 128  # nothing is transparent: brightness decides
+    assert not to_masks(image, (H, W))[1].any()
+    image[:9, :9, :3] = 255
+    assert to_masks(image, (H, W))[1].sum() == (alpha[:9, :9] >= 0).sum()
+
+
+def test_black_and_white_on_a_transparent_layer_is_drawn(square):
+    layer = np.zeros((H, W, 4), np.uint8)
+    layer[:20] = 0, 0, 0, 255
+    layer[square] = 255
+    np.testing.assert_array_equal(to_masks(layer, (H, W))[1], square)
+    layer[0, 0] = 9, 9, 9, 255  # another colour: a cut-out
+    np.testing.assert_array_equal(to_masks(layer, (H, W))[1], layer[..., 3] > 0)
+
+
+def test_a_label_map_may_have_a_transparent_background(tmp_path):
+    ids = np.zeros((H, W), dtype=np.uint8)
+    ids[:5, :5], ids[10:12] = 2, 7
+    palette_image(ids).save(tmp_path / "ids.png", transparency=0)
+    masks = to_masks(tmp_path / "ids.png", (H, W))
+    assert list(masks) == [2, 7]
+    np.testing.assert_array_equal(masks[7], ids == 7)
+    palette_image(ids).save(tmp_path / "cut.png", transparency=7)  # no background is so
+    np.testing.assert_array_equal(to_masks(tmp_path / "cut.png", (H, W))[1], ids != 7)
+    as_ids = to_masks(tmp_path / "cut.png", (H, W), as_ids=True)
+    assert list(as_ids) == [2, 7]
+
+
+def test_an_array_in_colour_is_read_as_a_file(square):
+    rgb = np.repeat(square[..., None] * np.uint8(255), 3, -1)
+    np.testing.assert_array_equal(to_masks(rgb, (H, W))[1], square)
+    ids = np.repeat(square[..., None] * np.uint8(5), 3, -1)
+    assert list(to_masks(ids, (H, W), as_ids=True)) == [5]
+    stack = np.zeros((4, 4, 4), np.uint8)  # of a picture of 4x4 px: four masks
+    assert list(to_masks(stack, (4, 4))) == [1, 2, 3, 4]
+
+
 def test_polygon_outside_of_the_picture_is_empty():
     inside, outside = [1, 1, 9, 1, 9, 9], [50, 1, 60, 1, 60, 9]
     assert not to_masks([outside], (H, W))[1].any()
@@ -183,7 +250,7 @@ def test_polygon_outside_of_the_picture_is_empty():
         (np.zeros((W, H)), r"30x40 px, the image as displayed is 40x30 px \(masks are in the disp"),
         (np.zeros((3, H, W + 1)), "41x30 px, the image as displayed is 40x30"),
         (np.zeros((1, 1, H, W)), r"shape \(1, 1, 30, 40\)"),
-        (np.eye(3, dtype=np.uint8)[np.zeros((H, W), int)], r"\(30, 40, 3\) .* is a coloured pict"),
+        (np.eye(3, dtype=bool)[np.zeros((H, W), int)], r"type bool is a coloured picture: give"),
         (np.zeros((H, W, 3)), r"shape \(30, 40, 3\) and type float64 is a coloured picture: give"),
         (np.full((H, W), 2.0), r"floats outside \[0, 1\]"),
         (np.full((H, W), np.nan), r"floats outside \[0, 1\]"),
@@ -234,6 +301,36 @@ def test_pictures(tmp_path):
     turned = Image.fromarray(rgb)
     turned.getexif()[0x0112] = 6  # displayed after a quarter turn clockwise
     np.testing.assert_array_equal(to_picture(turned), np.rot90(rgb, -1))
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette"])
+def test_a_cut_out_is_seen_on_white(square, tmp_path, kind):
+    image = cut_out(square, kind)
+    image.save(tmp_path / "cut.png")
+    for form in (image, tmp_path / "cut.png", *([np.array(image)] if kind == "RGBA" else [])):
+        np.testing.assert_array_equal(to_cut_out(form), square)
+        picture = to_picture(form)
+        assert (picture[~square] == 255).all() and picture[square].max() < 91
+
+
+def test_what_a_picture_shows_is_turned_with_it(square):
+    image = cut_out(square, "RGBA")
+    image.getexif()[0x0112] = 6
+    np.testing.assert_array_equal(to_cut_out(image), np.rot90(square, -1))
+
+
+def test_no_cut_out(square, tmp_path):
+    opaque = cut_out(square | True, "RGBA")
+    Image.fromarray(np.full((H, W), 300, np.uint16)).save(tmp_path / "deep.png")
+    palette_image(square).save(tmp_path / "palette.png", transparency=9)  # no pixel has it
+    forms = opaque, np.array(opaque), opaque.convert("RGB"), np.asarray(opaque)[..., :3]
+    for form in (*forms, torch.zeros(H, W), tmp_path / "deep.png", tmp_path / "palette.png"):
+        assert to_cut_out(form) is None
+    keyed = Image.fromarray(square.astype(np.uint8) * 9)
+    keyed.save(tmp_path / "keyed.png", transparency=0)  # a colour that is transparent
+    np.testing.assert_array_equal(to_cut_out(tmp_path / "keyed.png"), square)
+    wide = np.dstack([np.zeros((H, W, 3), np.uint16), square * np.uint16(65535)])
+    np.testing.assert_array_equal(to_cut_out(wide), square)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 
 from segic_d2.predictor import InContextPredictor
-from segic_d2.predictor.references import read_references
 from segic_d2.structures.segmentation import Segmentation
 from tests.bilinear import to_canvas
-from tests.predictor.parts import H, W, picture, square
+from tests.predictor.parts import H, W, picture, read_masked, square
 from tests.tiny import tiny_config, tiny_episode
 
 # ---- references --------------------------------------------------------------------------
@@ -115,7 +114,7 @@ def test_instances_are_the_models_own(references):
     predictor = InContextPredictor(tiny_config(*ONE_PROMPT_EACH), device="cpu")
     predictor.set_references([(*shown[:2], {1: shown[2]}) for shown in references[::-1]])
     found = predictor(picture(5), instances=True)
-    (view,), _ = read_references([(picture(5), square())], predictor.model.input)
+    (view,), _ = read_masked([(picture(5), square())], predictor.model)
     target = {"image": view["image"], "height": H, "width": W}
     (expected,) = predictor.model.find_instances([target], predictor.context)
     expected = expected["instances"]
@@ -312,7 +311,7 @@ def test_pictures_resized_as_released(files, references):
         canvas[number, : content.shape[0], : content.shape[1]] = (content - mean) / std
     received = torch.cat(seen).permute(0, 2, 3, 1)
     np.testing.assert_allclose(received, canvas[[0, 1, 0] * 2], atol=1e-4)
-    read, _ = read_references(references, predictor.model.input)
+    read, _ = read_masked(references, predictor.model)
     np.testing.assert_allclose(read[1]["masks"][0], to_canvas(square(x=21), 112), atol=1e-5)
 
 
@@ -320,8 +319,8 @@ def test_prediction_is_the_models_own(predictor, references):
     predictor.set_references(references)
     target = picture(5, (50, 37))
     result = predictor(target, with_propagated_mask=True)
-    read, names = read_references(references, predictor.model.input)
-    (view,), _ = read_references([(target, square(size=(50, 37)))], predictor.model.input)
+    read, names = read_masked(references, predictor.model)
+    (view,), _ = read_masked([(target, square(size=(50, 37)))], predictor.model)
     episode = {**tiny_episode(0), "image": view["image"], "references": read}
     episode |= {"height": 50, "width": 37}
     episode["entities"] = [{"id": i, "name": n} for i, n in names.items()]

@@ -6,13 +6,14 @@ from PIL import Image
 from segic_d2.predictor import InContextPredictor
 from segic_d2.predictor.references import read_references
 from tests.io.test_masks import palette_image
-from tests.predictor.parts import H, W, picture, square
+from tests.predictor.parts import H, W, picture, read_masked, square
 from tests.tiny import tiny_config
+from tests.toy_model import MeanColour
 
 
 def entities(predictor, references):
     """(names, ids) of the entities, and the reference entries with their entity ids."""
-    read, names = read_references(references, predictor.model.input)
+    read, names = read_masked(references, predictor.model)
     return names, [r["entity_ids"].tolist() for r in read]
 
 
@@ -46,8 +47,8 @@ def test_entities_by_name_then_by_id(predictor):
 def test_two_ids_of_one_name_are_one_mask(predictor):
     ids = np.zeros((H, W), dtype=np.int64)
     ids[:20], ids[30:40] = 1, 2
-    read, _ = read_references(
-        [(picture(0), ids, {1: "a", 2: "a"}), (picture(0), ids > 0, "a")], predictor.model.input
+    read, _ = read_masked(
+        [(picture(0), ids, {1: "a", 2: "a"}), (picture(0), ids > 0, "a")], predictor.model
     )
     assert read[0]["masks"].shape[0] == 1
     assert torch.equal(read[0]["masks"], read[1]["masks"])
@@ -66,14 +67,13 @@ def test_two_ids_of_one_name_are_one_mask(predictor):
         (("cat.png", "ids.png", "cat"), ValueError, r"ids.png\): mask has the ids 3, 5, the names"),
         (("cat.png", "ids.png", {4: "x"}), ValueError, r"mask has no id 4 \('x'\); it has 3, 5"),
         (("cat.png", "ids.png", {3: 7}), ValueError, "a name must be a string, not 7"),
-        (("cat.png",), ValueError, r"reference 2: expected \(image, mask\)"),
+        (("cat.png",), ValueError, r"2 \(.*cat.png\): mask is missing, and no part of the image"),
+        (("cat.png", None, "cat"), ValueError, r"2 \(.*cat.png\): mask is missing"),
+        (("cat.png", "cat.png"), ValueError, r"2 \(.*cat.png\): mask is the image itself"),
+        ((), ValueError, r"reference 2: expected \(image, mask\)"),
+        ({"image": "cat.png", "name": "cat"}, ValueError, "mask and names, not a dict with 'name'"),
+        ({"mask": "cat_mask.png"}, ValueError, "mask and names, not a dict without 'image'"),
         ("cat.png", ValueError, "reference 2: expected"),
-        (
-            {"image": "cat.png", "mask": "cat_mask.png", "name": "cat"},
-            ValueError,
-            "reference 2 has the key 'name'; keys are image, mask and names",
-        ),
-        ({"image": "cat.png"}, ValueError, "reference 2 has no key 'mask'; keys are"),
     ],
 )
 def test_bad_reference_is_named_and_loses_nothing(predictor, references, files, bad, kind, message):
@@ -90,6 +90,113 @@ def test_bad_reference_is_named_and_loses_nothing(predictor, references, files, 
     with pytest.raises(kind, match=message):
         predictor.set_references([references[0], bad])
     assert predictor.context is before
+
+
+def test_kinds_are_mixed_in_one_call(predictor, files):
+    """What is open is the model's to say; here it says that all of it is the thing."""
+    shown, below = picture(0), np.zeros((H, W), dtype=bool)
+    Image.fromarray(np.dstack([shown, square() * np.uint8(255)])).save(files / "cut.png")
+    below[30:] = True
+    scribbled = {"scribble": [[0, 0], [W - 1, 0]], "negative": below}
+    read, found = read_references(
+        [
+            (files / "cut.png",),
+            (files / "cut.png", None, "cat"),
+            {"image": files / "cut.png", "names": "cat"},
+            (files / "cat.png", {"box": [20, 10, 50, 30]}, "cat"),
+            (shown, (20, 10, 50, 30), "cat"),
+            (shown, {"mask": files / "cat_mask.png"}, "cat"),
+            (shown, [[20, 10, 50, 10, 50, 30, 20, 30]], "cat"),
+            (shown, [{"points": [3, 4]}, scribbled], ["dog", "emu"]),
+        ],
+        predictor.model.input,
+        lambda _, marked: marked.inside | marked.open,
+    )
+    assert found == {1: None, 3: "cat", 4: "dog", 2: "emu"}
+    assert [r["entity_ids"].tolist() for r in read] == [[1], *[[3]] * 6, [4, 2]]
+    (plain,), _ = read_masked([(shown, square())], predictor.model)
+    for one in read[:7]:
+        assert torch.equal(one["masks"], plain["masks"])
+    (last,), _ = read_masked([(shown, np.stack([below | True, ~below]))], predictor.model)
+    assert torch.equal(read[7]["masks"], last["masks"])
+    white = np.where(square()[..., None], shown, 255).astype(np.uint8)
+    (on_white,), _ = read_masked([(white, square())], predictor.model)
+    assert all(torch.equal(one["image"], on_white["image"]) for one in read[:3])
+    assert read[3]["file_name"] == str(files / "cat.png")
+
+
+def test_two_boxes_of_one_name_are_completed_one_by_one(predictor):
+    boxes = [{"box": [0, 0, 20, 20]}, {"box": [50, 30, 90, 60]}]
+    centre = lambda _, marked: marked.open & ~np.roll(marked.open, 5, 1)  # noqa: E731
+    (read,), names = read_references(
+        [(picture(0), boxes, ["a", "a"])], predictor.model.input, centre
+    )
+    assert names == {1: "a"} and read["masks"].shape[0] == 1
+    left = np.zeros((H, W), dtype=bool)
+    left[:20, :5] = left[30:, 50:55] = True
+    (expected,), _ = read_masked([(picture(0), left)], predictor.model)
+    assert torch.equal(read["masks"], expected["masks"])
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ({"box": [50, 0, 20, 9]}, r"2 \(.*cat.png\): mask: box \[50, 0, 20, 9\] is no x0"),
+        ({"points": [[90, 3]]}, r"2 \(.*cat.png\): mask: points: \(90, 3\) is not in"),
+        ({"circle": 3}, r"2 \(.*cat.png\): mask is a dict with .*'circle' is none of its keys"),
+        ("coco.json", r"2 \(.*coco.json\): mask is a dict with .*it is a whole COCO file"),
+        ("box.json", r"2 \(.*box.json\): mask: this model takes masks as references, not boxes"),
+        ({"box": [0, 0, 9, 9]}, r"2 \(.*cat.png\): mask: this model takes masks as references"),
+        ("grey.png", r"2 \(.*grey.png\): mask is empty .*: it has the values 0, 127$"),
+    ],
+)
+def test_bad_prompts_are_named(files, references, mask, message):
+    predictor = InContextPredictor.from_model(MeanColour())  # which cannot complete
+    (files / "coco.json").write_text('{"images": [], "annotations": []}')
+    (files / "box.json").write_text('{"box": [1, 2, 30, 40]}')
+    Image.fromarray(square() * np.uint8(127)).save(files / "grey.png")
+    mask = files / mask if isinstance(mask, str) else mask
+    with pytest.raises(ValueError, match=message):
+        predictor.set_references([references[0], (files / "cat.png", mask, "cat")])
+
+
+def test_a_predictor_asks_its_model(monkeypatch):
+    predictor, asked = InContextPredictor.from_model(MeanColour()), []
+
+    def complete_mask(shown, marked):
+        asked.append((shown.pixels, marked.outside))
+        return square()
+
+    monkeypatch.setattr(predictor.model, "complete_mask", complete_mask)
+    predictor.set_references([(picture(0), {"box": [10, 5, 60, 40]}, "cat")])
+    by_box = predictor.context.tensors["colours"]
+    ((pixels, outside),) = asked
+    np.testing.assert_array_equal(pixels, picture(0))
+    assert not outside[5:40, 10:60].any() and outside.sum() == H * W - 35 * 50
+    predictor.set_references([(picture(0), square(), "cat")])
+    assert torch.equal(predictor.context.tensors["colours"], by_box)
+
+
+def test_odd_masks_are_said_once_each(predictor, files, caplog):
+    Image.fromarray(~square()).save(files / "inverse.png")
+    full, speck = np.ones((H, W), bool), np.zeros((H, W), bool)
+    speck[9, 9] = True
+    predictor.set_references(
+        [
+            (files / "cat.png", files / "cat_mask.png", "cat"),
+            (files / "cat.png", files / "inverse.png", "cat"),
+            (files / "dog.png", full),
+            (picture(0), np.stack([speck, square()]), ["dot", "square"]),
+        ]
+    )
+    assert caplog.messages == [
+        f"reference 2 ({files / 'inverse.png'}): mask of 'cat' covers 89 % of the picture, but not "
+        "its middle; is it inverted?",
+        f"reference 3 ({files / 'dog.png'}): mask of id 1 covers 100 % of the picture; is it "
+        "inverted?",
+        "reference 4: mask of 'dot' has 1 px, 0.02 % of the picture; is it of this picture?",
+    ]
+    assert {r.levelname for r in caplog.records} == {"WARNING"}
 
 
 def test_bad_sets_of_references(predictor):
@@ -134,9 +241,7 @@ def test_ten_pixels_of_three_million_reach_the_prototype(predictor, tmp_path):
     image[mask] = 255
     Image.fromarray(image).save(tmp_path / "image.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    (read,), _ = read_references(
-        [(tmp_path / "image.png", tmp_path / "mask.png")], predictor.model.input
-    )
+    (read,), _ = read_masked([(tmp_path / "image.png", tmp_path / "mask.png")], predictor.model)
     shrunk = read["masks"].sum() * (2000 / 112) ** 2
     assert shrunk == pytest.approx(100, rel=0.25)  # px² of the file that arrive on the canvas
     predictor.set_references([(tmp_path / "image.png", tmp_path / "mask.png", "speck")])

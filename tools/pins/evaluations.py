@@ -32,7 +32,7 @@ def stock(evaluator: str, test: str, reference: str, **more) -> tuple[str, dict]
 
 
 def demo(evaluator: str, form: str) -> tuple[str, dict]:
-    """The decoder that ships, on the embedded data; its masks are right often enough for AP."""
+    """What ships, on the embedded data; its masks are right often enough for AP."""
     datasets = (f"shapes_{split}_{form}" for split in ("seen", "train"))
     _, options = stock(evaluator, *datasets)
     return DEMO, {**options, "MODEL.DEVICE": "cpu", "INPUT.CANVAS": 224}

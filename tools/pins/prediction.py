@@ -1,4 +1,4 @@
-"""What the shipped decoder says of scikit-image's photographs."""
+"""What the shipped model says of scikit-image's photographs."""
 
 import tempfile
 from pathlib import Path

@@ -35,6 +35,7 @@ from ..backbone.weights import check_weights_fit, ensure_weights
 from ..layers.frozen_encoder import FrozenEncoder
 from ..protocol import Contexts, InContextModel, Prompts, one_each
 from ..text.encoder import check_texts
+from .boxes import BoxMasks
 from .context_encoder import ContextEncoder, Texts
 from .instances import InstanceOptions, find_instances
 from .mask_head import InContextMaskHead
@@ -119,6 +120,7 @@ class SegIC(InContextModel):
             encoder.input, head.similarity, head.rules, texts, head.matcher
         )
         self.criterion, self.readout = losses, readout
+        self.boxes = BoxMasks(head, self.contexts, readout)
         self.cross_entity, self.entity_chunk = cross_entity, entity_chunk
         self.instances = instances or InstanceOptions()
         self.context = held_context(context) if isinstance(context, str) else context
@@ -204,6 +206,7 @@ class SegIC(InContextModel):
         if names is None:
             names = dict.fromkeys(int(i) for r in references for i in r["entity_ids"])
         maps, wholes = self._encoded(references)
+        references = self.boxes(references, maps, wholes)
         context = self.contexts.from_references(maps, references, names, task, wholes)
         context.fingerprint = self.fingerprint
         return context
@@ -298,9 +301,8 @@ class SegIC(InContextModel):
             own = slice(first, first + len(x["references"]))
             names, first = {e["id"]: e["name"] for e in x["entities"]}, own.stop
             far = None if wholes is None else wholes[own]
-            contexts.append(
-                self.contexts.from_references(maps[own], x["references"], names, x["task"], far)
-            )
+            found = self.boxes(x["references"], maps[own], far)
+            contexts.append(self.contexts.from_references(maps[own], found, names, x["task"], far))
         return contexts
 
     def _checked(self, context: Contexts, number: int) -> list[Context]:

@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from segic_d2.checkpoint import trainable_state_dict
+from segic_d2.config.load import load_config
 from segic_d2.data.augmentation.degrade import boxed, darkened
 from segic_d2.data.benchmarks.pairs import PairFolder
 from segic_d2.engine.evaluations.pairs import PairEvaluation
@@ -229,12 +230,27 @@ def test_files_that_do_not_fit_are_named(folder):
         evaluation_of(folder, model()).run()
 
 
-def test_the_tool_prints_a_table_and_writes_json(folder, tmp_path, capsys):
+@pytest.fixture
+def tool():
     spec = importlib.util.spec_from_file_location(
         "evaluate_pairs", ROOT / "tools/evaluate_pairs.py"
     )
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_a_head_changes_nothing_of_its_own_config(tool):
+    assert tool.CONFIGS.keys() == tool.HEADS.keys()
+    for head, config in tool.CONFIGS.items():
+        assert load_config(config, list(tool.HEADS[head])) == load_config(config)
+    decoder = load_config("segic_demo.yaml", list(tool.HEADS["decoder"]))
+    decoder.MODEL.SEGIC.REGIONS = load_config(tool.CONFIGS["decoder"]).MODEL.SEGIC.REGIONS
+    decoder.MODEL.SEGIC.TEST.MIN_SCORE = 0.08
+    assert decoder == load_config(tool.CONFIGS["decoder"])
+
+
+def test_the_tool_prints_a_table_and_writes_json(tool, folder, tmp_path, capsys):
     config, weights, output = (tmp_path / name for name in ("tiny.yaml", "w.pth", "found.json"))
     config.write_text(tiny_config().dump())
     torch.save({"model": trainable_state_dict(model())}, weights)

@@ -21,8 +21,9 @@ from ....structures.context import Context
 from ....structures.features import Features, tensor_hash
 from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
-from .cells import BACKGROUND, choose_cells, most_cells
-from .choice import best_region, choose_regions, regions_alike
+from .cells import BACKGROUND, choose_cells, front, most_cells
+from .choice import choose_regions, presence, regions_alike
+from .completion import complete_area
 from .linkage import connected_parts, link_regions, region_means
 from .matching import Cues, Known, Matched, match
 from .positional import Debias
@@ -49,12 +50,13 @@ class Seen:
 @dataclass(frozen=True)
 class RegionOptions:
     """``MODEL.SEGIC.REGIONS``: reference cells per shot, how much like the thing what is no
-    background is, cues, the cut and the weight of positions of the linkage, what is a small thing,
-    the share of the best region's value, the decoder's weight, the threshold, positional directions
-    left out, the weight of being like the best."""
+    background is, whether filled boxes are boxes, cues, the cut and the weight of positions of the
+    linkage, what is a small thing, the share of the best region's value, the decoder's weight, the
+    threshold, positional directions left out, the weight of being like the best."""
 
     cells: int = 240
     unmarked: float = 0.75
+    boxes: bool = True
     cues: Cues = Cues()  # noqa: RUF009  frozen
     cut: float = 0.6
     position: float = 0.3
@@ -72,7 +74,7 @@ class RegionOptions:
         o = cfg.MODEL.SEGIC.REGIONS
         cues = Cues(o.PROTOTYPE, o.NEAREST, o.BACKGROUND, o.COMPETE, o.BACKWARD)
         linked, chosen = (o.CUT, o.POSITION, o.SMALL), (o.RELATIVE, o.DECODER, o.THRESHOLD)
-        return cls(o.CELLS, o.UNMARKED, cues, *linked, *chosen, o.DEBIAS, o.AGGREGATE)
+        return cls(o.CELLS, o.UNMARKED, o.BOXES, cues, *linked, *chosen, o.DEBIAS, o.AGGREGATE)
 
 
 class RegionMatcher(nn.Module):
@@ -106,7 +108,7 @@ class RegionMatcher(nn.Module):
         """What its part of a context depends on."""
         found: dict[str, Any] = {"cells": self.options.cells, "groups": self.whitening.groups}
         found["whitening"] = self._hashes
-        own = {name: getattr(self.options, name) for name in ("debias", "unmarked")}
+        own = {name: getattr(self.options, name) for name in ("debias", "unmarked", "boxes")}
         return found | {name: value for name, value in own.items() if value}
 
     @cached_property
@@ -151,6 +153,21 @@ class RegionMatcher(nn.Module):
         empty = near.new_zeros(0, count)
         cells = near.new_zeros(0, count, near.shape[1]).half()
         return {**found, "cells": cells, "cell_counts": empty, "cell_shares": empty}
+
+    def complete(self, view: Seen, whole: Seen, chances: Tensor | None) -> Tensor:
+        """What of the n marked areas of a view is the thing, see ``complete_area``: bool (n, g, g).
+        ``whole``: the whole picture. ``chances``: float (n, g, g), of the decoder, or None."""
+        size, options = self.cells_of(view.content), self.options
+        units, far = (self.units(seen.features, seen.content) for seen in (view, whole))
+        plain = self.units(view.features, view.content, whiten=False)
+        labels = link_regions(plain, size, (options.cut,), options.position)[0]
+        kept = torch.zeros_like(view.shares, dtype=torch.bool)
+        free = self._inside(whole) < BACKGROUND
+        for row, share in enumerate(self._inside(view)):
+            chance = None if chances is None else chances[row, : size[0], : size[1]].flatten()
+            found = complete_area(units, labels, front(share), chance, far[free[row]])
+            kept[row, : size[0], : size[1]] = found.view(size)
+        return kept
 
     def _unmarked(
         self, near: Tensor, shares: Tensor, far: Tensor, around: Tensor, whole: Seen
@@ -197,17 +214,22 @@ class RegionMatcher(nn.Module):
         contexts: Sequence[Context],
         decoded: Sequence[Tensor] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), the mean
-        cosine to the prototypes of the region where it is highest, of each of B targets.
+        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), see
+        ``presence``, of each of B targets.
         ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             size = self.cells_of(features.frames[row].content)
             matched = self._matched(features, row, context)
+            small = self._small(context)
+            near, fine = (
+                presence(matched.cosines, matched.nearest, matched.values, labels)
+                for labels in cuts
+            )
+            scores = torch.where(small, fine, near)  # the cells' alone
             if decoded is not None:
                 self._cue(matched, decoded[row], grid, size)
-            plain = self._plain(features, row)
-            logits, scores = self._chosen(matched, cuts, self._small(context), plain)
+            logits = self._chosen(matched, cuts, small, self._plain(features, row))
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 
@@ -228,7 +250,7 @@ class RegionMatcher(nn.Module):
         matched = self._matched(features, 0, context)[entity]
         self._cue(matched, logits, grid, size)
         (cuts,), small = self.label(features), self._small(context)[entity]
-        chosen, _ = self._chosen(matched, cuts, small, self._plain(features, 0))
+        chosen = self._chosen(matched, cuts, small, self._plain(features, 0))
         inside = in_cells((logits > threshold).float(), grid, size)
         parts = (connected_parts(labels, size).to(inside.device) for labels in cuts)
         large, fine = (region_means(inside, part)[0][:, part] for part in parts)
@@ -260,19 +282,18 @@ class RegionMatcher(nn.Module):
 
     def _chosen(
         self, matched: Matched, cuts: Tensor, small: Tensor, plain: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (N, n) and scores (N,) by the regions of the cut that each entity needs; with
-        ``plain`` features (n, C), regions like the best one gain by it."""
-        pairs, alike, options = [], None, self.options
+    ) -> Tensor:
+        """Logits (N, n) by the regions of the cut that each entity needs; with ``plain`` features
+        (n, C), regions like the best one gain by it."""
+        found, alike, options = [], None, self.options
         for labels in cuts.to(matched.values.device):
             if plain is not None:
                 alike = options.aggregate * regions_alike(plain, labels)
             logits = choose_regions(
                 matched.values, labels, options.relative, options.threshold, alike
             )
-            pairs.append((logits, best_region(*region_means(matched.cosines, labels))))
-        (large, score), (fine, own) = pairs
-        return torch.where(small[:, None], fine, large), torch.where(small, own, score).clamp(0, 1)
+            found.append(logits)
+        return torch.where(small[:, None], found[1], found[0])
 
 
 def known(context: Context) -> Known:

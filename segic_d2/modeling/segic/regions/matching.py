@@ -65,14 +65,16 @@ class Known:
 @dataclass
 class Matched:
     """How much the n cells of a target are like N entities, float32 (N, n): ``values``, about 0.1
-    to 0.5 for the thing itself, and ``cosines`` to the prototypes, for whether it is there."""
+    to 0.5 for the thing itself, and, for whether it is there, ``cosines`` to the prototypes and
+    ``nearest``, to the nearest foreground cells."""
 
     values: Tensor
     cosines: Tensor
+    nearest: Tensor
 
     def __getitem__(self, rows: Tensor) -> Matched:
         """Those of some rows, int64 (P,), copied."""
-        return Matched(self.values[rows], self.cosines[rows])
+        return Matched(self.values[rows], self.cosines[rows], self.nearest[rows])
 
 
 def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
@@ -128,7 +130,7 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     alike, like, front, back = (known.mean(x) for x in (alike, like, front, back))
     if cues.compete and known.count > 1:
         back = back.maximum(_best_other(front))
-    return Matched(like + front - cues.background * back, alike)
+    return Matched(like + front - cues.background * back, alike, front)
 
 
 def _best_other(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from segic_d2.modeling.segic.regions.choice import (
     SOFTNESS,
     best_region,
     choose_regions,
+    presence,
     regions_alike,
 )
 
@@ -27,6 +28,15 @@ def test_where_all_regions_are_small_any_is_the_best():
     means, count = torch.tensor([[0.1, 0.9, 0.4]]), torch.tensor([3, 2, 4])
     assert best_region(means, count).tolist() == pytest.approx([0.4])
     assert best_region(means, torch.tensor([1, 2, 2])).tolist() == pytest.approx([0.9])
+
+
+def test_presence_is_the_highest_cosine_and_what_is_near_in_the_best_large_region():
+    cosines = torch.tensor([[0.1, 0.2, 0.3, 0.9, 0.1, 0.1, 0.1, 0.5, 0.5]]).repeat(2, 1)
+    nearest = torch.tensor([[0.6, 0.6, 0.3, 0.9, 0.9, 0.9, 0.9, 1.0, 1.0]]).repeat(2, 1)
+    values = torch.cat([VALUES, -VALUES])
+    found = presence(cosines, nearest, values, LABELS)
+    torch.testing.assert_close(found, torch.tensor([(1.8 + 0.5) / 3, (1.8 + 0.9) / 3]))
+    assert presence(-cosines, nearest - 1, values, LABELS).tolist() == [0, 0]
 
 
 def test_regions_join_the_best_one_by_their_likeness():

@@ -97,7 +97,8 @@ def test_the_decoder_is_a_cue_where_it_has_a_weight(monkeypatch):
     episode = tiny_episode(0, 2)
     asked = []
     for weight in (0.0, 0.4):
-        model = region_model(f"{R}DECODER", weight, f"{R}RELATIVE", 0.0, f"{R}CUT", 0.0)
+        options = f"{R}RELATIVE", 0.0, f"{R}CUT", 0.0, f"{R}BOXES", False
+        model = region_model(f"{R}DECODER", weight, *options)
         assert model.needs_weights == (weight > 0)
         inner = model.sem_seg_head.mask_decoder
         inner.tokens = lambda *a, tokens=inner.tokens: asked.append(1) or tokens(*a)

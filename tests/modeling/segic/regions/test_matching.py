@@ -47,7 +47,7 @@ def one_shot(x, known, m, nearest, background):
         sides.append(sum(best) / max(len(best), 1))
     shown = max(float(x @ p) for p in known.prototypes[m])
     value = max(shown, 0) * taken + max(sides[:2]) - background * sides[2]
-    return value, max(float(x @ p / p.norm()) for p in known.prototypes[m])
+    return value, max(float(x @ p / p.norm()) for p in known.prototypes[m]), max(sides[:2])
 
 
 @pytest.mark.parametrize("at_once", [1, 40, 2**23])
@@ -57,7 +57,8 @@ def test_cues_are_what_loops_say_however_they_are_chunked(monkeypatch, at_once):
     found = match(target, known, Cues(nearest=3, background=0.5, compete=False))
     said = torch.tensor([[one_shot(x, known, m, 3, 0.5) for x in target] for m in range(4)])
     expected = torch.stack([said[0], said[1:3].mean(0), said[3]]).unbind(-1)
-    torch.testing.assert_close((found.values, found.cosines), expected, atol=1e-5, rtol=1e-5)
+    told = found.values, found.cosines, found.nearest
+    torch.testing.assert_close(told, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_entities_that_do_not_compete_are_each_alone():
