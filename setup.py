@@ -33,6 +33,10 @@ TEXT_NEEDS = ["open_clip_torch>=2.24"]
 
 LVIS_NEEDS = ["lvis>=0.5.3"]  # LVIS's own average precision
 
+SUPERVISION_NEEDS = ["supervision>=0.25"]  # results as its Detections
+
+HEIF_NEEDS = ["pillow-heif>=0.18"]  # pictures of phones
+
 DIFFUSION_NEEDS = ["diffusers>=0.30", "transformers>=4.44"]
 
 TEST_NEEDS = ["torchmetrics>=1.0"]  # an independent IoU to compare ours with
@@ -73,8 +77,13 @@ setup(
         "text": TEXT_NEEDS,
         "diffusion": [*DIFFUSION_NEEDS, "accelerate>=0.33"],
         "lvis": LVIS_NEEDS,
+        "supervision": SUPERVISION_NEEDS,
+        "heif": HEIF_NEEDS,
         "demo": EMBEDDED_NEEDS,
-        "dev": [*TEXT_NEEDS, *DIFFUSION_NEEDS, "pytest>=8", "ruff>=0.9", "mypy>=1.15", *TEST_NEEDS],
+        "dev": [
+            *(*TEXT_NEEDS, *DIFFUSION_NEEDS, *SUPERVISION_NEEDS, *HEIF_NEEDS),
+            *("pytest>=8", "ruff>=0.9", "mypy>=1.15", *TEST_NEEDS),
+        ],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -27,7 +27,9 @@ def parser():
         help="IMAGE MASK [NAME]; repeat for more shots or entities. For a mask of several ids: "
         "one NAME per id, ascending, or ID=NAME …",
     )
-    p.add_argument("--input", nargs="+", required=True, help="pictures, or folders of pictures")
+    p.add_argument(
+        "--input", nargs="+", required=True, help="pictures, http(s) URLs, or folders of pictures"
+    )
     p.add_argument("--output", required=True, help="folder for the results, made if it is missing")
     p.add_argument("--config-file", default="segic_demo.yaml", help="a file or a shipped config")
     p.add_argument("--weights", help="trained weights; default: MODEL.WEIGHTS of the config")
@@ -88,7 +90,7 @@ def run(args):
             failed.append((picture, error))
             bar.update()
 
-        for result in predictor.predict(pictures, on_error=skip):
+        for result in predictor.predict(pictures, on_error=skip, progress=False):
             writer.write(result, stems[result.file_name])
             bar.update()
     return failed

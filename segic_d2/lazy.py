@@ -37,6 +37,7 @@ from .modeling.layers.frozen_encoder import FrozenEncoder
 from .modeling.layers.similarity import Similarity
 from .modeling.segic.context_encoder import Texts
 from .modeling.segic.feature_mean import load_feature_mean
+from .modeling.segic.instances import InstanceOptions
 from .modeling.segic.losses import EpisodeCriterion
 from .modeling.segic.mask_head import Instructions
 from .modeling.segic.readout import Readout
@@ -174,6 +175,7 @@ def demo() -> DictConfig:
     head.similarity.update(groups=3, propagated=2, background=True)
     head.similarity.feature_mean = L(feature_mean)(channels="${...channels}", file="")
     head.instructions.meta, cfg.model.texts.encoder = False, None
+    cfg.model.instances = L(InstanceOptions)(parts=True)  # it was trained on classes
     head._target_ = RegionMatchingHead
     whitening = L(Whitening.from_file)(path="embedded", groups=2, channels=768)
     options = L(RegionOptions)(cells=240, unmarked=0.75, cues=L(Cues)(nearest=20, background=0.8))

@@ -13,14 +13,14 @@ from pathlib import Path
 from detectron2.modeling import build_model
 
 from segic_d2.config.load import load_config
-from segic_d2.io.pictures import IMAGE_SUFFIXES
+from segic_d2.io.formats import pictures_among
 from segic_d2.modeling.segic.feature_mean import compute_feature_mean, save_feature_mean
 from segic_d2.structures.picture import Picture
 
 
 def pictures(folder):
     """Find picture files in a folder and below, sorted, without masks."""
-    files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(pictures_among(Path(folder).rglob("*")))
     photographs = {f.with_suffix("") for f in files if f.suffix.lower() != ".png"}
     return [
         f

@@ -1,6 +1,7 @@
 """Checkpoints that hold what was trained, not the frozen backbone."""
 
 import os
+import pickle
 from typing import IO, Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from ..compat import IncompatibleKeys, forget_failed_load
 from ..utils.files import whole_file
+from ..utils.remote import first_line
 from .files import fetch
 from .official import HEAD, is_official, official_shapes, to_model_names
 from .pretrained import PREFIX, PRETRAINED, name_of, weights_file
@@ -108,11 +110,19 @@ class SegICCheckpointer(DetectionCheckpointer):
             if filename.endswith(".safetensors"):
                 return {"model": load_file(filename)}
             loaded = super()._load_file(filename)
+        except (pickle.UnpicklingError, LookupError, EOFError) as error:
+            # what torch says of them is a number, or the advice to run the file's code
+            raise ValueError(
+                f"cannot read the checkpoint {filename}: it is damaged, no checkpoint at all, or "
+                "holds more than tensors; give a state dict as .pth or .safetensors"
+            ) from error
         except Exception as error:  # every format has its own
-            reason = str(error).strip().split("\n")[0]
-            raise ValueError(f"cannot read the checkpoint {filename}: {reason}") from error
+            raise ValueError(
+                f"cannot read the checkpoint {filename}: {first_line(error)}"
+            ) from error
         state = loaded["model"]
-        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        tensors = isinstance(state, dict) and any(hasattr(x, "shape") for x in state.values())
+        if not tensors or not all(isinstance(name, str) for name in state):
             kind = type(state).__name__
             raise ValueError(f"{filename} is no checkpoint: it holds a {kind}, not named tensors")
         return loaded

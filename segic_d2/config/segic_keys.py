@@ -142,5 +142,8 @@ SEGIC_KEYS = {
             0.0, "of a peak: mean cosine to the reference's features", within(-1, 1)
         ),
         NMS_IOU=Key(0.5, "of two masks of a class, above which the worse one is dropped", SHARE),
+        PARTS=Key(
+            False, "what hangs together of a class is an object: for who never learnt objects"
+        ),
     ),
 }

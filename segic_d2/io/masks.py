@@ -34,8 +34,9 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
     - a COCO RLE, compressed or not: id 1; a list of n of them: 1…n;
     - polygons, a list of flat lists x, y, x, y, … in pixels of the displayed picture: id 1;
     - a PIL image, as a file;
-    - an array or tensor: bool (H, W): id 1; integer (H, W): as a palette file; (n, H, W): 1…n. A
-      float array in [0, 1] is foreground from 0.5 on. uint8 (H, W, 3) or (H, W, 4): as a file.
+    - an array or tensor, or a ``.npy`` file of one: bool (H, W): id 1; integer (H, W): as a palette
+      file; (n, H, W): 1…n; uint8 (H, W, 1), (H, W, 3) or (H, W, 4), or bool with equal channels: as
+      an image file. A float array in [0, 1] is foreground from 0.5 on.
 
     Raises:
         FileNotFoundError: naming the file.
@@ -52,8 +53,8 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
         return {1: _from_polygons(mask, size)}
     if isinstance(mask, torch.Tensor):
         mask = mask.detach().cpu().numpy()
-    if isinstance(mask, np.ndarray) and mask.dtype == np.uint8 and _in_colour(mask.shape, size):
-        mask = Image.fromarray(mask)
+    if isinstance(mask, np.ndarray) and _has_channels(mask, size):
+        mask = _to_image(mask)
     if isinstance(mask, Image.Image):
         mask = _from_image(mask, as_ids)
     if isinstance(mask, np.ndarray):
@@ -67,6 +68,13 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
 def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.ndarray]:
     if path.lower().endswith(".json"):
         return to_masks(read_json(path), size)
+    if path.lower().endswith(".npy"):
+        return to_masks(_read_array(path), size, as_ids)
+    if path.lower().endswith(".txt"):
+        raise ValueError(
+            f"{path} is a text file, as YOLO's labels are, which are not taken: give a picture of "
+            "the mask, a .npy array, or a .json file of an RLE or of polygons in pixels"
+        )
     with opened(path) as image:
         values = _from_image(image, as_ids)
     return _from_array(values, size)
@@ -99,9 +107,31 @@ def _is_cut_out(image: Image.Image) -> bool:
     return alpha is not None and (alpha != np.where(np.asarray(image) > 0, 255, 0)).any()
 
 
-def _in_colour(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
-    """Whether an array has channels behind the picture's size, and is no stack of masks."""
-    return len(shape) == 3 and shape[:2] == size != shape[1:] and shape[2] in (3, 4)
+def _read_array(path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _has_channels(mask: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether an array is (H, W, channels), and not n masks (n, H, W)."""
+    last = mask.ndim == 3 and mask.shape[2] in (1, 3, 4)
+    return last and mask.shape[:2] == size != mask.shape[1:]
+
+
+def _to_image(mask: np.ndarray) -> Image.Image:
+    """The image that an array (H, W, channels) shows."""
+    one = mask[..., :1]
+    if mask.dtype not in (np.uint8, bool) or (mask.dtype == bool and (mask != one).any()):
+        raise ValueError(
+            f"mask array of shape {mask.shape} and type {mask.dtype} is a coloured picture: give "
+            "one mask (H, W), n of them (n, H, W), or the picture as uint8"
+        )
+    grey = mask.dtype == bool or mask.shape[2] == 1
+    return Image.fromarray(np.ascontiguousarray(mask[..., 0] if grey else mask))
 
 
 def _split(labels: np.ndarray) -> dict[int, np.ndarray]:

@@ -7,27 +7,32 @@ from itertools import chain, count
 from pathlib import Path
 
 from ..utils.files import AnyPath
-from .pictures import IMAGE_SUFFIXES
+from ..utils.remote import is_web_address
+from .formats import pictures_among
 
 
-def list_pictures(inputs: Iterable[AnyPath], leave_out: AnyPath | None = None) -> list[Path]:
-    """Files as given, and the pictures in folders and their subfolders, sorted; each once.
+def list_pictures(inputs: Iterable[AnyPath], leave_out: AnyPath | None = None) -> list[Path | str]:
+    """Files and web addresses as given, and the pictures in folders and their subfolders, sorted;
+    each once.
 
-    That a file is missing shows when it is read; a folder without pictures is a ValueError. The
-    folder ``leave_out``, where the results go, is not searched.
+    That a file is missing shows when it is read; a folder without pictures is a ValueError. Hidden
+    files and folders, and the folder ``leave_out``, where the results go, are not searched. The log
+    counts the pictures that this installation cannot read (``pictures_among``).
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path | str, Path | str] = {}
     left_out = Path(leave_out).resolve() if leave_out is not None else None
-    for path in map(Path, inputs):
-        files = [path]
+
+    def wanted(file: Path, folder: Path) -> bool:
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        return not hidden and file.is_file() and left_out not in file.resolve().parents
+
+    for given in inputs:
+        if is_web_address(given):
+            found.setdefault(str(given), str(given))
+            continue
+        files = [path := Path(given)]
         if path.is_dir():
-            files = sorted(
-                p
-                for p in path.rglob("*")
-                if p.suffix.lower() in IMAGE_SUFFIXES
-                and p.is_file()
-                and (left_out is None or left_out not in p.resolve().parents)
-            )
+            files = pictures_among(sorted(f for f in path.rglob("*") if wanted(f, path)))
             if not files:
                 raise ValueError(f"no pictures in the folder {path}")
         for file in files:

@@ -1,19 +1,26 @@
 """Pictures as people have them → arrays: EXIF, grey, palette, alpha, 16-bit, CMYK, huge."""
 
 import contextlib
+import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
-from typing import TypeAlias
+from functools import lru_cache
+from typing import IO, TypeAlias
 
 import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..utils.files import AnyPath
+from ..utils.remote import download, is_web_address
+from .formats import lacking
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+logger = logging.getLogger(__name__)
+
+ONE_PICTURE = "MPO", "PSD"  # formats whose other frames are previews and layers of the first
 
 # a picture as people have it, see `to_picture`
 AnyPicture: TypeAlias = AnyPath | Image.Image | np.ndarray | torch.Tensor
@@ -23,20 +30,45 @@ AnyPicture: TypeAlias = AnyPath | Image.Image | np.ndarray | torch.Tensor
 def opened(path: AnyPath, decode: bool = True) -> Iterator[Image.Image]:
     """A loaded Pillow image of any size; whatever fails becomes an error that names the file."""
     path = str(path)
-    if not PathManager.isfile(path):
-        raise FileNotFoundError(f"no such image file: {path}")
+    missing = lacking(os.path.splitext(path)[1])  # asked first, as it may teach Pillow a format
+    file = _file(path)
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # huge pictures are welcome
     try:
-        with PathManager.open(path, "rb") as file, warnings.catch_warnings():
+        with file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about harmless broken metadata
             with Image.open(file) as image:
                 if decode:
+                    _say_frames(path, image)
                     image.load()
                 yield image
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, …
+        if isinstance(error, UnidentifiedImageError):
+            error = ValueError(missing or "its content is no picture that Pillow knows")
         raise ValueError(f"cannot read image {path}: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _file(path: str) -> IO[bytes]:
+    """The bytes of a file, or of a web address, which are kept nowhere."""
+    if is_web_address(path):
+        return io.BytesIO(download(path))
+    if not PathManager.isfile(path):
+        raise FileNotFoundError(f"no such image file: {path}")
+    return PathManager.open(path, "rb")
+
+
+def _say_frames(path: str, image: Image.Image) -> None:
+    """Log that a file has more pictures than the one that is taken."""
+    with contextlib.suppress(Exception):  # a file may be broken behind its first frame
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format not in ONE_PICTURE:
+            _say_once(f"{path} has {frames} frames or pages: the first is taken")
+
+
+@lru_cache(1024)
+def _say_once(text: str) -> None:
+    logger.warning(text)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -82,9 +114,10 @@ def read_image(path: AnyPath) -> np.ndarray:
     """Read a picture as it is displayed: uint8 (H, W, 3), RGB, writable and contiguous.
 
     EXIF rotation is applied; transparency is composited on white; 16-bit grey is scaled by 1/257;
-    grey, palette, bilevel and CMYK become RGB; of an animation the first frame is taken. The path
-    may be a URL that Detectron2's ``PathManager`` understands. FileNotFoundError or ValueError
-    names a file that is missing, no image, or of an unsupported pixel format.
+    grey, palette, bilevel and CMYK become RGB; of several frames or pages the first is taken, and a
+    warning says so. The path may be a web address, or a URL that Detectron2's ``PathManager``
+    understands. FileNotFoundError or ValueError names a file that is missing or cannot be fetched,
+    no image, or of an unsupported pixel format.
     """
     with opened(path) as image:
         return np.array(to_rgb(upright(image)))

@@ -1,4 +1,4 @@
-"""Segmentations of COCO's form, RLE and polygons → arrays."""
+"""Segmentations of COCO's form, RLE and polygons → arrays, and arrays → RLE."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -49,3 +49,10 @@ def decode(segmentation: CocoMask, height: int, width: int, file_name: str = "")
             f"its image is {width}x{height} px"
         )
     return mask
+
+
+def encode(mask: np.ndarray) -> dict[str, Any]:
+    """A mask, bool (H, W), as a compressed COCO RLE that JSON can hold: "size" [H, W] and "counts",
+    a string."""
+    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}

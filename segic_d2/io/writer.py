@@ -7,27 +7,10 @@ from PIL import Image
 
 from ..structures.segmentation import Segmentation
 from ..utils.files import AnyPath
-from ..utils.visualizer import entity_colours, overlay
+from ..utils.visualizer import entity_colours
 from .names import FileNames
 
 OVERLAY_SIDE = 2000  # px; overlays are for looking at, and drawing is slow on large pictures
-
-
-def draw_overlay(result: Segmentation) -> np.ndarray:
-    """The picture, uint8 (h, w, 3), with every mask in the colour of its entity, its name and its
-    score, the longest side at most ``OVERLAY_SIDE``; ValueError without a picture."""
-    if result.image is None:
-        raise ValueError("a segmentation without its picture has no overlay")
-    height, width = result.image.shape[:2]
-    scale = min(1, OVERLAY_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(result.image).resize(size, Image.Resampling.BILINEAR)
-    nearest = Image.Resampling.NEAREST
-    shown = [np.asarray(Image.fromarray(m).resize(size, nearest)) for m in result.masks]
-    masks = np.stack(shown) if shown else np.zeros((0, *size[::-1]), bool)
-    named = zip(result.ids, result.names, result.scores, strict=True)
-    texts = [f"{name or i} {score:.2f}" for i, name, score in named]
-    return overlay(np.asarray(small), masks, result.ids, texts)
 
 
 class PredictionWriter:
@@ -45,7 +28,7 @@ class PredictionWriter:
     def write(self, result: Segmentation, stem: str) -> list[Path]:
         """Write the files of a result; returns their paths."""
         overlay = self._path(stem, "overlay", ".jpg")
-        Image.fromarray(draw_overlay(result)).save(overlay, quality=92)
+        Image.fromarray(result.overlay(OVERLAY_SIDE)).save(overlay, quality=92)
         written = [overlay]
         if self.merge:
             written.append(self._path(stem, "labels", ".png"))

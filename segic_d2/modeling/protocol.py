@@ -74,6 +74,13 @@ class InContextModel(nn.Module, ABC):
         {entity id: prompt} of each; None: none. ValueError: a context of another model, or a prompt
         that this model does not know."""
 
+    def segment_instances(
+        self, features: Features, context: Context, limit: int = 100
+    ) -> list[Segmentation]:
+        """The single objects of every entity in B targets, best first, ``limit`` each at most; ids,
+        names and ``classes`` of their entities. ValueError: this model finds none."""
+        raise ValueError(f"{type(self).__name__} does not tell the objects of an entity apart")
+
     def complete_mask(self, picture: Picture, marked: Marked) -> np.ndarray:
         """The mask, bool (H, W), of what a box, points or a scribble mark in a reference's picture.
         ValueError: this model cannot tell."""

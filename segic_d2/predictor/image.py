@@ -13,22 +13,22 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
+from tqdm import tqdm
 
 from ..checkpoint import SegICCheckpointer
 from ..checkpoint.pretrained import find_pretrained
 from ..config.load import load_config, merge_options
-from ..io.pictures import AnyPicture, file_of, to_picture
+from ..io.pictures import AnyPicture
 from ..modeling.protocol import InContextModel
 from ..structures.context import Context
-from ..structures.episode import Target
-from ..structures.picture import Picture
 from ..structures.segmentation import Segmentation
 from ..utils.devices import best_device, is_available
 from .references import AnyReference, read_references
+from .targets import AnyPictures, ReadTarget, check_one, each_picture, read_target
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-_Read: TypeAlias = tuple[Target, np.ndarray, str]  # view, picture, file
+OnError: TypeAlias = Callable[[AnyPicture, Exception], object]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class InContextPredictor:
     >>> predictor.set_references([("cat.jpg", "cat.png", "cat")])
     >>> result = predictor("photo.jpg")
     >>> result.masks, result.scores, result.names, result.label_map()
+    >>> result.save("found.png")  # or show(), to_coco(), …: see ``Segmentation``
 
     Args:
         config: path of a config, name of a shipped one, or a ``CfgNode``.
@@ -146,69 +147,103 @@ class InContextPredictor:
             raise RuntimeError("no references: call set_references or load_context first")
         return self.context
 
-    def __call__(self, image: AnyPicture, with_propagated_mask: bool = False) -> Segmentation:
-        """Segment one picture, see ``predict``."""
-        return next(self.predict([image], with_propagated_mask))
+    def __call__(
+        self, image: AnyPicture, with_propagated_mask: bool = False, instances: bool = False
+    ) -> Segmentation:
+        """Segment one picture, see ``predict``. ValueError: several, or a folder."""
+        check_one(image)
+        return next(self.predict(image, with_propagated_mask, instances=instances))
 
     def predict(
         self,
-        images: Iterable[AnyPicture],
+        images: AnyPictures,
         with_propagated_mask: bool = False,
-        on_error: Callable[[AnyPicture, Exception], object] | None = None,
+        on_error: OnError | None = None,
+        instances: bool = False,
+        progress: bool = True,
     ) -> Iterator[Segmentation]:
         """Segment pictures (``to_picture``) in order, a batch at a time as the results are asked
         for.
 
         Args:
+            images: pictures, folders with their subfolders, or one of these.
             with_propagated_mask: keep the propagated masks for ``Segmentation.propagated``.
             on_error: called with (image, error) for a picture that cannot be read, which is then
                 left out; None: the error is raised after the results of the pictures before it.
+            instances: results hold single objects, best first, not entities: ids from 1 count them,
+                names repeat. ``TEST.DETECTIONS_PER_IMAGE`` bounds them.
+            progress: show a bar where the standard error is a terminal and there are several.
 
         Raises:
             RuntimeError: no references. FileNotFoundError, ValueError: an unreadable picture
-                (named).
+                (named), a folder without pictures, a model that does not tell objects apart.
         """
-        context, pictures = self._needed_context(), iter(images)
+        context, (pictures, total) = self._needed_context(), each_picture(images)
+        if instances and with_propagated_mask:
+            raise ValueError("propagated masks are of entities, not of instances: ask for one")
+        if instances and context.meta is not None and context.task != "instance":
+            logger.warning(
+                "the texts of the references ask for whole classes; for instances, set them with "
+                "set_references(…, task='instance')"
+            )
+        shown = progress and total != 1
 
         def results() -> Iterator[Segmentation]:
-            while chunk := list(islice(pictures, self.batch_size)):
-                batch: list[_Read] = []
-                failure: Exception | None = None
-                for image in chunk:
-                    try:
-                        batch.append(self._read(image))
-                    except (ValueError, OSError) as error:
-                        if on_error is None:
-                            failure = error
-                            break
-                        on_error(image, error)
-                if batch:
-                    yield from self._segment(batch, context, with_propagated_mask)
-                if failure is not None:
-                    raise failure
+            with tqdm(total=total, unit="picture", disable=None if shown else True) as bar:
+                while chunk := list(islice(pictures, self.batch_size)):
+                    batch, failure = self._read(chunk, on_error)
+                    if batch:
+                        yield from self._segment(batch, context, with_propagated_mask, instances)
+                    bar.update(len(chunk))
+                    if failure is not None:
+                        raise failure
 
         return results()
 
-    def _read(self, image: AnyPicture) -> _Read:
-        picture = to_picture(image)
-        height, width = picture.shape[:2]
-        view = self.model.input.target(Picture(picture))
-        return {**view, "height": height, "width": width}, picture, file_of(image)
+    def _read(
+        self, chunk: Sequence[AnyPicture], on_error: OnError | None
+    ) -> tuple[list[ReadTarget], Exception | None]:
+        """What can be read, and, where nobody takes it, the error that ended it."""
+        batch: list[ReadTarget] = []
+        for image in chunk:
+            try:
+                batch.append(read_target(image, self.model.input))
+            except (ValueError, OSError) as error:
+                if on_error is None:
+                    return batch, error
+                on_error(image, error)
+        return batch, None
 
     @torch.no_grad()
     def _segment(
-        self, batch: Sequence[_Read], context: Context, with_propagated_mask: bool
+        self, batch: Sequence[ReadTarget], context: Context, propagated: bool, instances: bool
     ) -> list[Segmentation]:
         views, pictures, files = zip(*batch, strict=True)
-        dtype = PRECISIONS[self.precision]
+        dtype, limit = PRECISIONS[self.precision], self.model.stock.limit
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
-            found = self.model.segment(self.model.encode_images(views), context)
+            features = self.model.encode_images(views)
+            if instances:
+                found = self.model.segment_instances(features, context, limit)
+            else:
+                found = self.model.segment(features, context)
         results = []
         for one, picture, file in zip(found, pictures, files, strict=True):
-            if not with_propagated_mask:
+            if instances and len(one) >= limit:
+                text = "%s: at most %d objects are kept (TEST.DETECTIONS_PER_IMAGE)"
+                logger.warning(text, file or "a picture", limit)
+            if not propagated:
                 one.similarity = None
-            results.append(one.for_people(picture, file))
+            shown = one.for_people(picture, file)
+            results.append(_numbered(shown) if instances else shown)
         return results
+
+
+def _numbered(found: Segmentation) -> Segmentation:
+    """The objects that have pixels, whose ids count them from 1."""
+    found.classes = found.ids if found.classes is None else found.classes
+    some = found.take(np.flatnonzero(found.areas).tolist())
+    some.ids = list(range(1, len(some) + 1))
+    return some
 
 
 def _check_run(device: torch.device, precision: str, batch_size: int) -> None:

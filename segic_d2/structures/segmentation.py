@@ -1,26 +1,36 @@
 """What a model says of one target: the only output type. What is derived is derived here, once.
+What it shows and converts to is in ``utils.visualizer`` and ``io.results``.
 
 Shapes: N entities, r side of the low-resolution logits, H×W the target's own size.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
+from PIL import Image
 from torch import Tensor
 
+from ..io import results
+from ..utils.files import AnyPath, whole_file, write_whole
 from .frame import Frame
 
+LISTED = 8  # entities that a line names
+PREVIEW = 1000  # px, the longest side of a preview
+EXACT = 2000  # px, the longest side of maps that are painted; larger ones would show no more
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class Segmentation:
-    """Masks of the entities in one target, in the order of the context.
+    """Masks of the entities in one target, in the order of the context; or of single objects
+    (instances), best first: then ids count them, names repeat, and ``classes`` are their entities.
 
     Attributes:
         logits: float (N, r, r) over the canvas. scores: float (N,), whose meaning is the model's
@@ -29,25 +39,36 @@ class Segmentation:
         frame: where the target lies on the canvas, and its own size.
         threshold: a pixel belongs to an entity where its logit is above this.
         similarity: float (N, q, q) over the canvas, the propagated masks, or None.
-        classes: N contiguous classes for ``instances``; None: the ids.
+        classes: N classes for ``instances`` and the conversions; None: the ids.
         image: uint8 (H, W, 3), the target as displayed, or None. file_name: its path, or "".
         arrays: for people: what is derived, and the scores, are NumPy arrays.
     """
 
-    logits: Tensor = field(repr=False)
+    logits: Tensor
     scores: Any
     ids: list[int]
     names: list[str | None]
     frame: Frame
     threshold: float = 0.0
-    similarity: Tensor | None = field(default=None, repr=False)
+    similarity: Tensor | None = None
     classes: Sequence[int] | Tensor | None = None
-    image: np.ndarray | None = field(default=None, repr=False)
+    image: np.ndarray | None = None
     file_name: str = ""
     arrays: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        """One line: the size, and each entity's score and, of masks that were made already, its
+        share of the picture."""
+        height, width = self.frame.size
+        told = [f"{name} score {float(s):.2f}" for name, s in self._titles()[:LISTED]]
+        if "masks" in self.__dict__:
+            shares = [f" area {float(a) / (height * width):.1%}" for a in self.areas[:LISTED]]
+            told = [one + share for one, share in zip(told, shares, strict=True)]
+        rest = [f"{len(self) - LISTED} more"] if len(self) > LISTED else []
+        return f"Segmentation({width}x{height} px: {'; '.join([*told, *rest]) or 'nothing'})"
 
     def take(self, rows: Sequence[int]) -> Segmentation:
         """Some of the entities, in the order of ``rows``."""
@@ -56,7 +77,8 @@ class Segmentation:
         some = replace(
             self, logits=self.logits[rows], scores=self.scores[rows], ids=ids, names=names
         )
-        some.similarity, some.classes = similarity, None
+        some.similarity = similarity
+        some.classes = None if self.classes is None else [int(self.classes[i]) for i in rows]
         if "masks" in self.__dict__:  # made already
             some.masks = self.masks[rows]
         return some
@@ -77,10 +99,20 @@ class Segmentation:
         """``Frame.labels`` of the entities: int32 (H, W)."""
         return self._out(self.frame.labels(self.logits, self.ids, threshold, nothing))
 
+    @property
+    def boxes(self) -> Any:
+        """Tight boxes of the masks: left, upper, right, lower edge in px, zeros where a mask is
+        empty. Detectron2's ``Boxes``; for people float (N, 4)."""
+        return self._boxes.tensor.numpy() if self.arrays else self._boxes
+
     @cached_property
-    def boxes(self) -> Boxes:
-        """Tight boxes of the masks, N xyxy in px; zeros where a mask is empty."""
+    def _boxes(self) -> Boxes:
         return BitMasks(torch.as_tensor(self.masks)).get_bounding_boxes()
+
+    @property
+    def areas(self) -> Any:
+        """int64 (N,): px of each mask."""
+        return self._out(torch.as_tensor(self.masks).flatten(1).sum(1))
 
     @property
     def propagated(self) -> Any:
@@ -99,7 +131,7 @@ class Segmentation:
         found.pred_masks = masks[keep]
         found.scores = torch.as_tensor(self.scores)[keep]
         found.pred_classes = torch.as_tensor(classes, device=masks.device)[keep]
-        found.pred_boxes = self.boxes[keep.cpu()]  # on the CPU, wherever the masks are
+        found.pred_boxes = self._boxes[keep.cpu()]  # on the CPU, wherever the masks are
         return found
 
     def sem_seg(self, num_classes: int, background: int | None = None) -> Tensor:
@@ -127,10 +159,88 @@ class Segmentation:
             similarity=similarity,
             image=image,
             file_name=file_name,
+            classes=None if self.classes is None else [int(c) for c in self.classes],
             arrays=True,
         )
         shown.masks = self.masks.cpu().numpy()
         return shown
 
+    def overlay(self, side: int | None = None) -> np.ndarray:
+        """The picture with the merged map over it, one answer per pixel, and one text "name score%"
+        for each entity that has pixels: uint8 (H, W, 3), or smaller, its longest side ``side`` px
+        at most. ValueError: a segmentation without its picture."""
+        from ..utils.visualizer import paint_labels  # brings Matplotlib
+
+        if self.image is None:
+            raise ValueError("a segmentation without its picture has no overlay")
+        shown = _at_most(self.frame.size, side or max(self.frame.size))
+        frame = replace(self.frame, size=_at_most(shown, EXACT))
+        merged = replace(self, frame=frame, ids=list(range(len(self)))).label_map(-1)
+        image = Image.fromarray(self.image).resize(shown[::-1], Image.Resampling.BILINEAR)
+        labels = Image.fromarray(np.asarray(merged)).resize(image.size, Image.Resampling.NEAREST)
+        texts = [f"{name} {float(score):.0%}" for name, score in self._titles()]
+        return paint_labels(np.asarray(image), np.asarray(labels), self.ids, texts)
+
+    def show(self) -> None:
+        """Show the overlay in the notebook, or in the system's viewer."""
+        from ..utils.visualizer import show_image
+
+        show_image(self.overlay(PREVIEW))
+
+    def save(self, path: AnyPath) -> None:
+        """Write the overlay (.png, .jpg, .jpeg) or ``to_json`` (.json); a folder that is missing is
+        made. ValueError: another suffix, or the path of the picture itself."""
+        place = results.destination(path, self.file_name)
+        if place.suffix.lower() == ".json":
+            return write_whole(place, self.to_json())
+        picture = Image.fromarray(self.overlay())
+        with whole_file(place) as part:
+            picture.save(part, "PNG" if place.suffix.lower() == ".png" else "JPEG", quality=92)
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows; None without a picture."""
+        if self.image is None:
+            return None
+        file = io.BytesIO()
+        Image.fromarray(self.overlay(PREVIEW)).save(file, "PNG")
+        return file.getvalue()
+
+    def to_instances(self) -> Instances:
+        """``instances``; "pred_classes" are the ids of entities, as references gave them."""
+        return self.instances()
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """COCO's annotations of the masks that are not empty, for JSON: "category_id" (the id of
+        the entity), "score", "bbox" (x, y, width, height), "area", "iscrowd" and "segmentation",
+        an RLE."""
+        return results.to_coco(self._found())
+
+    def to_supervision(self) -> Any:
+        """supervision's ``Detections`` of the masks that are not empty. ImportError: the package is
+        missing."""
+        return results.to_supervision(self._found())
+
+    def to_json(self) -> str:
+        """JSON text of file, size and the entities whose mask is not empty; ``results.to_json``."""
+        return results.to_json(self._found(), self.file_name, self.frame.size)
+
+    def _found(self) -> results.Found:
+        some = self.take([i for i, area in enumerate(self.areas) if area])
+        boxes, masks = some._boxes.tensor.numpy(), torch.as_tensor(some.masks).cpu().numpy()
+        classes = some.ids if some.classes is None else list(some.classes)
+        scores = [round(float(score), 6) for score in some.scores]
+        return results.Found(some.ids, some.names, classes, scores, boxes, masks)
+
+    def _titles(self) -> list[tuple[str, Any]]:
+        """The name of each entity, or its id, and its score."""
+        named = zip(self.names, self.ids, self.scores, strict=True)
+        return [(name or str(i), score) for name, i, score in named]
+
     def _out(self, tensor: Tensor) -> Any:
         return tensor.cpu().numpy() if self.arrays else tensor
+
+
+def _at_most(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """A size (H, W) in px, shrunk where its longest side is above ``side``."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

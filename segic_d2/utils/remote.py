@@ -39,6 +39,27 @@ def unreachable(url: str) -> str:
     return found[0] if found else f"no answer within {PATIENCE:g} s"
 
 
+def is_web_address(path: object) -> bool:
+    """Whether a path is a string that begins with http:// or https://."""
+    return isinstance(path, str) and path.lower().startswith(("http://", "https://"))
+
+
+def download(url: str) -> bytes:
+    """What a web address holds. FileNotFoundError, naming it: it cannot be had; that shows within
+    seconds."""
+    reason = unreachable(url)
+    if not reason:
+        request = urllib.request.Request(
+            url, headers={"User-Agent": "segic_d2"}
+        )  # some ask for one
+        try:
+            with urllib.request.urlopen(request, timeout=3 * PATIENCE) as answer:
+                return answer.read()
+        except (OSError, HTTPException, ValueError) as error:
+            reason = first_line(error)
+    raise FileNotFoundError(f"{url} cannot be fetched: {reason}")
+
+
 def missing_on_hub(repository: str, files: Sequence[str]) -> str:
     """Why none of some files of a Hugging Face repository can be had; "" where one is in the cache
     or the hub answers."""

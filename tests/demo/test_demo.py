@@ -80,14 +80,24 @@ def test_masks_overlays_and_label_maps(work):
         assert Path("again", name).read_bytes() == Path("new/out", name).read_bytes()
 
 
-def test_broken_pictures_are_reported_and_do_not_stop_the_rest(work, capsys):
+def test_broken_pictures_are_reported_and_do_not_stop_the_rest(work, capsys, monkeypatch):
     Path("two/a.jpg").write_text("no picture")
-    inputs = ["--input", "absent.png", "two", "--output", "out"]
+    monkeypatch.setenv("SEGIC_D2_OFFLINE", "1")
+    inputs = ["--input", "absent.png", "https://example.org//b.jpg", "two", "--output", "out"]
     assert demo.main([*CONFIG, *CAT, *inputs]) == 1
     assert files("out") == ["x_cat.png", "x_overlay.jpg", "y_cat.png", "y_overlay.jpg"]
     printed = capsys.readouterr()
     assert "absent.png" in printed.err and "a.jpg" in printed.err
-    assert "2 pictures failed" in printed.out
+    assert "failed: https://example.org//b.jpg cannot be fetched: SEGIC_D2_OFFL" in printed.err
+    assert "3 pictures failed" in printed.out
+
+
+def test_web_addresses_are_inputs(work, monkeypatch):
+    content = Path("two/y.png").read_bytes()
+    monkeypatch.setattr("segic_d2.io.pictures.download", {"https://x.org/z?a=1": content}.get)
+    inputs = ["--input", "https://x.org/z?a=1", "two/y.png", "--output", "out"]
+    assert demo.main([*CONFIG, *CAT, *inputs]) == 0
+    assert Path("out/z_a_1_cat.png").read_bytes() == Path("out/y_cat.png").read_bytes()
 
 
 def test_results_are_not_segmented_when_they_lie_among_the_inputs(work):

@@ -119,6 +119,34 @@ def test_one_object_in_every_form(square, tmp_path, form):
     np.testing.assert_array_equal(masks[1], square)
 
 
+def test_an_array_of_three_equal_channels_is_a_grey_mask(square, tmp_path):
+    """As OpenCV and matplotlib read files."""
+    grey = soft_grey(square)
+    for mask in (np.dstack([grey] * 3), grey[..., None], torch.from_numpy(np.dstack([grey] * 3))):
+        masks = to_masks(mask, (H, W))
+        assert list(masks) == [1]
+        np.testing.assert_array_equal(masks[1], square)
+    np.testing.assert_array_equal(to_masks(np.dstack([square] * 3), (H, W))[1], square)
+    ids = np.zeros((H, W), np.uint8)
+    ids[:5], ids[10:12] = 2, 7
+    masks = to_masks(np.dstack([ids] * 3), (H, W), as_ids=True)
+    assert list(masks) == [2, 7] and (masks[7] == (ids == 7)).all()
+    # n masks of a picture that is three pixels wide
+    assert list(to_masks(np.ones((H, H, 3), bool), (H, 3))) == list(range(1, H + 1))
+
+
+def test_numpy_files(square, tmp_path):
+    np.save(tmp_path / "one.npy", square)
+    np.testing.assert_array_equal(to_masks(tmp_path / "one.npy", (H, W))[1], square)
+    np.save(tmp_path / "two.npy", np.stack([square, ~square]))
+    assert list(to_masks(str(tmp_path / "two.npy"), (H, W))) == [1, 2]
+    np.save(tmp_path / "code.npy", np.array([{}]), allow_pickle=True)
+    (tmp_path / "text.npy").write_text("no array")
+    for name in ("code.npy", "text.npy"):
+        with pytest.raises(ValueError, match=f"cannot read .*{name}: "):
+            to_masks(tmp_path / name, (H, W))
+
+
 @pytest.mark.parametrize("form", ["palette file", "grey file as ids", "array", "pil", "stack"])
 def test_several_ids(tmp_path, form):
     ids = np.zeros((H, W), dtype=np.uint8)
@@ -222,6 +250,8 @@ def test_polygon_outside_of_the_picture_is_empty():
         (np.zeros((W, H)), r"30x40 px, the image as displayed is 40x30 px \(masks are in the disp"),
         (np.zeros((3, H, W + 1)), "41x30 px, the image as displayed is 40x30"),
         (np.zeros((1, 1, H, W)), r"shape \(1, 1, 30, 40\)"),
+        (np.eye(3, dtype=bool)[np.zeros((H, W), int)], r"type bool is a coloured picture: give"),
+        (np.zeros((H, W, 3)), r"shape \(30, 40, 3\) and type float64 is a coloured picture: give"),
         (np.full((H, W), 2.0), r"floats outside \[0, 1\]"),
         (np.full((H, W), np.nan), r"floats outside \[0, 1\]"),
         (np.full((H, W), "a"), "type <U1"),
@@ -241,8 +271,11 @@ def test_bad_mask(mask, message):
 
 
 def test_bad_mask_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent.png"):
-        to_masks(tmp_path / "absent.png", (H, W))
+    for name in ("absent.png", "absent.npy"):
+        with pytest.raises(FileNotFoundError, match=name):
+            to_masks(tmp_path / name, (H, W))
+    with pytest.raises(ValueError, match="labels.txt is a text file, as YOLO's .* not taken: give"):
+        to_masks(tmp_path / "labels.txt", (H, W))
     for name, text in (("broken.png", "no picture"), ("broken.json", "{"), ("five.json", "5")):
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=name):

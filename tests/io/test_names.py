@@ -6,7 +6,8 @@ from segic_d2.io.names import FileNames, distinct_stems, list_pictures, safe_nam
 
 
 def test_pictures_of_files_and_folders(tmp_path):
-    for name in ("b.JPG", "a.png", "deep/er/c.tif", "out/d.png", "notes.txt", "mask.json"):
+    hidden = ".cache/e.png", "deep/.f.png"
+    for name in ("b.JPG", "a.png", "deep/er/c.tif", "out/d.png", "notes.txt", *hidden):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
@@ -19,7 +20,10 @@ def test_pictures_of_files_and_folders(tmp_path):
         "deep/er/c.tif",
     ]
     assert len(list_pictures([tmp_path])) == 4
+    assert len(list_pictures([tmp_path / ".cache"])) == 1  # who asks for it gets it
     assert list_pictures(["absent.png"])[0].name == "absent.png"
+    url = "https://example.org/a//b.jpg?c=d"
+    assert list_pictures([url, tmp_path / "a.png", url]) == [url, tmp_path / "a.png"]
     with pytest.raises(ValueError, match="no pictures in the folder .*empty"):
         list_pictures([tmp_path / "empty"])
 
@@ -27,6 +31,7 @@ def test_pictures_of_files_and_folders(tmp_path):
 def test_distinct_stems():
     paths = ["/d/a/x.png", "/d/b/x.png", "/d/b/X.jpg", "/d/b/y.png", "/e/b/x.png", "/d/a_x.png"]
     assert distinct_stems(paths) == ["a_x_png", "b_x", "b_X_jpg", "y", "b_x_png", "a_x"]
+    assert distinct_stems(["https://x.org/p/x.jpg?s=2", "/a/q/x.png"]) == ["p_x", "q_x"]
     assert distinct_stems(["/a/p/x.png", "/b/p/x.png", "/c/p/x.png"]) == [
         "p_x",
         "p_x_png",

@@ -1,9 +1,13 @@
+import io
+import logging
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from segic_d2.io import pictures
 from segic_d2.io.masks import read_binary_mask, read_label_map
-from segic_d2.io.pictures import read_image
+from segic_d2.io.pictures import image_size, read_image
 
 
 @pytest.fixture
@@ -110,6 +114,42 @@ def test_palette_and_colour_masks(tmp_path):
     np.testing.assert_array_equal(read_binary_mask(path), [[True, False]])
 
 
+@pytest.mark.parametrize("suffix", ["gif", "tif", "webp", "png"])
+def test_one_frame_of_many_is_said_once(tmp_path, picture, suffix, caplog):
+    frames = [Image.fromarray(picture + 9 * i) for i in range(3)]
+    path = tmp_path / f"a.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    with caplog.at_level(logging.WARNING):
+        image_size(path)
+        assert not caplog.records
+        first = read_image(path), read_image(path)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{path} has 3 frames or pages: the first is taken"
+    ]
+    if suffix != "gif":  # which has a palette
+        np.testing.assert_array_equal(first[0], picture)
+    np.testing.assert_array_equal(*first)
+
+
+def test_previews_of_cameras_are_no_frames(tmp_path, picture, caplog):
+    Image.fromarray(picture).save(
+        tmp_path / "a.jpg", "MPO", save_all=True, append_images=[Image.fromarray(picture)]
+    )
+    with caplog.at_level(logging.WARNING):
+        assert read_image(tmp_path / "a.jpg").shape == (4, 6, 3) and not caplog.records
+
+
+def test_web_addresses(picture, monkeypatch):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    pages = {"https://x.org/a.png?b=1": file.getvalue(), "http://x.org/": b"<html>"}
+    monkeypatch.setattr(pictures, "download", pages.__getitem__)
+    np.testing.assert_array_equal(read_image("https://x.org/a.png?b=1"), picture)
+    assert image_size("https://x.org/a.png?b=1") == (4, 6)
+    with pytest.raises(ValueError, match="image http://x.org/: its content is no picture that P"):
+        read_image("http://x.org/")
+
+
 def test_errors_name_the_file(tmp_path, picture):
     with pytest.raises(FileNotFoundError, match="missing.jpg"):
         read_image(tmp_path / "missing.jpg")
@@ -118,7 +158,7 @@ def test_errors_name_the_file(tmp_path, picture):
     with pytest.raises(ValueError, match="cannot read image .*broken.jpg"):
         read_image(broken)
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match="cannot read image .*text.png"):
+    with pytest.raises(ValueError, match="read image .*text.png: its content is no picture that"):
         read_image(tmp_path / "text.png")
     with pytest.raises(ValueError, match="floating-point"):
         read_image(saved(tmp_path / "f.tif", np.zeros((2, 2), np.float32)))

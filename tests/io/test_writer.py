@@ -1,12 +1,11 @@
 import numpy as np
-import pytest
 import torch
+from PIL import Image
 
 from segic_d2.io.masks import read_label_map
-from segic_d2.io.writer import OVERLAY_SIDE, draw_overlay, label_image
+from segic_d2.io.writer import OVERLAY_SIDE, PredictionWriter, label_image
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
-from segic_d2.utils.visualizer import entity_colours
 from tests.predictor.parts import H, W
 
 
@@ -18,18 +17,18 @@ def test_label_image_keeps_every_id(tmp_path):
         np.testing.assert_array_equal(read_label_map(tmp_path / "labels.png"), labels)
 
 
-@pytest.mark.parametrize("side", [300, 3000])
-def test_overlay(side):
+def test_files_of_a_result(tmp_path):
+    """A mask each, the overlay, at most so large, and what is merged."""
+    side = OVERLAY_SIDE + 100
     masks = np.zeros((2, side, side), dtype=bool)
-    masks[0, side // 2 : side * 3 // 4, side // 2 :] = True  # the second entity is not found
-    grey = np.full((side, side, 3), 100, dtype=np.uint8)
-    frame, scores = Frame(side, (side, side), (side, side)), np.array([0.9, 0])
-    logits = torch.from_numpy(masks).float() - 0.5
-    result = Segmentation(logits, scores, [1, 2], ["cat", None], frame, image=grey, arrays=True)
-    overlay = draw_overlay(result)
-    shown = min(side, OVERLAY_SIDE)
-    assert overlay.shape == (shown, shown, 3)
-    quarter = shown // 4
-    np.testing.assert_array_equal(overlay[:quarter, :], 100)
-    blend = (100 + entity_colours()[1].astype(int)) / 2
-    np.testing.assert_allclose(overlay[shown * 7 // 10, shown * 9 // 10], blend, atol=2)
+    masks[0, side // 2 :] = True  # the second entity is not found
+    image, frame = np.full((side, side, 3), 100, np.uint8), Frame(side, (side, side), (side, side))
+    logits, scores = torch.from_numpy(masks).float() - 0.5, np.array([0.9, 0])
+    result = Segmentation(logits, scores, [1, 2], ["cat", None], frame, image=image, arrays=True)
+    written = PredictionWriter(tmp_path, merge=True).write(result, "a")
+    names = ["a_overlay.jpg", "a_labels.png", "a_cat.png", "a_entity2.png"]
+    assert [path.name for path in written] == names
+    assert Image.open(written[0]).size == (OVERLAY_SIDE, OVERLAY_SIDE)
+    np.testing.assert_array_equal(read_label_map(written[1]), masks[0])
+    for path, mask in zip(written[2:], masks, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), mask * np.uint8(255))

@@ -54,6 +54,11 @@ def test_the_toy_is_short_and_implements_what_is_abstract():
     assert own == InContextModel.__abstractmethods__
 
 
+def test_a_model_that_tells_no_objects_apart_says_so():
+    with pytest.raises(ValueError, match="MeanColour does not tell the objects of an entity apart"):
+        predictor()(TARGET[0], instances=True)
+
+
 def test_it_segments_for_people():
     results = list(predictor().predict([TARGET[0], REFERENCE[0], TARGET[0]]))
     for result, (image, labels) in zip(results, (TARGET, REFERENCE, TARGET), strict=True):

@@ -59,7 +59,7 @@ def test_masks_are_made_on_the_device_and_then_wait_for_nothing(monkeypatch):
         result = predictor(KIND)(picture(7), with_propagated_mask=True)
         device.waits.clear()
         assert result.masks.any() and result.scores.any() and result.propagated.any()
-        assert len(result.instances()) and result.boxes
+        assert len(result.instances()) and len(result.boxes)
     assert there == [True] and not device.waits
 
 

@@ -1,6 +1,9 @@
 """InContextPredictor: references in, masks out."""
 
+import io
 import logging
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 from PIL import Image
 
 from segic_d2.predictor import InContextPredictor
+from segic_d2.structures.segmentation import Segmentation
 from tests.bilinear import to_canvas
 from tests.predictor.parts import H, W, picture, read_masked, square
 from tests.tiny import tiny_config, tiny_episode
@@ -66,6 +70,94 @@ def test_large_picture(predictor, references, tmp_path):
     predictor.set_references(references)
     result = predictor(tmp_path / "large.png")
     assert result.masks.shape == (2, 2000, 3000) and result.label_map().shape == (2000, 3000)
+
+
+def test_one_picture_several_and_folders(predictor, references, files):
+    predictor.set_references(references)
+    single = predictor(str(files / "cat.png"))
+    (same,) = predictor.predict(files / "cat.png")
+    np.testing.assert_array_equal(single.masks, same.masks)
+    names = ["cat.png", "cat_mask.png", "dog.png", "dog_mask.png"]
+    assert [Path(r.file_name).name for r in predictor.predict(str(files))] == names
+    for several in (files, [files / "cat.png"]):
+        with pytest.raises(ValueError, match="use predictor.predict"):
+            predictor(several)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_is_shown_in_a_terminal_alone(predictor, references, files, monkeypatch):
+    predictor.set_references(references)
+
+    def shown(stream, pictures, **options):
+        monkeypatch.setattr(sys, "stderr", stream)
+        list(predictor.predict(pictures, on_error=lambda *failed: None, **options))
+        return stream.getvalue()
+
+    pictures = [files / "cat.png", "absent.png", files / "dog.png"]
+    assert "3/3" in shown(Terminal(), pictures) and "4/4" in shown(Terminal(), files)
+    assert shown(io.StringIO(), pictures) == shown(Terminal(), pictures, progress=False) == ""
+    assert shown(Terminal(), pictures[0]) == ""
+
+
+# ---- instances ---------------------------------------------------------------------------
+
+ONE_PROMPT_EACH = "MODEL.SEGIC.INSTANCES.MIN_SIMILARITY", -1.0, "MODEL.SEGIC.INSTANCES.NMS_IOU", 1.0
+
+
+def test_instances_are_the_models_own(references):
+    """Objects that count from 1, with the names and classes of their entities."""
+    torch.manual_seed(0)
+    predictor = InContextPredictor(tiny_config(*ONE_PROMPT_EACH), device="cpu")
+    predictor.set_references([(*shown[:2], {1: shown[2]}) for shown in references[::-1]])
+    found = predictor(picture(5), instances=True)
+    (view,), _ = read_masked([(picture(5), square())], predictor.model)
+    target = {"image": view["image"], "height": H, "width": W}
+    (expected,) = predictor.model.find_instances([target], predictor.context)
+    expected = expected["instances"]
+    assert len(found) == len(expected) > 3 and set(found.classes) == {1, 2}
+    np.testing.assert_array_equal(found.masks, expected.pred_masks.numpy())
+    np.testing.assert_allclose(found.scores, expected.scores.numpy(), rtol=1e-5)
+    assert found.classes == expected.pred_classes.tolist()
+    assert found.names == [{1: "dog", 2: "cat"}[i] for i in found.classes]
+    assert found.ids == list(range(1, len(found) + 1))
+    assert set(np.unique(found.label_map())) <= {0, *found.ids}
+    assert (predictor(picture(5)).ids, found.propagated) == ([1, 2], None)
+    with pytest.raises(ValueError, match="propagated masks are of entities, not of instances"):
+        predictor(picture(5), with_propagated_mask=True, instances=True)
+
+
+def test_objects_that_vanish_at_the_pictures_size_are_left_out(predictor, references, monkeypatch):
+    predictor.set_references(references)
+    logits = torch.full((3, 32, 32), -5.0)
+    logits[0, :8, :8], logits[2, 12:20] = 5, 5
+
+    def told(features, context, limit):
+        scores, frame = torch.tensor([0.9, 0.8, 0.7]), features.frames[0]
+        return [Segmentation(logits, scores, [2, 2, 1], ["dog", "dog", "cat"], frame)]
+
+    monkeypatch.setattr(predictor.model, "segment_instances", told)
+    found = predictor(picture(5), instances=True)
+    assert (found.ids, found.classes, found.names) == ([1, 2], [2, 1], ["dog", "cat"])
+    assert found.masks.shape == (2, H, W) and found.masks.any((1, 2)).all()
+    np.testing.assert_allclose(found.scores, [0.9, 0.7], rtol=1e-6)
+
+
+def test_what_instances_lack_is_said(references, caplog):
+    opts = (*ONE_PROMPT_EACH, "TEST.DETECTIONS_PER_IMAGE", 2)
+    predictor = InContextPredictor(tiny_config(*opts), device="cpu")
+    predictor.set_references(references)
+    with caplog.at_level(logging.WARNING):
+        assert len(predictor(references[0][0], instances=True)) == 2
+    assert "cat.png: at most 2 objects are kept (TEST.DETECTIONS_PER_IMAGE)" in caplog.text
+    assert "task='instance'" not in caplog.text
+    predictor.context.meta = torch.zeros(2, 512)
+    with caplog.at_level(logging.WARNING):
+        predictor.predict(references[0][0], instances=True)
+    assert "set_references(…, task='instance')" in caplog.text
 
 
 # ---- contexts ----------------------------------------------------------------------------
@@ -145,6 +237,23 @@ def test_a_file_that_is_no_checkpoint_is_named(model, tmp_path, suffix):
     torch.save({"model": model.state_dict()}, tmp_path / "whole.pth")
     file.write_bytes((tmp_path / "whole.pth").read_bytes()[:5000])
     with pytest.raises(ValueError, match=f"cannot read the checkpoint .*broken{suffix}"):
+        InContextPredictor(tiny_config(), file, "cpu")
+
+
+@pytest.mark.parametrize("content", [b"e", b"", b"hello there", "picture", torch.nn.Linear(1, 1)])
+def test_torchs_advice_is_not_passed_on(tmp_path, content):
+    """It says a number, nothing, or to run the code that the file holds."""
+    file = tmp_path / "a.png"
+    if content == "picture":
+        Image.fromarray(picture(0)).save(file)
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(ValueError, match="a.png: it is damaged, no checkpoint at all, or holds mo"):
+        InContextPredictor(tiny_config(), file, "cpu")
+    torch.save({"a": 1}, file)
+    with pytest.raises(ValueError, match="a.png is no checkpoint: it holds a dict, not named tens"):
         InContextPredictor(tiny_config(), file, "cpu")
 
 

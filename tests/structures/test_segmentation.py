@@ -1,10 +1,18 @@
+import io
+import json
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from detectron2.structures import BitMasks
+from PIL import Image
 
+from segic_d2.structures import segmentation as module
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
+from segic_d2.utils.visualizer import paint_labels
 
 FRAME = Frame(32, (32, 20), (75, 47))
 
@@ -73,4 +81,83 @@ def test_for_people_it_has_arrays_and_the_picture():
     np.testing.assert_array_equal(result.label_map(), found.label_map().numpy())
     assert result.image is picture and result.file_name == "a.jpg" and found.image is None
     assert len(result.instances()) == len(found.instances())
-    torch.testing.assert_close(result.boxes.tensor, found.boxes.tensor)
+    np.testing.assert_array_equal(result.boxes, found.boxes.tensor.numpy())
+    assert result.areas.tolist() == found.masks.sum((1, 2)).tolist() == found.areas.tolist()
+
+
+def result(file_name="", **changes):
+    """For people: four entities, the second of which is not found."""
+    found = segmentation(names=["cat", "dog", None, "emu"], **changes)
+    found.logits[1] = -5
+    picture = np.random.default_rng(0).integers(0, 256, (75, 47, 3), dtype=np.uint8)
+    return found.for_people(picture, file_name)
+
+
+def test_some_of_the_entities():
+    some = result(classes=torch.tensor([7, 8, 7, 9])).take([3, 0])
+    assert (some.ids, some.names, some.classes) == ([10, 1], ["emu", "cat"], [9, 7])
+    np.testing.assert_array_equal(some.masks, result().masks[[3, 0]])
+
+
+def test_its_line():
+    found = result()
+    shares = found.masks.mean((1, 2))
+    names = zip(("cat", "dog", "7", "emu"), (0.2, 0.43, 0.67, 0.9), shares, strict=True)
+    told = "; ".join(f"{name} score {s:.2f} area {a:.1%}" for name, s, a in names)
+    assert repr(found) == f"Segmentation(47x75 px: {told})"
+    bare = segmentation(10, names=["a"] * 10)  # whose masks nobody asked for
+    assert repr(bare).startswith("Segmentation(47x75 px: a score 0.20; a score 0.28; a score")
+    assert repr(bare).endswith("; 2 more)") and "masks" not in bare.__dict__
+    assert repr(segmentation(0)) == "Segmentation(47x75 px: nothing)"
+
+
+@pytest.mark.parametrize("first", [0, 1, 255])  # 0 is an entity where a data set numbers
+def test_the_overlay_shows_the_merged_map(first, monkeypatch):
+    found = replace(result(), ids=[first + i for i in range(4)])
+    labels = found.label_map(-1)
+    rows = np.where(labels < 0, -1, labels - first)
+    texts = ["cat 20%", "dog 43%", f"{first + 2} 67%", "emu 90%"]
+    expected = paint_labels(found.image, rows, found.ids, texts)
+    np.testing.assert_array_equal(found.overlay(), expected)
+    assert (rows == 1).sum() == 0 and len(np.unique(rows)) == 4
+    assert found.overlay(30).shape == (30, 19, 3) and found.overlay(9999).shape == (75, 47, 3)
+    monkeypatch.setattr(module, "EXACT", 40)
+    assert found.overlay().shape == (75, 47, 3)
+    with pytest.raises(ValueError, match="without its picture has no overlay"):
+        segmentation().overlay()
+
+
+def test_a_notebook_shows_the_overlay(monkeypatch):
+    found = result()
+    monkeypatch.setattr(module, "PREVIEW", 50)
+    shown = np.asarray(Image.open(io.BytesIO(found._repr_png_())))
+    np.testing.assert_array_equal(shown, found.overlay(50))
+    assert segmentation()._repr_png_() is None
+
+
+def test_saved_files(tmp_path):
+    picture, found = tmp_path / "a.png", result(str(tmp_path / "a.png"))
+    picture.write_bytes(b"the picture")
+    for name in ("new/b.png", "b.JPG", "b.json"):
+        found.save(tmp_path / name)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new/b.png")), found.overlay())
+    assert Image.open(tmp_path / "b.JPG").format == "JPEG"
+    assert (tmp_path / "b.json").read_text() == found.to_json()
+    (tmp_path / "link.png").symlink_to(picture)
+    for name in ("a.png", "new/../a.png", "link.png"):
+        with pytest.raises(ValueError, match=f"{name}' is the picture itself"):
+            found.save(tmp_path / name)
+    assert picture.read_bytes() == b"the picture"
+    with pytest.raises(ValueError, match=re.escape("b.webp': .png, .jpg and .jpeg take the over")):
+        found.save(tmp_path / "b.webp")
+
+
+def test_conversions_leave_out_what_has_no_pixels():
+    found = result("a.jpg", classes=[5, 6, 5, 8])
+    coco, told = found.to_coco(), json.loads(found.to_json())
+    assert [a["category_id"] for a in coco] == [5, 5, 8]
+    assert (told["file"], told["height"], told["width"]) == ("a.jpg", 75, 47)
+    assert [(e["id"], e["name"]) for e in told["entities"]] == [(1, "cat"), (7, None), (10, "emu")]
+    assert [a["score"] for a in coco] == pytest.approx([0.2, 0.666667, 0.9])
+    assert found.to_instances().pred_classes.tolist() == [5, 5, 8]
+    assert [a["category_id"] for a in result().to_coco()] == [1, 7, 10]

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -22,6 +23,14 @@ class Refuses(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.send_error(401)
 
+    def do_GET(self):
+        if self.path == "/a.png" and "Python" not in self.headers["User-Agent"]:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"picture")
+        else:
+            self.send_error(404)
+
 
 def test_a_server_that_answers_is_reachable_whatever_it_says():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
@@ -31,6 +40,24 @@ def test_a_server_that_answers_is_reachable_whatever_it_says():
     server.shutdown()
     server.server_close()
     assert "refused" in remote.unreachable(url)
+
+
+def test_downloads():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    assert remote.download(f"{url}/a.png") == b"picture"
+    with pytest.raises(FileNotFoundError, match=f"^{url}/b.png cannot be fetched: .*404"):
+        remote.download(f"{url}/b.png")
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(FileNotFoundError, match=f"^{url}/a.png cannot be fetched: .*refused"):
+        remote.download(f"{url}/a.png")
+
+
+def test_web_addresses_are_strings():
+    assert remote.is_web_address("HTTPS://a.b/c") and remote.is_web_address("http://a")
+    assert not any(map(remote.is_web_address, ("a.jpg", "httpx://a", Path("http://a"), 5, None)))
 
 
 def test_a_server_that_is_silent_is_left_soon():

@@ -18,7 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
-from ...io.pictures import IMAGE_SUFFIXES
+from ...io.formats import pictures_among
 from ...utils.files import AnyPath
 from ..health.damaged import report_errors
 from ..health.label_cache import label_values
@@ -93,8 +93,8 @@ def class_title(folder_name: str) -> str:
 
 
 def _images(folder):
-    files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(f for f in files if f.is_file() and not f.name.startswith("."))
+    files = (f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    return sorted(pictures_among(files))
 
 
 def _set_default(metadata, **values):

@@ -35,17 +35,19 @@ APART = 2.0  # grid cells between the centres of two peaks of a class, at least
 @dataclass(frozen=True)
 class InstanceOptions:
     """``MODEL.SEGIC.INSTANCES``: prompts per class and per target (0: all) at most, the least
-    similarity of a peak, and the overlap from which on a mask is another's double."""
+    similarity of a peak, the overlap from which on a mask is another's double; and whether no peak
+    is asked, and what hangs together of a class is an object (``regions.instances``)."""
 
     per_class: int = 10
     per_image: int = 1000
     min_similarity: float = 0.0
     nms_iou: float = 0.5
+    parts: bool = False
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> InstanceOptions:
         o = cfg.MODEL.SEGIC.INSTANCES
-        return cls(o.PER_CLASS, o.PER_IMAGE, o.MIN_SIMILARITY, o.NMS_IOU)
+        return cls(o.PER_CLASS, o.PER_IMAGE, o.MIN_SIMILARITY, o.NMS_IOU, o.PARTS)
 
 
 def find_instances(

@@ -4,6 +4,7 @@ Shapes: B targets, N entities of a target.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -268,26 +269,26 @@ class SegIC(InContextModel):
     def find_instances(
         self, batched_inputs: Sequence[Target], context: Context, limit: int = 100
     ) -> list[dict[str, Instances]]:
-        """One-shot instance segmentation: the objects of every class of a context, whose task
-        should be "instance"; ``limit`` per target at most. Every peak of a class's propagated mask
-        is an instance prompt (``MODEL.SEGIC.INSTANCES``), see ``instances.find_instances``; without
-        a decoder, what hangs together of its regions is an object. One dict per target,
+        """``segment_instances`` as Detectron2's evaluators want it: one dict per target,
         {"instances": Instances at its own size, best first}."""
-        features = self.encode_images(batched_inputs)
-        if not self.sem_seg_head.decodes:
-            found = [part_objects(x, limit) for x in self.segment(features, context)]
-            return [{"instances": one.instances()} for one in found]
-        (known,) = self._checked(context, 1)
-        found = find_instances(
-            self.sem_seg_head,
-            self.readout,
-            features,
-            known,
-            self.instances,
-            limit,
-            self.entity_chunk,
-        )
+        found = self.segment_instances(self.encode_images(batched_inputs), context, limit)
         return [{"instances": one.instances()} for one in found]
+
+    def segment_instances(
+        self, features: Features, context: Context, limit: int = 100
+    ) -> list[Segmentation]:
+        """The objects of every class of a context, whose task should be "instance". Every peak of a
+        class's propagated mask is an instance prompt (``MODEL.SEGIC.INSTANCES``), see
+        ``instances.find_instances``. With ``.PARTS``, or without a decoder, what hangs together of
+        a class is an object."""
+        if self.instances.parts or not self.sem_seg_head.decodes:
+            whole = replace(context, task="semantic")  # classes, as they were learnt
+            return [part_objects(x, limit) for x in self.segment(features, whole)]
+        (known,) = self._checked(context, 1)
+        head, options = self.sem_seg_head, self.instances
+        return find_instances(
+            head, self.readout, features, known, options, limit, self.entity_chunk
+        )
 
     def losses(self, batched_inputs: Sequence[Episode]) -> dict[str, Tensor]:
         """Losses of a batch of training episodes, see ``EpisodeLosses``."""

@@ -1,5 +1,7 @@
 """Peaks, prompts and mask NMS, beside slow obvious references."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from segic_d2.modeling.segic.instances import (
     strongest,
 )
 from segic_d2.modeling.segic.queries import Queries
+from segic_d2.modeling.segic.regions.instances import part_objects
 from tests.modeling.segic import parts
 from tests.tiny import tiny_episode
 
@@ -218,6 +221,20 @@ def test_found_instances_are_what_detectron2_expects():
         assert len(found) == len(alone["instances"])
         assert len(model.find_instances([x], context, limit=2)[0]["instances"]) == 2
     assert not together[0]["instances"].scores.requires_grad
+
+
+@torch.no_grad()
+def test_parts_of_the_class_where_objects_were_never_learnt():
+    """No peak is asked, and the class is read as a whole, by a context of any task."""
+    model = build("MODEL.SEGIC.INSTANCES.PARTS", True)
+    episode, context = setting(model)
+    features = model.encode_images([episode])
+    (whole,) = model.segment(features, replace(context, task="semantic"))
+    expected = part_objects(whole, 7)
+    for task in ("semantic", "instance"):
+        (found,) = model.segment_instances(features, replace(context, task=task), limit=7)
+        assert torch.equal(found.logits, expected.logits) and found.ids == expected.ids
+        assert torch.equal(found.scores, expected.scores) and len(found) == 7
 
 
 def test_duplicates_go_and_the_score_follows_its_key():

@@ -1,6 +1,6 @@
-"""One-shot instances without a decoder: what hangs together of a class's chosen regions.
+"""One-shot instances of a class's mask: what hangs together in it.
 
-Things of a class that touch are one; a decoder tells them apart.
+Things of a class that touch are one; a decoder that learnt objects tells them apart.
 
 Shapes: N classes of a target, r side of the low-resolution logits, P objects.
 """
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from ....structures.segmentation import Segmentation
 
-NOWHERE = -1e4  # logit beyond an object, below any threshold also in fp16
+NOWHERE = -1e4  # logit of another object, below any threshold also in fp16
+LEAST = 4  # positions of an object: a quarter of a backbone's cell
 
 
 def part_objects(found: Segmentation, limit: int) -> Segmentation:
-    """The connected parts (four neighbours) of each class of a segmentation as objects of their
-    own, ``limit`` at most, best first: by the class's score times the mean foreground probability
-    in the part, that of equal ones by size."""
+    """The connected parts (four neighbours, ``LEAST`` positions) of each class of a segmentation as
+    objects of their own, ``limit`` at most, best first: by the class's score times the mean
+    foreground probability in the part, that of equal ones by size."""
     logits, frame = found.logits.float(), found.frame
     rows, columns = frame.rows_columns(logits.shape[-1])
     objects: list[tuple[float, int, int, Tensor]] = []
@@ -30,8 +31,11 @@ def part_objects(found: Segmentation, limit: int) -> Segmentation:
         labels, count = ndimage.label(inside.cpu().numpy())
         for label in range(1, count + 1):
             part = torch.from_numpy(np.asarray(labels == label)).to(own.device)
+            if part.sum() < LEAST:
+                continue
             sure = float((own[part] - found.threshold).sigmoid().mean() * found.scores[row])
-            objects.append((sure, int(part.sum()), row, own.masked_fill(~part, NOWHERE)))
+            others = (own > found.threshold) & ~part  # around it logits stay, so that edges do
+            objects.append((sure, int(part.sum()), row, own.masked_fill(others, NOWHERE)))
     objects.sort(key=lambda x: (-x[0], -x[1]))
     objects = objects[:limit]
     kept = [row for _, _, row, _ in objects]

@@ -23,10 +23,32 @@ def test_parts_of_each_class_best_first():
     assert told.classes.tolist() == [3, 7, 7]
     expected = torch.tensor([0.9, 0.5, 0.5]) * torch.tensor([2.0, 3.0, 1.0]).sigmoid()
     torch.testing.assert_close(told.scores, expected)
-    areas = [6, 4, 4]
-    for part, area in zip(told.logits, areas, strict=True):
-        assert (part > 0).sum() == area and (part[part <= 0] == -1e4).all()
+    areas, sources = [6, 4, 4], [1, 0, 0]
+    for part, area, row in zip(told.logits, areas, sources, strict=True):
+        own = logits[row]
+        assert (part > 0).sum() == area and (part[own > 0] != own[own > 0]).sum() > 0
+        # the ground keeps its logits, so that an object's edges are those of its class
+        assert torch.equal(part[own <= 0], own[own <= 0])
+        assert (part[(own > 0) & (part <= 0)] == -1e4).all()
     assert len(told.instances()) == 3 and part_objects(found, 1).ids == [3]
+
+
+def test_objects_are_as_crisp_as_their_class():
+    logits = torch.full((1, 8, 8), -1.0)
+    logits[0, 1:4, 1:4], logits[0, 5:8, 5:8] = 0.2, 3.0
+    frame = Frame(32, (32, 32), (96, 96))
+    whole = Segmentation(logits, torch.ones(1), [1], [None], frame)
+    told = part_objects(whole, 10)
+    assert len(told) == 2 and torch.equal(told.masks.any(0), whole.masks[0])
+    assert not told.masks.all(0).any()
+
+
+def test_specks_are_no_objects():
+    logits = torch.full((1, 8, 8), -1.0)
+    logits[0, 1, 1:4], logits[0, 4:6, 4:6] = 1.0, 1.0  # of three positions, and of four
+    found = Segmentation(logits, torch.ones(1), [1], [None], Frame(32, (32, 32), (32, 32)))
+    (kept,) = part_objects(found, 10).logits
+    assert (kept[4:6, 4:6] > 0).all() and (kept > 0).sum() == 4
 
 
 def test_nothing_found_is_no_object():
