@@ -51,7 +51,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["segic_d2", "segic_d2.*"]) + ["segic_d2.configs"],
+    packages=find_packages(include=["segic_cli", "segic_d2", "segic_d2.*"]) + ["segic_d2.configs"],
     package_dir={"segic_d2.configs": "configs"},
     package_data={
         "segic_d2": [
@@ -64,6 +64,7 @@ setup(
         ],
         "segic_d2.configs": ["**/*.yaml"],
     },
+    entry_points={"console_scripts": ["segic = segic_cli.main:main"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

@@ -13,6 +13,7 @@ MEDIUM = (
     *("examples", "modeling/backbone"),
     *("modeling/test_golden", "modeling/segic/regions", "test_install", "test_lazy", "tools"),
     *("modeling/test_pretended_device", "data/datasets/shapes"),
+    *("segic_cli/test_evaluate", "segic_cli/test_train"),
 )
 
 

@@ -1,6 +1,7 @@
 """Which room may import which: one way, nothing comes back (the rooms are in CONTRIBUTING.md)."""
 
 import ast
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -62,3 +63,15 @@ def test_no_file_imports_itself_by_a_detour():
 
     graph = {name: {file_of(m) for m in imports(f)} - {name} for name, f in files.items()}
     assert len(list(TopologicalSorter(graph).static_order())) == len(files)  # else CycleError
+
+
+def test_the_command_line_stands_on_top():
+    """Its modules import the standard library and each other; the rest when a command runs."""
+    for file in (PACKAGE.parent / "segic_cli").glob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names, file
+    known = {f.name for f in PACKAGE.rglob("*.py") if "segic_cli" in f.read_text(encoding="utf-8")}
+    assert known == {"__main__.py"}

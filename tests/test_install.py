@@ -49,6 +49,16 @@ def test_wheel_segments_with_a_tiny_random_backbone(installed, tmp_path):
     assert done.stdout.splitlines()[-1] == "(1, 40, 60) ['noise'] segic_d2.predictor.image"
 
 
+def test_wheel_has_the_command_line(installed, tmp_path):
+    done = run_code("import segic_cli; print(segic_cli.__file__)", cwd=tmp_path, path=installed)
+    assert done.stdout.splitlines() == [str(installed / "segic_cli" / "__init__.py")]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [installed / "bin" / "segic", "--help"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith("usage: segic [-h] COMMAND")
+
+
 def test_import_without_detectron2_says_how_to_install_it(tmp_path):
     (tmp_path / "segic_d2").mkdir()
     source = ROOT / "segic_d2" / "__init__.py"

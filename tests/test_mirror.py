@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {  # module → the test that covers it, together with what it serves
     "checkpoint/checkpointer": "engine/test_training",  # files that training writes and reads
     "checkpoint/files": "modeling/backbone/test_weights",  # files of backbones
+    "__main__": "segic_cli/test_main",
     "config/keys": "config/test_configs",  # all shipped configs
     "config/segic_keys": "config/test_configs",
     "config/load": "config/test_configs",
@@ -35,6 +36,7 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "engine/evaluations/label_maps": "engine/evaluations/test_semantic",
     "engine/evaluations/one_shot": "engine/test_training",
     "engine/evaluations/reference_memory": "engine/evaluations/test_few_shot_parts",
+    "engine/run": "engine/test_training",
     "engine/loop/evaluator_state": "engine/loop/test_inference",
     "engine/loop/progress": "engine/loop/test_inference",
     "evaluation/one_shot": "evaluation/test_evaluation",  # beside the best threshold
@@ -47,8 +49,9 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "structures/episode": "data/mappers/test_semantic",  # what mappers give
 }
 MODULES = sorted(
-    str(path.relative_to(ROOT / "segic_d2").with_suffix(""))
-    for path in (ROOT / "segic_d2").rglob("*.py")
+    str(path.relative_to(root).with_suffix(""))
+    for root, package in ((ROOT / "segic_d2", "."), (ROOT, "segic_cli"))
+    for path in (root / package).rglob("*.py")
     if path.name != "__init__.py"
 )
 

@@ -17,7 +17,8 @@ def install_wheel(folder):
     """Build the wheel in a folder and install it there, with nothing else; returns where."""
     tracked = ["LICENSE", "MANIFEST.in", "pyproject.toml", "setup.py", "README.md"]
     tracked += [str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.yaml")]
-    files = (p for p in (ROOT / "segic_d2").rglob("*") if "__pycache__" not in p.parts)
+    packages = [p for name in ("segic_cli", "segic_d2") for p in (ROOT / name).rglob("*")]
+    files = (p for p in packages if "__pycache__" not in p.parts)
     tracked += [str(p.relative_to(ROOT)) for p in files]
     for name in tracked:
         if (ROOT / name).is_file():

@@ -304,7 +304,7 @@ def test_a_run_that_cannot_train_negatives_says_so(tmp_path, caplog, changes, wa
 def test_what_needs_no_weights_is_evaluated_without(config, tmp_path, monkeypatch, caplog):
     """On the tiny backbone, the log and the random numbers of this process left as they are."""
     for name in ("default_setup", "setup_logger"):
-        monkeypatch.setattr(train_net, name, lambda *args, **options: None)
+        monkeypatch.setattr(f"segic_d2.engine.run.{name}", lambda *args, **options: None)
     r = "MODEL.SEGIC.REGIONS."
     opts = [
         *("MODEL.BACKBONE.NAME", "build_tiny_backbone", "MODEL.BACKBONE.WEIGHTS", "random"),

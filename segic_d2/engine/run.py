@@ -1,0 +1,69 @@
+"""A run from its command line: what it lacks, its config, and training or evaluation.
+
+``args`` are those of Detectron2's ``default_argument_parser``.
+"""
+
+import argparse
+import logging
+from collections import OrderedDict
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from ..checkpoint import SegICCheckpointer
+from ..config.keys import check_config
+from ..config.load import load_config
+from ..utils.devices import is_available
+from .episode_trainer import EpisodeTrainer
+from .evaluations import find_evaluations
+from .requirements import find_missing
+
+
+def find_problems(args: argparse.Namespace) -> list[str]:
+    """A line for each thing that is wrong or missing, before any process starts."""
+    problems = []
+    if args.num_machines > 1 and args.dist_url == "auto":
+        problems += [
+            f"--num-machines {args.num_machines} needs --dist-url tcp://HOST:PORT, a free port of "
+            "the machine of rank 0, the same for all machines"
+        ]
+    try:
+        cfg = load_config(args.config_file, args.opts)
+        check_config(cfg, "MODEL", "INPUT", "DATASETS", "SOLVER", "MODEL_EMA", "TEST")
+        find_evaluations(cfg)
+        problems += find_missing(cfg, training=not args.eval_only, resume=args.resume)
+    except (FileNotFoundError, ValueError) as error:  # of a config that cannot be read on
+        problems += [str(error)]
+    return problems
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The frozen config of a run, which is logged; without a GPU it falls back to the CPU."""
+    cfg = load_config(args.config_file, args.opts)
+    if not is_available(cfg.MODEL.DEVICE):
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segic_d2")
+    return cfg
+
+
+def run(
+    args: argparse.Namespace, trainer: type[EpisodeTrainer] = EpisodeTrainer
+) -> OrderedDict[str, Any]:
+    """Train, or evaluate with ``args.eval_only``; returns the results of ``trainer.test``."""
+    cfg = setup(args)
+    if args.eval_only:
+        model = trainer.build_model(cfg)
+        if not (cfg.MODEL.WEIGHTS or args.resume) and getattr(model, "needs_weights", True):
+            logging.getLogger("segic_d2").warning("MODEL.WEIGHTS is empty: the decoder is random")
+        SegICCheckpointer(model, cfg.OUTPUT_DIR, complete=True).resume_or_load(
+            cfg.MODEL.WEIGHTS, resume=args.resume
+        )
+        return trainer.test(cfg, model)
+    training = trainer(cfg)
+    training.resume_or_load(resume=args.resume)
+    return training.train()
