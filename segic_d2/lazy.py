@@ -176,7 +176,7 @@ def demo() -> DictConfig:
     head.similarity.feature_mean = L(feature_mean)(channels="${...channels}", file="")
     head.instructions.meta, cfg.model.texts.encoder = False, None
     cfg.model.instances = L(InstanceOptions)(parts=True)  # it was trained on classes
-    head._target_ = RegionMatchingHead
+    head["_target_"] = RegionMatchingHead
     whitening = L(Whitening.from_file)(path="embedded", groups=2, channels=768)
     options = L(RegionOptions)(cells=240, unmarked=0.75, cues=L(Cues)(nearest=20, background=0.8))
     options.update(cut=0.6, position=0.3, small=0.02, relative=0.3, decoder=0.2, threshold=0.03)
