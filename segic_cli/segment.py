@@ -177,7 +177,8 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
 
     failed: list[Exception] = []
     stems = dict(zip(map(str, pictures), distinct_stems(pictures), strict=True))
-    writer = PredictionWriter(args.output, args.merge)
+    given = [x for image, mask, _ in references for x in (image, mask) if isinstance(x, str)]
+    writer = PredictionWriter(args.output, args.merge, keep=[*given, *map(str, pictures)])
     how: dict[str, Any] = {"instances": True} if args.instances else {}
     with tqdm(total=len(pictures), unit="picture", disable=None) as bar:  # None: on a terminal
 

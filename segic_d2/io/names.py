@@ -58,10 +58,11 @@ def distinct_stems(paths: Sequence[AnyPath]) -> list[str]:
 
 
 class FileNames:
-    """Hands out file names, no name twice; asked in the same order it gives the same names."""
+    """Hands out file names, no name twice, and none of ``taken``; asked in the same order it gives
+    the same names."""
 
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = {name.casefold() for name in taken}
 
     def take(self, stem: str, label: str, suffix: str) -> str:
         """``stem_label.suffix``, or ``stem_label_2.suffix``, … where that is taken."""

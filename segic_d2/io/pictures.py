@@ -53,9 +53,12 @@ def _file(path: str) -> IO[bytes]:
     """The bytes of a file, or of a web address, which are kept nowhere."""
     if is_web_address(path):
         return io.BytesIO(download(path))
-    if not PathManager.isfile(path):
-        raise FileNotFoundError(f"no such image file: {path}")
-    return PathManager.open(path, "rb")
+    try:
+        if not PathManager.isfile(path):
+            raise FileNotFoundError(f"no such image file: {path}")
+        return PathManager.open(path, "rb")
+    except NotImplementedError:  # of a scheme that has no handler
+        raise ValueError(f"cannot read image {path}: its kind of address is not known") from None
 
 
 def _say_frames(path: str, image: Image.Image) -> None:

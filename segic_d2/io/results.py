@@ -56,7 +56,12 @@ def to_json(found: Found, file_name: str, size: tuple[int, int]) -> str:
         about |= {"box": box.tolist(), "area": one["area"], "segmentation": one["segmentation"]}
         entities.append(about)
     about = {"file": file_name or None, "height": size[0], "width": size[1], "entities": entities}
-    return json.dumps(about, ensure_ascii=False, indent=1)
+    text = json.dumps(about, ensure_ascii=False, indent=1)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        return json.dumps(about, indent=1)
+    return text
 
 
 def to_supervision(found: Found) -> Any:

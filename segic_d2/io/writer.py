@@ -1,5 +1,6 @@
 """What the predictor found in a picture → mask files and overlays."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,14 @@ class PredictionWriter:
     ``<stem>_labels.png``.
 
     Masks are 0/255; the merged map, if ``merge`` asks for it, is a ``label_image`` with 0 for the
-    background. No file is written twice by one writer: a name that is taken is numbered.
+    background. No file is written twice by one writer, and none of ``keep`` is written over: a name
+    that is taken is numbered.
     """
 
-    def __init__(self, folder: AnyPath, merge: bool = False) -> None:
-        self.folder, self.merge, self._names = Path(folder), merge, FileNames()
+    def __init__(self, folder: AnyPath, merge: bool = False, keep: Iterable[AnyPath] = ()) -> None:
+        self.folder, self.merge = Path(folder), merge
+        own = self.folder.resolve()
+        self._names = FileNames(p.name for p in map(Path, keep) if p.resolve().parent == own)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, result: Segmentation, stem: str) -> list[Path]:

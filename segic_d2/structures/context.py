@@ -177,6 +177,7 @@ class Context:
             tensors["meta"] = self.meta
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         data = save(tensors, metadata={"segic_d2.context": json.dumps(about)})
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(data)  # save_file would hide it from everyone else
 
     @classmethod

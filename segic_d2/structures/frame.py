@@ -42,6 +42,8 @@ class Frame:
     def upsample(self, maps: Tensor) -> Tensor:
         """Maps (N, r, r) → (N, H, W): bilinear to the canvas, content cut out, bilinear to the
         image's own size."""
+        if not len(maps):
+            return maps.new_zeros(0, *self.size)
         side = (self.canvas, self.canvas)
         full = F.interpolate(maps[None], side, mode="bilinear", align_corners=False)[0]
         if self.content == self.size:  # the last step would change nothing

@@ -87,7 +87,7 @@ def paint_labels(
     sheet, taken = Image.fromarray(painted), list[Box]()
     draw, font = ImageDraw.Draw(sheet), _font(max(10, round(side / LETTER)))
     for _, row, (x, y), (top, bottom) in sorted(_largest_parts(numbers)):  # the least room first
-        text = _shortened(texts[row], font, sheet.width - 4)
+        text = _shortened(" ".join(texts[row].split()), font, sheet.width - 4)
         size = round(font.getlength(text)) + 4, sum(font.getmetrics()) + 1
         covered = 2 * size[1] > bottom - top  # by a text on it
         place = _free_place((x, top - size[1] // 2 if covered else y), size, sheet.size, taken)

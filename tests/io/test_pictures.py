@@ -164,3 +164,8 @@ def test_errors_name_the_file(tmp_path, picture):
         read_image(saved(tmp_path / "f.tif", np.zeros((2, 2), np.float32)))
     with pytest.raises(ValueError, match="a.png.*coloured"):
         read_label_map(saved(tmp_path / "a.png", picture))
+
+
+def test_an_address_of_an_unknown_kind_is_a_value_error():
+    with pytest.raises(ValueError, match="cannot read image ftp://z/a.jpg: its kind of address is"):
+        read_image("ftp://z/a.jpg")

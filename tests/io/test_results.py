@@ -1,6 +1,7 @@
 """What others read of a result, and read back."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -41,6 +42,9 @@ def test_json(found):
     about = {"id": 1, "category_id": 7, "name": "Käfer", "score": 0.5, "area": 120}
     assert first == {**about, "box": [10, 5, 22, 15]} and second["name"] is None
     assert "Käfer" in results.to_json(found, "", (30, 40))
+    odd = os.fsdecode(b"\xff.jpg")  # no UTF-8
+    text = results.to_json(found, odd, (30, 40))
+    assert text.encode() and json.loads(text)["file"] == odd
 
 
 def test_detections_of_supervision(found):

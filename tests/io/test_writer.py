@@ -32,3 +32,21 @@ def test_files_of_a_result(tmp_path):
     np.testing.assert_array_equal(read_label_map(written[1]), masks[0])
     for path, mask in zip(written[2:], masks, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(path)), mask * np.uint8(255))
+
+
+def test_what_must_be_kept_is_not_written_over(tmp_path):
+    kept = [tmp_path / "a_overlay.jpg", tmp_path / "A_cat.png", tmp_path / "other" / "a_2.png"]
+    for file in kept:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+    image, frame, logits = (
+        np.zeros((8, 8, 3), np.uint8),
+        Frame(8, (8, 8), (8, 8)),
+        torch.ones(2, 8, 8),
+    )
+    names = ["cat", None]
+    result = Segmentation(logits, np.ones(2), [1, 2], names, frame, image=image, arrays=True)
+    written = PredictionWriter(tmp_path, keep=kept).write(result, "a")
+    names = {file.name for file in written}
+    assert names == {"a_overlay_2.jpg", "a_cat_2.png", "a_entity2.png"}
+    assert all(file.read_text() == "mine" for file in kept)

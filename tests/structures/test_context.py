@@ -40,9 +40,9 @@ def test_a_saved_context_comes_back(tmp_path, meta):
 
 
 def test_a_saved_context_is_readable_by_whoever_may_read_new_files(tmp_path):
-    context().save(tmp_path / "c.safetensors")
+    context().save(tmp_path / "new" / "c.safetensors")  # in a folder that is not there yet
     (tmp_path / "plain").write_bytes(b"")
-    modes = [(tmp_path / name).stat().st_mode for name in ("c.safetensors", "plain")]
+    modes = [(tmp_path / name).stat().st_mode for name in ("new/c.safetensors", "plain")]
     assert modes[0] == modes[1]
 
 

@@ -85,3 +85,7 @@ def test_nothing_asked_for_is_nothing_found():
     got = frame.labels(torch.zeros(0, 8, 8), [], nothing=255)
     assert torch.equal(got, torch.full((4, 6), 255, dtype=torch.int32))
     assert frame.masks(torch.zeros(0, 8, 8)).shape == (0, 4, 6)
+
+
+def test_maps_of_no_entity_come_to_the_image_size():
+    assert Frame(28, (28, 14), (9, 5)).upsample(torch.zeros(0, 8, 8)).shape == (0, 9, 5)

@@ -83,6 +83,12 @@ def test_texts_stand_on_their_largest_part(monkeypatch):
     assert (painted[top:bottom, left:right] != 0).any(-1).mean() > 0.9
 
 
+def test_a_text_of_several_lines_is_one_line(monkeypatch):
+    labels = np.zeros((200, 300), int)
+    (one, _), (other, _) = (written(monkeypatch, labels, [t]) for t in ("a b", "a\n\tb"))
+    assert one == other
+
+
 def test_texts_do_not_lie_on_each_other(monkeypatch):
     labels = np.full((100, 160), -1)
     for row in range(12):  # stripes, all with their middle at the same x

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from detectron2.data import transforms as T
+from scipy import ndimage
 from torch.nn import functional as F
 
 from ...structures.features import Features
@@ -21,11 +22,13 @@ from ...structures.soft_masks import extent
 from ...structures.view import zoom_crop
 from ..layers.frozen_encoder import FrozenEncoder
 from .boxes import BoxMasks
+from .regions.linkage import connected_parts
 from .regions.matcher import RegionMatcher, Seen, on_canvas
 
 SHARE = 0.7  # of the side of a cut, the area that is looked at
 BEYOND = 0.6  # of its sides, what a second look sees about what was found
 OPEN = 0.5  # of a cell's area, at least, for the thing to be there
+LIMITED = 0.95  # of the picture: what less is open is as a box
 SURE = 3.0  # logit of a cell that is, or is not, the thing
 
 
@@ -40,24 +43,39 @@ class ReferenceMasks:
     def __call__(self, picture: Picture, marked: Marked) -> np.ndarray:
         """The mask, bool (H, W)."""
         self.matcher.look(self.encoder)
-        opened = ~marked.outside
-        found = self._found(picture, marked.inside, opened)
-        if marked.inside.any() and found.any():  # what is open says little: look again
-            found = self._found(picture, marked.inside, opened & _about(found))
+        opened, far = ~marked.outside, self._encoded(picture, None)
+        limited = opened.mean() < LIMITED
+        found = self._found(picture, far, marked, opened, limited)
+        if marked.inside.any() and not limited:  # what is open says little: look again
+            found = self._found(picture, far, marked, opened & _about(found | marked.inside), False)
         return np.asarray((found | marked.inside) & opened)
 
-    def _found(self, picture: Picture, inside: np.ndarray, opened: np.ndarray) -> np.ndarray:
+    def _found(
+        self, picture: Picture, far: Features, marked: Marked, opened: np.ndarray, limited: bool
+    ) -> np.ndarray:
+        """``far``: the whole picture. ``limited``: the thing is about all that is open, as in a
+        box; otherwise it is what hangs together about the marks."""
         crop = zoom_crop(opened, SHARE)
-        features, far = self._encoded(picture, crop), self._encoded(picture, None)
+        features = far if crop is None else self._encoded(picture, crop)
         own, whole = self._seen(features, opened, crop), self._seen(far, opened, None)
-        start = self.matcher.about(own, self._seen(features, inside, crop).shares > 0)
+        cells = self._seen(features, marked.inside, crop).shares > 0
+        # marks of what is not the thing lie in cells that are open otherwise
+        against = self._seen(features, _enclosed(marked.outside), crop).shares > 0
+        against &= own.shares > OPEN
+        without = self.matcher.about(own, against) & ~cells
+        own.shares = own.shares.masked_fill(without, 0)
+        sure = self.matcher.about(own, cells) & ((own.shares > OPEN) | cells)
         said = None
         if self.boxes.head.decodes:
-            begun = start if start.any() else own.shares > OPEN
+            begun = sure if sure.any() and not limited else own.shares > OPEN
             said = self.boxes.chances(own, self.boxes.enlarged(begun.float(), own.content))
-        kept = self.matcher.complete(own, whole, said, start)
-        logits = torch.where(kept, SURE, -SURE)
+        kept = self.matcher.complete(own, whole, said, sure, not limited)
         rows, columns = self.matcher.cells_of(own.content)
+        if not limited and cells.any():
+            parts = connected_parts(kept[0, :rows, :columns].long().flatten(), (rows, columns))
+            held = torch.isin(parts, parts[cells[0, :rows, :columns].flatten().cpu()])
+            kept[0, :rows, :columns] &= held.view(rows, columns).to(kept.device)
+        logits = torch.where(kept, SURE, -SURE)
         fine = on_canvas(logits[:, :rows, :columns], kept.shape[-1])
         refined = self.boxes.readout.refined(fine, features, threshold=0.0)
         mask = features.frames[0].masks(refined)[0].cpu().numpy()
@@ -80,6 +98,21 @@ class ReferenceMasks:
         small = F.interpolate(mask[None, None], content, mode="area")[0]
         weights = self.boxes.contexts.weights(small, features.map.shape[-1])
         return Seen(features.map[0], content, weights)
+
+
+def _enclosed(outside: np.ndarray) -> np.ndarray:
+    """Marks of what is not the thing, bool (H, W): the parts of the outside that a box leaves in
+    its inside; all of it where there is no box."""
+    if outside.mean() <= 1 - LIMITED:
+        return outside
+    spans = [slice(*(extent((~outside).any(axis)) or (0, 0))) for axis in (1, 0)]
+    rows, columns = spans
+    parts, count = ndimage.label(outside[rows, columns])
+    enclosed = np.zeros_like(outside)
+    if count:
+        edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+        enclosed[rows, columns] = (parts > 0) & ~np.isin(parts, edge)
+    return enclosed
 
 
 def _about(found: np.ndarray) -> np.ndarray:

@@ -28,7 +28,8 @@ def complete_area(
     opened: Tensor,
     chance: Tensor | None,
     beyond: Tensor,
-    start: Tensor | None = None,
+    marked: Tensor | None = None,
+    alone: bool = False,
 ) -> Tensor:
     """The cells of the thing, bool (n,), some of those that are open; all of these where nothing
     would be left.
@@ -36,22 +37,23 @@ def complete_area(
     Args:
         units: float (n, C), of length 1. labels: int64 (n,), regions. opened: bool (n,), where the
             thing may be. chance: float (n,), the decoder's probability; None: it is not asked.
-            beyond: float (m, C), unit features of background in other views. start: bool (n,),
-            open cells that are the thing to begin with; None: all that are allowed.
+            beyond: float (m, C), unit features of background in other views. marked: bool (n,),
+            open cells that are the thing whatever the rest says; None: none. alone: begin with
+            these, not with all that may be the thing.
     """
     labels = labels.to(units.device)
     share = region_means(opened[None].to(units.dtype), labels)[0][0]
     allowed = opened & (share >= INSIDE)[labels]
     taken = allowed if allowed.any() else opened
-    if start is not None and start.any():
-        taken = start
+    sure = torch.zeros_like(opened) if marked is None else marked
+    taken = sure if alone and sure.any() else taken | sure
     cosines = (units @ units.T).fill_diagonal_(-1.0)
     others = units @ beyond.T
     for _ in range(STEPS):
         value = _nearest(cosines[:, taken]) - _nearest(torch.cat([cosines[:, ~taken], others], 1))
         if chance is not None:
             value = value + CHANCE * (chance - 0.5)
-        found = allowed & (region_means(value[None], labels)[0][0] > LEAST)[labels]
+        found = allowed & (region_means(value[None], labels)[0][0] > LEAST)[labels] | sure
         if not found.any() or torch.equal(found, taken):
             break
         taken = found

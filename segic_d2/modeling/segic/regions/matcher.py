@@ -21,7 +21,7 @@ from ....structures.context import Context
 from ....structures.features import Features, tensor_hash
 from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
-from .cells import BACKGROUND, FOREGROUND, choose_cells, front, most_cells
+from .cells import BACKGROUND, choose_cells, front, most_cells
 from .choice import choose_regions, presence, regions_alike
 from .completion import complete_area
 from .linkage import connected_parts, link_regions, region_means
@@ -155,35 +155,45 @@ class RegionMatcher(nn.Module):
         return {**found, "cells": cells, "cell_counts": empty, "cell_shares": empty}
 
     def complete(
-        self, view: Seen, whole: Seen, chances: Tensor | None, start: Tensor | None = None
+        self,
+        view: Seen,
+        whole: Seen,
+        chances: Tensor | None,
+        marked: Tensor | None = None,
+        alone: bool = False,
     ) -> Tensor:
         """What of the n marked areas of a view is the thing, see ``complete_area``: bool (n, g, g).
         ``whole``: the whole picture. ``chances``: float (n, g, g), of the decoder, or None;
-        ``start``: bool (n, g, g), or None."""
-        size, options = self.cells_of(view.content), self.options
+        ``marked``: bool (n, g, g), or None."""
+        size = self.cells_of(view.content)
         units, far = (self.units(seen.features, seen.content) for seen in (view, whole))
-        plain = self.units(view.features, view.content, whiten=False)
-        labels = link_regions(plain, size, (options.cut,), options.position)[0]
-        kept = torch.zeros_like(view.shares, dtype=torch.bool)
+        labels, kept = self._labels(view), torch.zeros_like(view.shares, dtype=torch.bool)
         free = self._inside(whole) < BACKGROUND
         for row, share in enumerate(self._inside(view)):
-            chance = None if chances is None else chances[row, : size[0], : size[1]].flatten()
-            first = None if start is None else start[row, : size[0], : size[1]].flatten()
-            found = complete_area(units, labels, front(share), chance, far[free[row]], first)
+            chance, sure = (
+                None if x is None else x[row, : size[0], : size[1]].flatten()
+                for x in (chances, marked)
+            )
+            found = complete_area(units, labels, front(share), chance, far[free[row]], sure, alone)
             kept[row, : size[0], : size[1]] = found.view(size)
         return kept
 
-    def about(self, view: Seen, inside: Tensor) -> Tensor:
-        """The regions of a view in which cells bool (n, g, g) lie, as far as their areas are
-        open (``view.shares``): bool (n, g, g)."""
-        size, options = self.cells_of(view.content), self.options
+    def about(self, view: Seen, cells: Tensor, apart: bool = True) -> Tensor:
+        """The regions of a view that hold cells bool (n, g, g), or only the connected parts of
+        them that do: bool (n, g, g)."""
+        (rows, columns), labels = self.cells_of(view.content), self._labels(view)
+        parts = connected_parts(labels, (rows, columns)) if apart else labels
+        found = torch.zeros_like(cells)
+        for row, own in enumerate(cells[:, :rows, :columns].flatten(1).cpu()):
+            inside = torch.isin(parts, parts[own]).view(rows, columns)
+            found[row, :rows, :columns] = inside.to(cells.device)
+        return found
+
+    def _labels(self, view: Seen) -> Tensor:
+        """The regions of a reference's view, int64 (n,)."""
         plain = self.units(view.features, view.content, whiten=False)
-        labels = link_regions(plain, size, (options.cut,), options.position)[0]
-        taken = torch.zeros_like(inside)
-        for row, cells in enumerate(inside[:, : size[0], : size[1]].flatten(1)):
-            own = torch.isin(labels, labels[cells.cpu()]).view(size).to(inside.device)
-            taken[row, : size[0], : size[1]] = own
-        return taken & ((view.shares > FOREGROUND) | inside)
+        size, options = self.cells_of(view.content), self.options
+        return link_regions(plain, size, (options.cut,), options.position)[0]
 
     def _unmarked(
         self, near: Tensor, shares: Tensor, far: Tensor, around: Tensor, whole: Seen

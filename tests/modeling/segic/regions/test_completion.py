@@ -90,3 +90,12 @@ def test_what_would_leave_nothing_leaves_all():
     small[small.nonzero()[:5]] = False  # less than INSIDE of the ground
     chance = torch.full((len(units),), -9.0)
     assert torch.equal(complete_area(units, labels, small, chance, units[:0]), small)
+
+
+def test_what_is_marked_stays_and_may_be_where_it_begins():
+    units, labels, opened, thing = scene()
+    ground = opened & (labels == 0)
+    assert complete_area(units, labels, opened, None, units[:0], ground)[ground].all()
+    upper = labels == 1
+    begun = complete_area(units, labels, opened, None, units[:0], upper, True)
+    assert torch.equal(begun, thing)  # and grows by what is like it
