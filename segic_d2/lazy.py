@@ -43,8 +43,9 @@ from .modeling.segic.mask_head import Instructions
 from .modeling.segic.readout import Readout
 from .modeling.segic.refinement import Refinement
 from .modeling.segic.regions.head import RegionMatchingHead
-from .modeling.segic.regions.matcher import RegionMatcher, RegionOptions
+from .modeling.segic.regions.matcher import RegionMatcher
 from .modeling.segic.regions.matching import Cues
+from .modeling.segic.regions.options import RegionOptions
 from .modeling.segic.regions.whitening import Whitening
 from .modeling.segic.reversion import Reversion
 from .modeling.segic.training import EpisodeLosses

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from segic_d2.data.benchmarks.pairs import PairFolder
+from segic_d2.io.pictures import read_image
 from segic_d2.predictor import InContextPredictor
 from segic_d2.utils.visualizer import overlay, panel, save_image
 
@@ -64,10 +65,9 @@ def draw(predictor, episode, height):
     value, folder, kind, shown, target = episode
     show(predictor, folder, kind, shown)
     result = predictor(target)
-    reference = predictor(shown).image
     masks = (folder.read(shown, kind).mask, result.masks[0], folder.read(target, kind).mask)
     titles = f"{folder.classes[kind]}: reference", f"found, IoU {value:.2f}", "by hand"
-    pictures = reference, result.image, result.image
+    pictures = read_image(shown), result.image, result.image
     painted = [overlay(x, m[None]) for x, m in zip(pictures, masks, strict=True)]
     return panel(list(zip(titles, painted, strict=True)), height)
 

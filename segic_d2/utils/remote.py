@@ -49,9 +49,8 @@ def download(url: str) -> bytes:
     seconds."""
     reason = unreachable(url)
     if not reason:
-        request = urllib.request.Request(
-            url, headers={"User-Agent": "segic_d2"}
-        )  # some ask for one
+        # some ask for a name
+        request = urllib.request.Request(url, headers={"User-Agent": "segic_d2"})
         try:
             with urllib.request.urlopen(request, timeout=3 * PATIENCE) as answer:
                 return answer.read()

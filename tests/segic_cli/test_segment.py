@@ -121,6 +121,17 @@ def test_options_reach_the_predictor(work):
     assert (found["how"], found["task"]) == ({}, "semantic")
 
 
+def test_references_and_pictures_among_the_results_are_kept(work):
+    """A mask of one's own that has the name of a result, and a picture that has."""
+    Path("cat.png").rename("cat_cat.png")
+    Image.fromarray(picture(1)).save("cat_overlay.jpg")
+    before = [Path(name).read_bytes() for name in ("cat_cat.png", "cat_overlay.jpg")]
+    place = ["--input", "cat.jpg", "cat_overlay.jpg", "--output", "."]
+    assert main(["segment", "--reference", "cat.jpg", "cat_cat.png", "cat", *place]) == 0
+    assert [Path(name).read_bytes() for name in ("cat_cat.png", "cat_overlay.jpg")] == before
+    assert Path("cat_cat_2.png").is_file() and Path("cat_overlay_2.jpg").is_file()
+
+
 def test_the_threshold_is_moved_from_what_the_model_has(work):
     asked(*CAT)
     plain = area()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from detectron2.structures import BitMasks
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,16 +32,12 @@ logger = logging.getLogger(__name__)
 
 def filled_boxes(masks: Tensor) -> list[bool]:
     """Which of float masks (n, h, w) in [0, 1] are filled boxes that leave something out."""
-    found = []
-    for mask in masks > 0.5:
-        rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
-        if not len(rows):
-            found.append(False)
-            continue
-        height, width = (int(x[-1] - x[0]) + 1 for x in (rows, columns))
-        full = int(mask.sum()) >= FILLED * height * width
-        found.append(full and min(height, width) >= SMALLEST and height * width < mask.numel())
-    return found
+    inside = masks > 0.5
+    boxes = BitMasks(inside).get_bounding_boxes()
+    sides, areas = boxes.tensor[:, 2:] - boxes.tensor[:, :2], boxes.area()
+    full = inside.flatten(1).sum(1).cpu() >= FILLED * areas
+    full &= (sides.amin(1) >= SMALLEST) & (areas < inside[:1].numel())
+    return full.tolist()
 
 
 class BoxMasks:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .linkage import region_means
+from .matching import highest_mean
 
 STEPS = 4  # at most
 NEAREST = 20  # cells that speak for the thing and for the background
@@ -50,7 +51,9 @@ def complete_area(
     cosines = (units @ units.T).fill_diagonal_(-1.0)
     others = units @ beyond.T
     for _ in range(STEPS):
-        value = _nearest(cosines[:, taken]) - _nearest(torch.cat([cosines[:, ~taken], others], 1))
+        value = highest_mean(cosines[:, taken], NEAREST) - highest_mean(
+            torch.cat([cosines[:, ~taken], others], 1), NEAREST
+        )
         if chance is not None:
             value = value + CHANCE * (chance - 0.5)
         found = allowed & (region_means(value[None], labels)[0][0] > LEAST)[labels] | sure
@@ -58,9 +61,3 @@ def complete_area(
             break
         taken = found
     return taken
-
-
-def _nearest(cosines: Tensor) -> Tensor:
-    """Mean of the highest of cosines (n, k): (n,); 0 where there are none."""
-    most = min(NEAREST, cosines.shape[1])
-    return cosines.topk(most, 1).values.mean(1) if most else cosines.new_zeros(len(cosines))

@@ -16,7 +16,6 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....config.keys import check_config
 from ....structures.context import Context
 from ....structures.features import Features, tensor_hash
 from ...layers.frozen_encoder import FrozenEncoder
@@ -25,7 +24,8 @@ from .cells import BACKGROUND, choose_cells, front, most_cells
 from .choice import choose_regions, presence, regions_alike
 from .completion import complete_area
 from .linkage import connected_parts, link_regions, region_means
-from .matching import Cues, Known, Matched, match
+from .matching import Known, Matched, match
+from .options import RegionOptions
 from .positional import Debias
 from .unmarked import find_unmarked
 from .whitening import Whitening
@@ -45,36 +45,6 @@ class Seen:
     features: Tensor
     content: tuple[int, int]
     shares: Tensor
-
-
-@dataclass(frozen=True)
-class RegionOptions:
-    """``MODEL.SEGIC.REGIONS``: reference cells per shot, how much like the thing what is no
-    background is, whether filled boxes are boxes, cues, the cut and the weight of positions of the
-    linkage, what is a small thing, the share of the best region's value, the decoder's weight, the
-    threshold, positional directions left out, the weight of being like the best."""
-
-    cells: int = 240
-    unmarked: float = 0.75
-    boxes: bool = True
-    cues: Cues = Cues()  # noqa: RUF009  frozen
-    cut: float = 0.6
-    position: float = 0.3
-    small: float = 0.02
-    relative: float = 0.3
-    decoder: float = 0.0
-    threshold: float = 0.03
-    debias: int = 0
-    aggregate: float = 0.0
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> RegionOptions:
-        """The options of a config. ValueError: a value out of its range."""
-        check_config(cfg, "MODEL.SEGIC.REGIONS")
-        o = cfg.MODEL.SEGIC.REGIONS
-        cues = Cues(o.PROTOTYPE, o.NEAREST, o.BACKGROUND, o.COMPETE, o.BACKWARD)
-        linked, chosen = (o.CUT, o.POSITION, o.SMALL), (o.RELATIVE, o.DECODER, o.THRESHOLD)
-        return cls(o.CELLS, o.UNMARKED, o.BOXES, cues, *linked, *chosen, o.DEBIAS, o.AGGREGATE)
 
 
 class RegionMatcher(nn.Module):
@@ -189,11 +159,11 @@ class RegionMatcher(nn.Module):
             found[row, :rows, :columns] = inside.to(cells.device)
         return found
 
-    def _labels(self, view: Seen) -> Tensor:
-        """The regions of a reference's view, int64 (n,)."""
+    def _labels(self, view: Seen, share: float = 1.0) -> Tensor:
+        """The regions of a reference's view, int64 (n,), by a share of the cut."""
         plain = self.units(view.features, view.content, whiten=False)
-        size, options = self.cells_of(view.content), self.options
-        return link_regions(plain, size, (options.cut,), options.position)[0]
+        cuts = (share * self.options.cut,)
+        return link_regions(plain, self.cells_of(view.content), cuts, self.options.position)[0]
 
     def _unmarked(
         self, near: Tensor, shares: Tensor, far: Tensor, around: Tensor, whole: Seen
@@ -202,13 +172,11 @@ class RegionMatcher(nn.Module):
         those that another mask marks."""
         if not self.options.unmarked or not len(shares):
             return [None] * len(shares)
-        size, options = self.cells_of(whole.content), self.options
-        plain = self.units(whole.features, whole.content, whiten=False)
-        labels = link_regions(plain, size, (REFERENCE * options.cut,), options.position)[0]
+        size, labels = self.cells_of(whole.content), self._labels(whole, REFERENCE)
         marked = (around >= BACKGROUND).any(0)
         found: list[Tensor | None] = []
         for a, b in zip(shares, around, strict=True):
-            alike = find_unmarked(near, a, far, b, labels, size, options.unmarked)
+            alike = find_unmarked(near, a, far, b, labels, size, self.options.unmarked)
             found.append(alike & ~marked)
         return found
 

@@ -89,6 +89,13 @@ def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
     return (values.masked_fill(held == 0, 0) * taken).sum(2) / taken.sum(2).clamp(min=1)
 
 
+def highest_mean(cosines: Tensor, most: int) -> Tensor:
+    """Mean of the ``most`` highest of cosines (n, k), or of all where there are fewer: (n,); 0
+    where there are none."""
+    most = min(most, cosines.shape[1])
+    return cosines.topk(most, 1).values.mean(1) if most else cosines.new_zeros(len(cosines))
+
+
 def propagate(cosines: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
     """The share of the mask that the target's cells take over from reference cells: (M, n), the
     mean of ``shares`` (M, L) by a softmax of cosines (M, n, L), each of which stands for ``counts``

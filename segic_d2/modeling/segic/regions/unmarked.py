@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .cells import BACKGROUND, front
 from .linkage import region_means
-from .matching import nearest_mean
+from .matching import highest_mean
 
 NEAREST = 20  # cells of the thing that a cell is compared with
 WHOLE = 2 / 3  # of the share asked for, where the thing's cells in the whole picture count too
@@ -42,16 +42,11 @@ def find_unmarked(
             share of the mask. labels: int64 (n,), regions of the whole picture. size: its (h, w).
     """
     own, behind = front(whole_shares), whole_shares < BACKGROUND
-    near = _nearest(whole, cut[front(cut_shares)])
-    both = near.maximum(_nearest(whole, whole[own]))
+    near = highest_mean(whole @ cut[front(cut_shares)].T, NEAREST)
+    both = near.maximum(highest_mean(whole @ whole[own].T, NEAREST))
     count = region_means(behind[None].to(near.dtype), labels)[0]
     means = region_means(torch.stack([near, both]) * behind, labels)[0] / count.clamp(min=1e-8)
     least = torch.stack([share * near[own].median(), WHOLE * share * both[own].median()])
     alike = behind & (means >= least[:, None]).all(0)[labels.to(means.device)]
     grown = ndimage.binary_dilation(alike.view(size).cpu().numpy(), iterations=BESIDE)
     return behind & torch.from_numpy(grown).flatten().to(behind.device)
-
-
-def _nearest(units: Tensor, cells: Tensor) -> Tensor:
-    cosines = (units @ cells.T)[None]
-    return nearest_mean(cosines, cosines.new_ones(1, len(cells)), NEAREST)[0]
