@@ -23,7 +23,7 @@ from .checks import (
 from .process import rest_waiting_threads
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-MIN_SCORE = 0.0  # MODEL.SEGIC.TEST.MIN_SCORE of segic_demo.yaml
+ABSENT = 0.2  # MODEL.SEGIC.TEST.ABSENT of segic_demo.yaml
 
 # (picture, mask file or prompt, names), as the predictor takes them
 AnyReference: TypeAlias = tuple[str, Any, Any]
@@ -76,6 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--merge", action="store_true", help="also one palette PNG of all entities")
     add("--instances", action="store_true", help="each object by itself: 24 coins are 24 masks")
     add(
+        "--independent",
+        action="store_true",
+        help="a mask of every entity in every picture; without it each pixel goes to one entity, "
+        "and those that are absent are left out",
+    )
+    add(
         "--threshold",
         type=number(),
         default=0.0,
@@ -85,8 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--min-score",
         type=number(0, 1),
-        help="what has a lower score gets an empty mask; default: MODEL.SEGIC.TEST.MIN_SCORE of "
-        f"the config, {MIN_SCORE:g} in segic_demo.yaml",
+        help="what has a lower score is left out; default: MODEL.SEGIC.TEST.ABSENT of the config, "
+        f"{ABSENT:g} in segic_demo.yaml, and 0 with --independent",
     )
     add("--device", help="default: the GPU if there is one")
     add("--precision", default="fp32", choices=PRECISIONS, help="of the pass over the pictures")
@@ -162,11 +168,8 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
     from segic_d2.predictor import InContextPredictor
 
     pictures = list_pictures(args.input, leave_out=args.output)
-    opts = list(args.opts)
-    if args.min_score is not None:
-        opts += ["MODEL.SEGIC.TEST.MIN_SCORE", args.min_score]
     predictor = InContextPredictor(
-        args.config_file, args.weights, args.device, args.precision, args.batch_size, opts
+        args.config_file, args.weights, args.device, args.precision, args.batch_size, args.opts
     )
     if args.context:
         predictor.load_context(args.context)
@@ -179,14 +182,17 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
     stems = dict(zip(map(str, pictures), distinct_stems(pictures), strict=True))
     given = [x for image, mask, _ in references for x in (image, mask) if isinstance(x, str)]
     writer = PredictionWriter(args.output, args.merge, keep=[*given, *map(str, pictures)])
-    how: dict[str, Any] = {"instances": True} if args.instances else {}
+    how = {name: True for name in ("instances", "independent") if getattr(args, name)}
     with tqdm(total=len(pictures), unit="picture", disable=None) as bar:  # None: on a terminal
 
         def skip(picture: object, error: Exception) -> None:
             failed.append(error)
             bar.update()
 
-        for result in predictor.predict(pictures, on_error=skip, progress=False, **how):
+        found = predictor.predict(
+            pictures, on_error=skip, min_score=args.min_score, progress=False, **how
+        )
+        for result in found:
             if args.threshold:  # the result's, whatever the model calls its own
                 level = result.threshold + args.threshold
                 result = dataclasses.replace(result, threshold=level)

@@ -104,6 +104,7 @@ SEGIC_KEYS = {
             of("mask", "quality", "quality_similarity"),
         ),
         MIN_SCORE=Key(0.0, "an entity with a lower score gets an empty mask; 0: never", SHARE),
+        ABSENT=Key(0.0, "predictor: what has a lower score is left out; 0: nothing is", SHARE),
     ),
     **section(
         "MODEL.SEGIC.TEST.REFINE",

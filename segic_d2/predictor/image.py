@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -147,12 +147,11 @@ class InContextPredictor:
             raise RuntimeError("no references: call set_references or load_context first")
         return self.context
 
-    def __call__(
-        self, image: AnyPicture, with_propagated_mask: bool = False, instances: bool = False
-    ) -> Segmentation:
-        """Segment one picture, see ``predict``. ValueError: several, or a folder."""
+    def __call__(self, image: AnyPicture, **how: Any) -> Segmentation:
+        """Segment one picture; ``how`` are arguments of ``predict``. ValueError: several, or a
+        folder."""
         check_one(image)
-        return next(self.predict(image, with_propagated_mask, instances=instances))
+        return next(self.predict(image, **how))
 
     def predict(
         self,
@@ -160,10 +159,13 @@ class InContextPredictor:
         with_propagated_mask: bool = False,
         on_error: OnError | None = None,
         instances: bool = False,
+        independent: bool = False,
+        min_score: float | None = None,
         progress: bool = True,
     ) -> Iterator[Segmentation]:
         """Segment pictures (``to_picture``) in order, a batch at a time as the results are asked
-        for.
+        for. Entities compete: a pixel has one answer, see ``Segmentation.compete``, and an entity
+        without a pixel is left out.
 
         Args:
             images: pictures, folders with their subfolders, or one of these.
@@ -172,12 +174,21 @@ class InContextPredictor:
                 left out; None: the error is raised after the results of the pictures before it.
             instances: results hold single objects, best first, not entities: ids from 1 count them,
                 names repeat. ``TEST.DETECTIONS_PER_IMAGE`` bounds them.
+            independent: every entity of the references has its own mask, whatever the others have;
+                masks may overlap.
+            min_score: what has a lower score is taken for absent, and left out; None: where
+                entities compete ``MODEL.SEGIC.TEST.ABSENT``, else nothing is left out.
             progress: show a bar where the standard error is a terminal and there are several.
 
         Raises:
             RuntimeError: no references. FileNotFoundError, ValueError: an unreadable picture
-                (named), a folder without pictures, a model that does not tell objects apart.
+                (named), a folder without pictures, a model that does not tell objects apart, or a
+                ``min_score`` that is not from 0 to 1.
         """
+        least = min_score if min_score is not None else 0.0 if independent else self.model.stock.absent
+        if not 0 <= least <= 1:
+            raise ValueError(f"min_score is {min_score!r}; it must be from 0 to 1")
+        how = _Shown(with_propagated_mask, instances, not independent, least)
         context, (pictures, total) = self._needed_context(), each_picture(images)
         if instances and with_propagated_mask:
             raise ValueError("propagated masks are of entities, not of instances: ask for one")
@@ -193,7 +204,7 @@ class InContextPredictor:
                 while chunk := list(islice(pictures, self.batch_size)):
                     batch, failure = self._read(chunk, on_error)
                     if batch:
-                        yield from self._segment(batch, context, with_propagated_mask, instances)
+                        yield from self._segment(batch, context, how)
                     bar.update(len(chunk))
                     if failure is not None:
                         raise failure
@@ -216,33 +227,52 @@ class InContextPredictor:
 
     @torch.no_grad()
     def _segment(
-        self, batch: Sequence[ReadTarget], context: Context, propagated: bool, instances: bool
+        self, batch: Sequence[ReadTarget], context: Context, how: _Shown
     ) -> list[Segmentation]:
         views, pictures, files = zip(*batch, strict=True)
         dtype, limit = PRECISIONS[self.precision], self.model.stock.limit
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             features = self.model.encode_images(views)
-            if instances:
+            if how.instances:
                 found = self.model.segment_instances(features, context, limit)
             else:
                 found = self.model.segment(features, context)
         results = []
         for one, picture, file in zip(found, pictures, files, strict=True):
-            if instances and len(one) >= limit:
+            if how.instances and len(one) >= limit:
                 text = "%s: at most %d objects are kept (TEST.DETECTIONS_PER_IMAGE)"
                 logger.warning(text, file or "a picture", limit)
-            if not propagated:
+            if not how.propagated:
                 one.similarity = None
-            shown = one.for_people(picture, file)
-            results.append(_numbered(shown) if instances else shown)
+            results.append(how.of(one).for_people(picture, file))
+            if how.instances or how.compete or how.least:
+                results[-1] = _with_pixels(results[-1], numbered=how.instances)
         return results
 
 
-def _numbered(found: Segmentation) -> Segmentation:
-    """The objects that have pixels, whose ids count them from 1."""
-    found.classes = found.ids if found.classes is None else found.classes
+class _Shown(NamedTuple):
+    """What is shown of a target, see ``predict``."""
+
+    propagated: bool
+    instances: bool
+    compete: bool
+    least: float
+
+    def of(self, found: Segmentation) -> Segmentation:
+        """What is shown of a segmentation."""
+        if self.compete:
+            return found.compete(self.least)
+        sure = (found.scores >= self.least).nonzero()[:, 0].tolist()
+        return found.take(sure) if self.least else found
+
+
+def _with_pixels(found: Segmentation, numbered: bool) -> Segmentation:
+    """What has pixels; ``numbered``: ids count it from 1."""
+    if numbered:
+        found.classes = found.ids if found.classes is None else found.classes
     some = found.take(np.flatnonzero(found.areas).tolist())
-    some.ids = list(range(1, len(some) + 1))
+    if numbered:
+        some.ids = list(range(1, len(some) + 1))
     return some
 
 

@@ -41,6 +41,7 @@ class Segmentation:
         similarity: float (N, q, q) over the canvas, the propagated masks, or None.
         classes: N classes for ``instances`` and the conversions; None: the ids.
         image: uint8 (H, W, 3), the target as displayed, or None. file_name: its path, or "".
+        exclusive: masks do not overlap, see ``compete``.
         arrays: for people: what is derived, and the scores, are NumPy arrays.
     """
 
@@ -54,6 +55,7 @@ class Segmentation:
     classes: Sequence[int] | Tensor | None = None
     image: np.ndarray | None = None
     file_name: str = ""
+    exclusive: bool = False
     arrays: bool = False
 
     def __len__(self) -> int:
@@ -85,8 +87,29 @@ class Segmentation:
 
     @cached_property
     def masks(self) -> Any:
-        """bool (N, H, W), independent of each other: they may overlap."""
-        return self._out(self.frame.masks(self.logits, self.threshold))
+        """bool (N, H, W). They may overlap where they are independent of each other."""
+        if not self.exclusive:
+            return self._out(self.frame.masks(self.logits, self.threshold))
+        rows = torch.arange(len(self), dtype=torch.int32, device=self.logits.device)
+        labels = self.frame.labels(self.logits, rows.tolist(), self.threshold, -1)
+        return self._out(labels == rows[:, None, None])
+
+    def compete(self, least: float = 0.0) -> Segmentation:
+        """One answer per pixel: of the entities that mark it, the one whose logit there plus the
+        logit of whose score is highest. Entities of a score below ``least`` are left out."""
+        kept = (torch.as_tensor(self.scores) >= least).nonzero()[:, 0].tolist()
+        some = self if len(kept) == len(self) else self.take(kept)
+        some = replace(some, exclusive=True, logits=some.logits.float())
+        if len(some) > 1:
+            above = some.logits - self.threshold
+            sure = torch.logit(torch.as_tensor(some.scores).to(above).clamp(0, 1), eps=1e-4)
+            strength = (above + sure[:, None, None]).masked_fill(above <= 0, -torch.inf)
+            best, row = strength.max(0)
+            lost = (above > 0) & (torch.arange(len(some), device=row.device)[:, None, None] != row)
+            # as far below the threshold as another is stronger, so that edges lie between them
+            behind = (strength - best).clamp(max=-1e-3) + self.threshold
+            some.logits = torch.where(lost, behind, some.logits)
+        return some
 
     def label_map(self, background: int = 0) -> Any:
         """One merged map, int32 (H, W): the id of the entity with the highest logit at each pixel,

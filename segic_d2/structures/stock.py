@@ -32,18 +32,21 @@ class StockForms:
         format: order of the channels of pictures, "RGB" or "BGR" (``INPUT.FORMAT``).
         limit: objects per picture at most (``TEST.DETECTIONS_PER_IMAGE``).
         best: a pixel goes to the best class even where none passes (``TEST.NO_CLASS``).
+        absent: where people ask, what has a lower score is left out (``MODEL.SEGIC.TEST.ABSENT``).
     """
 
     datasets: Sequence[str] = ()
     format: str = "RGB"
     limit: int = 100
     best: bool = False
+    absent: float = 0.0
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> StockForms:
         test = cfg.TEST
         limit, best = test.DETECTIONS_PER_IMAGE, test.NO_CLASS == "best"
-        return cls(tuple(cfg.DATASETS.TEST), cfg.INPUT.FORMAT, limit, best)
+        absent = cfg.MODEL.SEGIC.TEST.ABSENT
+        return cls(tuple(cfg.DATASETS.TEST), cfg.INPUT.FORMAT, limit, best, absent)
 
     def numbers(self, context: Context) -> tuple[dict[int, int], dict[int, int]]:
         """{row of an entity: its class} among ``thing_classes`` and among ``stuff_classes``, by

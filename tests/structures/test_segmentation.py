@@ -161,3 +161,44 @@ def test_conversions_leave_out_what_has_no_pixels():
     assert [a["score"] for a in coco] == pytest.approx([0.2, 0.666667, 0.9])
     assert found.to_instances().pred_classes.tolist() == [5, 5, 8]
     assert [a["category_id"] for a in result().to_coco()] == [1, 7, 10]
+
+
+def competing_by_hand(found, least):
+    """Winner by logit plus the score's logit among those above the threshold, position by
+    position."""
+    _, rows, columns = found.logits.shape
+    winner = np.full((rows, columns), -1)
+    for y in range(rows):
+        for x in range(columns):
+            best = -np.inf
+            for n, score in enumerate(found.scores.tolist()):
+                above = float(found.logits[n, y, x]) - found.threshold
+                strength = above + np.log(score / (1 - score))
+                if score >= least and above > 0 and strength > best:
+                    best, winner[y, x] = strength, n
+    return winner
+
+
+def test_entities_compete_for_every_pixel():
+    found = segmentation(logits=2 * segmentation().logits, names=list("abcd"))
+    by_hand = competing_by_hand(found, 0.3)  # the first has 0.2
+    some = found.compete(0.3)
+    assert some.ids == [4, 7, 10] and some.names == list("bcd") and some.exclusive
+    assert torch.equal((some.logits > 0.1).int().sum(0) == 1, torch.from_numpy(by_hand >= 0))
+    for row, n in enumerate((1, 2, 3)):
+        assert np.array_equal(some.logits[row] > 0.1, by_hand == n), n
+    assert len(np.unique(by_hand)) == 4
+    masks, labels = some.masks, some.label_map()
+    assert masks.sum(0).max() == 1 and found.masks[1:].sum(0).max() > 1
+    for row, i in enumerate(some.ids):
+        assert torch.equal(masks[row], labels == i)
+    # at the picture's own size as well, what is nobody's was nobody's
+    assert not (masks.any(0) & ~found.masks[1:].any(0)).any()
+
+
+def test_competing_alone_changes_no_mask():
+    found = segmentation(1)
+    assert torch.equal(found.compete().masks, found.masks)
+    assert len(found.compete(0.5)) == 0 and found.compete(0.5).masks.shape == (0, 75, 47)
+    unknown = segmentation(2, scores=torch.tensor([torch.nan, 0.5]))
+    assert unknown.compete().ids == [4]
