@@ -31,6 +31,7 @@ Data: TypeAlias = AnyPath | Sequence[AnyPath] | tuple[list[Reference], Names]
 
 SHARES = 0.2, 0.5, 1.0  # MODEL.SEGIC.REGIONS.DECODER that are tried
 SHOTS = 3  # references of a held-out picture
+GAIN = 0.5  # mIoU, below which nothing is better: so few pictures say no more
 WARMUP, DECAY = 0.1, 1e-4  # of the steps; of weights
 
 logger = logging.getLogger(__name__)
@@ -59,12 +60,18 @@ class TuneReport:
 
     def __repr__(self) -> str:
         share = "" if self.share is None else f", decoder's share {self.share:g}"
-        kept = "the tuned decoder is kept" if self.kept == "after" else "kept as it was, no worse"
+        kept = (
+            "the tuned decoder is kept" if self.kept == "after" else "no better, so kept as it was"
+        )
         return (
-            f"mIoU on {self.held_out} held-out pictures: before {self.before:.1f}, after "
-            f"{self.after:.1f}; {kept}{share}\n({self.steps} steps on {self.learned} pictures, "
+            f"mIoU on {_pictures(self.held_out, 'held-out ')}: before {self.before:.1f}, after "
+            f"{self.after:.1f}; {kept}{share}\n({self.steps} steps on {_pictures(self.learned)}, "
             f"{self.seconds:.0f} s)"
         )
+
+
+def _pictures(number, kind=""):
+    return f"{number} {kind}picture{'s' * (number != 1)}"
 
 
 def fine_tune(
@@ -83,8 +90,8 @@ def fine_tune(
 
     Unless there are pictures to ``test`` on, a quarter is held out (``split``). Of a head that
     chooses regions, the decoder's share is chosen among ``SHARES`` on what is held out. Where
-    nothing is better than before, the model is as it was. ``rate`` is of AdamW, after a tenth of
-    the steps, and falls to 0. Contexts stay valid: they are of the frozen features.
+    nothing is better than before by half a point, the model is as it was. ``rate`` is of AdamW,
+    after a tenth of the steps, and falls to 0. Contexts stay valid: they are of frozen features.
 
     Raises:
         ValueError: a model without a frozen backbone; fewer than 3 pictures of a class, or 2 with
@@ -120,7 +127,7 @@ def fine_tune(
         _restore(model.train(training), weights)
         raise
     best = max(scores, key=scores.__getitem__)
-    better = scores[best] > before
+    better = scores[best] >= before + GAIN
     if better and tunable:
         head.set_share(best)
     if not better:
