@@ -13,7 +13,12 @@ MEDIUM = (
     *("examples", "modeling/backbone"),
     *("modeling/test_golden", "modeling/segic/regions", "test_install", "test_lazy", "tools"),
     *("modeling/test_pretended_device", "data/datasets/shapes"),
-    *("segic_cli/test_evaluate", "segic_cli/test_train", "segic_cli/test_segment"),
+    *(
+        "segic_cli/test_evaluate",
+        "segic_cli/test_train",
+        "segic_cli/test_tune",
+        "segic_cli/test_segment",
+    ),
     *("modeling/test_fake_device", "evaluation/test_few_shot", "modeling/segic/test_training"),
 )
 

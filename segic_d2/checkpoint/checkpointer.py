@@ -6,11 +6,11 @@ from typing import IO, Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from ..compat import IncompatibleKeys, forget_failed_load
-from ..utils.files import whole_file
+from ..utils.files import AnyPath, whole_file
 from ..utils.remote import first_line
 from .files import fetch
 from .official import HEAD, is_official, official_shapes, to_model_names
@@ -28,6 +28,19 @@ def trainable_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """The state dict of a model without its frozen parts."""
     frozen = frozen_prefixes(model)
     return {k: v for k, v in model.state_dict().items() if not k.startswith(frozen)}
+
+
+def save_weights(model: nn.Module, path: AnyPath) -> None:
+    """Write the trainable weights alone to a .pth or .safetensors file; its folder is made where it
+    is missing. ValueError: another suffix."""
+    state, suffix = trainable_state_dict(model), os.path.splitext(path)[1]
+    if suffix not in (".pth", ".safetensors"):
+        raise ValueError(f"{path}: weights are written to .pth or .safetensors")
+    with whole_file(path) as part:
+        if suffix == ".pth":
+            torch.save({"model": state}, part)
+        else:
+            part.write_bytes(save({k: v.contiguous() for k, v in state.items()}))
 
 
 def find_checkpoint(path: str) -> str:

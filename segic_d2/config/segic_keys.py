@@ -130,7 +130,7 @@ SEGIC_KEYS = {
         SMALL=Key(0.02, "share of its picture below which a thing is small: half of CUT", SHARE),
         RELATIVE=Key(0.3, "share of the best region's value that others lose", SHARE),
         AGGREGATE=Key(0.0, "weight of a region's cosine to the best region", least(0)),
-        DECODER=Key(0.0, "weight of the decoder's probability; 0: it is not asked", SHARE),
+        DECODER=Key(0.0, "weight of the decoder's probability; 0: not asked; 1: alone", SHARE),
         THRESHOLD=Key(0.03, "a region is foreground above it", within(-2, 2)),
     ),
     **section(

@@ -196,12 +196,18 @@ def set_start(loader: Any, position: int) -> None:
 def build_one_shot_loader(
     cfg: CfgNode, dataset_name: str, cache: FeatureCache | None = None
 ) -> DataLoader[Any]:
-    """Build the loader of a dataset's test episodes, which depend on ``TEST.SEED`` alone.
+    """Build the loader of a dataset's test episodes, which depend on ``TEST.SEED`` alone: as many
+    as ``TEST.EPISODES`` says, but no more than there are pairs of a target and a reference.
     ValueError: a class has one image and ``DATASETS.SINGLE_IMAGE_CLASSES`` is "error"."""
     source = Source(dataset_name)
     report_gaps(dataset_name, source.records)
     index = source.class_index(cfg.DATASETS.SINGLE_IMAGE_CLASSES)
-    plans = one_shot_episodes(index, cfg.TEST.EPISODES, cfg.TEST.SHOTS, cfg.TEST.SEED)
+    number = min(cfg.TEST.EPISODES, index.pairs)
+    if number < cfg.TEST.EPISODES:
+        logger.info(
+            "%s has %d pairs of target and reference: so many episodes", dataset_name, number
+        )
+    plans = one_shot_episodes(index, number, cfg.TEST.SHOTS, cfg.TEST.SEED)
     mapper = EPISODE_MAPPER_REGISTRY.get("one_shot")(cfg, source)
     return _test_loader(cfg, plans, mapper.with_cache(cache))
 

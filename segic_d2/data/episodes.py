@@ -80,6 +80,12 @@ class ClassIndex:
         row = int(np.searchsorted(self.classes, class_id))
         return self._images[self._class_starts[row] : self._class_starts[row + 1]]
 
+    @property
+    def pairs(self) -> int:
+        """How many (class, target, another image of the class) there are."""
+        counts = np.diff(self._class_starts)
+        return int((counts * (counts - 1)).sum())
+
     def references_of(self, class_id: int, target: int) -> np.ndarray:
         """Ascending indices of the images that may be a target's reference: int64 array."""
         images = self.images_of(class_id)

@@ -8,14 +8,17 @@ from detectron2.engine import DefaultTrainer
 
 from ..config import IN_ITERATIONS, check_config
 
+WARMUP = 0.25  # of a run, at most
+
 
 def settle_schedule(cfg: CfgNode, world_size: int = 1) -> CfgNode:
     """Convert a schedule in samples into Detectron2's keys in iterations, rounded up, in a new
     config whose four ``SOLVER.*_SAMPLES`` are 0 or (). ``SOLVER.REFERENCE_WORLD_SIZE``, unless it
     is 0, first scales batch and learning rate to the number of processes; samples are divided by
-    the batch that results, so that the run sees the same number either way. Our trainers settle
-    their own; Detectron2's DefaultTrainer needs it done. ValueError: a key, which is named, is out
-    of its range or given both ways, or steps fall into the same iteration.
+    the batch that results, so that the run sees the same number either way. The warm-up takes at
+    most a quarter of the run, which could else end before its learning rate is reached. Our
+    trainers settle their own; Detectron2's DefaultTrainer needs it done. ValueError: a key, which
+    is named, is out of its range or given both ways, or steps fall into the same iteration.
     """
     check_config(cfg, "SOLVER")
     defaults = get_cfg().SOLVER
@@ -33,8 +36,13 @@ def settle_schedule(cfg: CfgNode, world_size: int = 1) -> CfgNode:
     settled = _converted(scaled)
     for key in IN_ITERATIONS:
         settled.SOLVER[key] = type(settled.SOLVER[key])()
+    s = settled.SOLVER
+    if s.WARMUP_ITERS > (most := int(WARMUP * s.MAX_ITER)):
+        logging.getLogger(__name__).info(
+            f"SOLVER.WARMUP_ITERS {s.WARMUP_ITERS} is {most}, a quarter of MAX_ITER {s.MAX_ITER}"
+        )
+        s.WARMUP_ITERS = most
     if any(cfg.SOLVER[key] for key in IN_ITERATIONS):
-        s = settled.SOLVER
         logging.getLogger(__name__).info(
             f"{s.IMS_PER_BATCH} samples per iteration: MAX_ITER {s.MAX_ITER}, STEPS {s.STEPS}, "
             f"WARMUP_ITERS {s.WARMUP_ITERS}, CHECKPOINT_PERIOD {s.CHECKPOINT_PERIOD}"

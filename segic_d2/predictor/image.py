@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from detectron2.modeling import build_model
 from torch import nn
 from tqdm import tqdm
 
-from ..checkpoint import SegICCheckpointer
+from ..checkpoint import SegICCheckpointer, save_weights
 from ..checkpoint.pretrained import find_pretrained
 from ..config.load import load_config, merge_options
 from ..io.pictures import AnyPicture
@@ -23,11 +24,12 @@ from ..modeling.protocol import InContextModel
 from ..structures.context import Context
 from ..structures.segmentation import Segmentation
 from ..utils.devices import best_device, is_available
-from .references import AnyReference, read_references
+from .references import AnyReference, read_as_given, read_references
 from .targets import AnyPictures, ReadTarget, check_one, each_picture, read_target
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+AnyLabelled: TypeAlias = str | os.PathLike[str] | Iterable[AnyReference]
 OnError: TypeAlias = Callable[[AnyPicture, Exception], object]
 
 logger = logging.getLogger(__name__)
@@ -125,6 +127,30 @@ class InContextPredictor:
             raise ValueError(f"task is {task!r}; it must be 'semantic' or 'instance'")
         read, names = read_references(references, self.model.input, self.model.complete_mask)
         self.context = self.model.encode_context(read, names, task)
+
+    def fine_tune(
+        self, references: AnyLabelled, test: AnyLabelled | None = None, **how: Any
+    ) -> Any:
+        """Tune the decoder on labelled pictures: references in the forms of ``set_references``, or
+        the name of a data set or folder; ``test``: what is measured on; None: a part is held out.
+        ``how``: steps, batch, rate, seed of ``engine.tune.fine_tune``.
+
+        Returns its ``TuneReport``. The better weights are used from now on, see ``save_weights``;
+        references that were set stay, for they are of the frozen backbone. ValueError: fewer than
+        three pictures of a class, an unreadable one (named), a model that is not tuned.
+        """
+        tune = importlib.import_module("segic_d2.engine.tune")  # a room above this one
+
+        def read(given: AnyLabelled | None) -> Any:
+            if given is None or isinstance(given, str | os.PathLike):
+                return given
+            return read_as_given(given, self.model.complete_mask)
+
+        return tune.tune_on(self.model, read(references), read(test), **how)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write what is trained of the model to a .pth or .safetensors file, for ``weights``."""
+        save_weights(self.model, path)
 
     def save_context(self, path: str | os.PathLike[str]) -> None:
         """Write the encoded references to a .safetensors file of a few KB per entity, or, of a

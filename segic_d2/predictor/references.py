@@ -8,14 +8,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from detectron2.data import transforms as T
 
 from ..io.odd_masks import suspicion
 from ..io.pictures import AnyPicture, file_of, to_picture
 from ..io.prompts import AnyPrompt
 from ..structures.episode import Reference
-from ..structures.picture import Picture
+from ..structures.picture import Picture, to_tensor
 from ..structures.prompts import Marked
-from ..structures.view import InputSpec
+from ..structures.view import InputSpec, Masks
 from .marking import Complete, complete_masks, read_marked
 
 # of a mask of one id; in the order of its ids; by id
@@ -93,6 +94,23 @@ def read_references(
     for view, own in zip(read, keys, strict=True):
         view["entity_ids"] = torch.tensor([ids[k] for k in own])
     return read, {ids[k]: k if isinstance(k, str) else None for k in entities}
+
+
+class _AsGiven(InputSpec):
+    """Its views of references are the whole pictures in their own size."""
+
+    def reference(
+        self, picture: Picture, masks: Masks, crop: T.CropTransform | None = None
+    ) -> Reference:
+        shown = torch.from_numpy(np.stack(list(masks)))
+        return {"image": to_tensor(picture.pixels), "masks": shown}
+
+
+def read_as_given(
+    references: Iterable[AnyReference], complete: Complete
+) -> tuple[list[Reference], dict[int, str | None]]:
+    """``read_references`` in the size of the pictures, with masks bool (n, H, W)."""
+    return read_references(references, _AsGiven(1, (), ()), complete)
 
 
 def _unpack(reference: AnyReference, number: int) -> tuple[AnyPicture, AnyPrompt | None, AnyNames]:

@@ -175,6 +175,16 @@ def test_one_shot_episodes_do_not_depend_on_batches_or_processes(mixed, monkeypa
     assert_same(parts, alone)
 
 
+def test_there_are_no_more_test_episodes_than_pairs(tmp_path, caplog):
+    """Two red pictures are a pair in either direction."""
+    name = toy.folder_a(tmp_path, number=4)
+    cfg = toy.config(test__episodes=200)
+    cfg.DATASETS.SINGLE_IMAGE_CLASSES = "skip"
+    with caplog.at_level("INFO", "segic_d2"):
+        assert len(_one_shot(cfg, name)) == 2
+    assert f"{name} has 2 pairs of target and reference: so many episodes" in caplog.text
+
+
 def test_a_class_with_one_image_is_named(tmp_path):
     name = toy.folder_a(tmp_path, number=4)  # the green and blue classes have one image each
     cfg = toy.config(test__episodes=3)

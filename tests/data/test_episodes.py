@@ -147,3 +147,10 @@ def test_a_class_with_one_image_is_an_error_or_left_out(caplog):
     )
     with pytest.raises(ValueError, match="'pets' has no class"):
         ClassIndex([[0], [1]], **options, single_image="skip")
+
+
+def test_pairs_are_of_two_images_of_a_class():
+    presence = [[0], [0, 1], [0], [1], [2]]
+    found = ClassIndex(presence, single_image="skip")
+    slow = {(c, i, j) for c in (0, 1) for i in range(5) for j in range(5) if i != j}
+    assert found.pairs == sum(c in presence[i] and c in presence[j] for c, i, j in slow) == 8

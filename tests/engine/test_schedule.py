@@ -49,7 +49,8 @@ def test_shipped_schedules(file, batch, expected):
 
 
 def test_without_samples_detectron2s_keys_stand():
-    cfg = load_config(opts=["SOLVER.MAX_ITER", 77, "SOLVER.STEPS", (50,)])
+    own = ["SOLVER.MAX_ITER", 77, "SOLVER.STEPS", (50,), "SOLVER.WARMUP_ITERS", 19]
+    cfg = load_config(opts=own)
     assert settle_schedule(cfg, 4) == cfg
     assert iterations(settle_schedule(load_config(), 1)) == (40_000, (30_000,), 1_000, 5_000)
 
@@ -131,3 +132,16 @@ def test_a_config_file_may_count_either_way_but_not_both(tmp_path):
 def test_what_makes_no_schedule_is_named(solver, message):
     with pytest.raises(ValueError, match=message):
         settled(**solver)
+
+
+def test_a_short_run_warms_up_in_a_quarter_of_it(caplog):
+    """40 steps with a warm-up of 60 had a rate of 5e-7 at most."""
+    with caplog.at_level("INFO", "segic_d2"):
+        cfg = settled("segic_shapes_S.yaml", MAX_SAMPLES=320)
+    assert iterations(cfg) == (40, (200_000,), 10, 1_000)
+    assert "SOLVER.WARMUP_ITERS 60 is 10, a quarter of MAX_ITER 40" in caplog.text
+    found = rates(cfg)
+    assert found.argmax() == 10 and found.max() > 0.8 * cfg.SOLVER.BASE_LR
+    assert settle_schedule(cfg) == cfg
+    given = load_config("segic_shapes_S.yaml", ["SOLVER.MAX_ITER", 40])
+    assert rates(settle_schedule(given)) == pytest.approx(found)

@@ -153,6 +153,11 @@ class InContextMaskHead(nn.Module):
         """Whether the decoder is asked for masks."""
         return True
 
+    @property
+    def chooses(self) -> bool:
+        """Whether masks are regions that a matcher chooses."""
+        return False
+
     def forward(
         self,
         features: Tensor,

@@ -250,7 +250,7 @@ class SegIC(InContextModel):
             crossing, chunk = bool(self.cross_entity), self.entity_chunk
             sizes = features.image_sizes
             out = head(features.map, sizes, queries, crossing=crossing, boxes=boxes, chunk=chunk)
-            if head.matcher is None:
+            if not head.chooses:
                 return self.readout(out, features, contexts, head.similarity)
             decoded = self.readout.decoded(out, features, contexts, head.similarity)
             maps = out.maps

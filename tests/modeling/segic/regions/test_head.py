@@ -78,3 +78,28 @@ def test_a_model_that_holds_a_context_of_cells_takes_plain_inputs(tmp_path):
     model = build(*HEAD, *FUSED, "MODEL.SEGIC.CONTEXT", file)
     (found,) = model([{"image": torch.rand(3, 50, 33) * 255, "height": 100, "width": 66}])
     assert found["masks"].shape == (2, 100, 66) and found["instances"].image_size == (100, 66)
+
+
+def test_a_share_that_was_tuned_goes_with_the_weights():
+    model, other, plain = build(*HEAD, *FUSED), build(*HEAD, *FUSED, seed=1), build(seed=2)
+    names = set(model.state_dict())
+    model.sem_seg_head.set_share(0.5)
+    (name,) = set(model.state_dict()) - names
+    state = model.state_dict()
+    other.load_state_dict(state, strict=True)
+    assert other.sem_seg_head.share == 0.5 and name in other.state_dict()
+    found = plain.load_state_dict(state, strict=False)
+    assert (found.missing_keys, found.unexpected_keys) == ([], [name])
+    other.load_state_dict({k: state[k] for k in names}, strict=True)  # of an untuned model
+    assert other.sem_seg_head.share == 0.2 and name not in other.state_dict()
+
+
+def test_at_a_share_of_one_the_decoder_is_alone(monkeypatch):
+    fused, plain = build(*HEAD, *FUSED, "MODEL.SEGIC.REGIONS.BOXES", False), build(*FUSED)
+    plain.load_state_dict(fused.state_dict())
+    fused.sem_seg_head.set_share(1.0)
+    monkeypatch.setattr(RegionMatcher, "forward", None)
+    episode = tiny_episode(0, 2, size=(84, 112))
+    one, other = (m([episode])[0] for m in (fused, plain))
+    assert torch.equal(one["masks"], other["masks"]) and one["masks"].any()
+    assert torch.equal(one["scores"], other["scores"])
