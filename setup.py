@@ -39,7 +39,10 @@ HEIF_NEEDS = ["pillow-heif>=0.18"]  # pictures of phones
 
 DIFFUSION_NEEDS = ["diffusers>=0.30", "transformers>=4.44"]
 
-TEST_NEEDS = ["torchmetrics>=1.0"]  # an independent IoU to compare ours with
+TEST_NEEDS = [
+    "torchmetrics>=1.0",  # an independent IoU to compare ours with
+    *("ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"),  # run docs/first_steps.ipynb
+]
 
 README = Path(__file__).with_name("README.md")
 

@@ -59,12 +59,21 @@ def download(url: str) -> bytes:
     raise FileNotFoundError(f"{url} cannot be fetched: {reason}")
 
 
+def cached_from_hub(repository: str, files: Sequence[str]) -> str:
+    """The path of the first of some files of a Hugging Face repository that its cache on this
+    machine holds, or ""."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repository, file) for file in files)
+    return next((path for path in found if isinstance(path, str)), "")
+
+
 def missing_on_hub(repository: str, files: Sequence[str]) -> str:
     """Why none of some files of a Hugging Face repository can be had; "" where one is in the cache
     or the hub answers."""
-    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import hf_hub_url
 
-    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+    if cached_from_hub(repository, files):
         return ""
     reason = unreachable(hf_hub_url(repository, files[0]))
     return reason and f"{repository} is not in the hub's cache; {reason}"

@@ -161,7 +161,7 @@ def test_a_tower_whose_weights_cannot_be_had_is_one_line_too(tool, tmp_path, cap
     assert tool.main([*args, "MODEL.SEGIC.TEXT.WEIGHTS", missing]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: MODEL.SEGIC.TEXT.WEIGHTS {missing!r}: could not load ViT-L-14")
-    assert "place the file on this machine" in error and not path.exists()
+    assert "or the key to a file on this machine" in error and not path.exists()
 
 
 def test_training_with_a_table_loads_no_tower(tool, tmp_path, asked):

@@ -208,6 +208,7 @@ class SegIC(InContextModel):
             raise ValueError("no references: at least one image with a mask is needed")
         if names is None:
             names = dict.fromkeys(int(i) for r in references for i in r["entity_ids"])
+        self.contexts.texts.vectors(list(names.values()), task)  # missing? before pictures are seen
         maps, wholes = self._encoded(references)
         references = self.boxes(references, maps, wholes)
         context = self.contexts.from_references(maps, references, names, task, wholes)

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ...utils.registries import find_registered
-from ...utils.remote import first_line, missing_on_hub, unreachable
+from ...utils.remote import cached_from_hub, first_line, missing_on_hub, unreachable
 from ..layers.precision import without_autocast
 
 
@@ -33,10 +33,7 @@ class TextEncoder(Protocol):
         """Vectors (len(texts), D) on the CPU."""
 
 
-WAYS_OUT = (
-    "or use MODEL.SEGIC.TEXT.NAME table, which tools/precompute_text.py makes elsewhere, or "
-    "MODEL.SEGIC.META False"
-)
+TABLE = "MODEL.SEGIC.TEXT.NAME table, which tools/precompute_text.py makes elsewhere"
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # where none is named
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
@@ -139,43 +136,49 @@ class OpenClipTextEncoder:
 
     def check(self) -> None:
         """Make sure that the tower can be had, see ``check_texts``; nothing is downloaded."""
+        self._source()
+
+    def _source(self) -> str:
+        """What open_clip is to load: a file that is here, which its own loader would ask the hub
+        about again and again for minutes, or a tag that it can fetch."""
         try:
             import open_clip
         except ImportError as e:
             raise ImportError(
                 "MODEL.SEGIC.TEXT.NAME 'open_clip' needs the package open_clip_torch: "
-                f"pip install 'segic_d2[text]', {WAYS_OUT}"
+                f"pip install 'segic_d2[text]'; or set MODEL.SEGIC.META False, or {TABLE}"
             ) from e
         if self.model_name not in open_clip.list_models():
             raise ValueError(f"MODEL.SEGIC.TEXT.MODEL {self.model_name!r} is no open_clip model")
-        found = open_clip.get_pretrained_cfg(self.model_name, self.weights)
+        found, source, reason = open_clip.get_pretrained_cfg(self.model_name, self.weights), "", ""
         if found.get("hf_hub"):
             repository, file = os.path.split(found["hf_hub"])
-            files = [file] if file else _HUB_FILES
-            reason = missing_on_hub(repository, files)
+            files = [str(Path(file).with_suffix(".safetensors")), file] if file else _HUB_FILES
+            source = cached_from_hub(repository, files)
+            reason = "" if source else missing_on_hub(repository, files)
         elif found.get("url"):
             kept = Path("~/.cache/clip").expanduser() / os.path.basename(found["url"])
             reason = "" if kept.is_file() else unreachable(found["url"])
         elif self.weights and not Path(self.weights).is_file():
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(self.model_name)) or "none"
             reason = f"no file, and none of its pretrained tags: {tags}"
-        else:
-            reason = ""
         if reason:
             raise self._not_loaded(reason)
+        return source or self.weights
 
     def _not_loaded(self, reason: str) -> FileNotFoundError:
         return FileNotFoundError(
             f"MODEL.SEGIC.TEXT.WEIGHTS {self.weights!r}: could not load {self.model_name} "
-            f"({reason}); place the file on this machine and set the key to its path, {WAYS_OUT}"
+            f"({reason}); set MODEL.SEGIC.META False to do without text, or the key to a file on "
+            f"this machine, or {TABLE}"
         )
 
     def _load(self) -> None:
-        self.check()  # open_clip alone would try again and again for minutes
+        source = self._source()
         import open_clip
 
         try:
-            model = open_clip.create_model(self.model_name, pretrained=self.weights or None)
+            model = open_clip.create_model(self.model_name, pretrained=source or None)
         except Exception as error:  # no access, cut off, a file that is none
             raise self._not_loaded(f"{type(error).__name__}: {first_line(error)}") from error
         if not hasattr(model, "ln_final"):

@@ -1,10 +1,14 @@
 import copy
 import json
 import shutil
+import socket
 import sys
+import time
 
 import pytest
 import torch
+from detectron2.modeling import build_model
+from huggingface_hub import constants
 
 from segic_d2.modeling.text.encoder import (
     OpenClipTextEncoder,
@@ -162,7 +166,66 @@ def test_a_tower_that_cannot_be_had_is_known_at_once(clip, monkeypatch):
         check_texts(open_clip_config(name, str(path.with_name("clip2.pt"))))
 
 
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """No socket connects, no name is found, and the hub's cache is the returned, empty folder."""
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network here")
+
+    for name in ("SEGIC_D2_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_without_network_a_reference_fails_at_once(no_network, monkeypatch):
+    """Before any picture is encoded, by a backbone that is here; the three ways are said."""
+    model = build_model(open_clip_config("ViT-L-14-quickgelu", "openai"))
+    monkeypatch.setattr(model, "encode_images", lambda *a: pytest.fail("encoded"))
+    image, masks = torch.zeros(3, 56, 56, dtype=torch.uint8), torch.ones(1, 56, 56)
+    started = time.perf_counter()
+    with pytest.raises(OSError, match="no network here") as error:
+        model.encode_context([{"image": image, "masks": masks, "entity_ids": [1]}], {1: "cat"})
+    assert time.perf_counter() - started < 5
+    message = str(error.value)
+    assert message.startswith("MODEL.SEGIC.TEXT.WEIGHTS 'openai': could not load ViT-L-14-quickgel")
+    assert message.endswith(
+        "set MODEL.SEGIC.META False to do without text, or the key to a file on this machine, or "
+        "MODEL.SEGIC.TEXT.NAME table, which tools/precompute_text.py makes elsewhere"
+    )
+
+
+@pytest.mark.parametrize("kept", ["tower.bin", "tower.safetensors", "open_clip_pytorch_model.bin"])
+def test_without_network_the_hubs_cache_is_enough(clip, no_network, monkeypatch, kept):
+    """open_clip's own loader asks the hub whether what is kept is the newest, for minutes."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    name, path = clip
+    tag = {"hf_hub": "some/where/" + ("" if kept.startswith("open") else "tower.bin")}
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, weights: tag)
+    folder = no_network / "models--some--where"
+    (folder / "snapshots/0123").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("0123")
+    state = torch.load(path, weights_only=True)
+    file = folder / "snapshots/0123" / kept
+    save_file(state, file) if kept.endswith(".safetensors") else torch.save(state, file)
+    got = OpenClipTextEncoder(name, "tag", WIDTH)
+    started = time.perf_counter()
+    vectors = got.encode(["a photo of a cat"])
+    assert time.perf_counter() - started < 5
+    assert got.identity == f"open_clip:{name}:tag"  # not of where it is kept
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, weights: {})
+    expected = OpenClipTextEncoder(name, str(path), WIDTH).encode(["a photo of a cat"])
+    assert torch.equal(vectors, expected)
+
+
 def test_a_missing_open_clip_names_the_ways_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(ImportError, match=r"segic_d2\[text\].*TEXT.NAME table.*META False"):
+    with pytest.raises(ImportError, match=r"segic_d2\[text\].*META False.*TEXT.NAME table"):
         check_texts(open_clip_config("ViT-L-14-quickgelu", "openai"))
