@@ -1,8 +1,8 @@
 """How someone points at a thing: in a reference or in the target itself.
 
-Coordinates of the prompts are px of the picture as displayed, (x, y) from its upper left corner,
-as in ``io/prompts.py``: the first pixel reaches from (0, 0) to (1, 1), its centre is (0.5, 0.5), and
-a point lies in the pixel of its whole numbers. Shapes: H×W the picture as displayed.
+Coordinates are px of the picture as displayed, (x, y) from its upper left corner, here as in
+``io/prompts.py``: the first pixel reaches from (0, 0) to (1, 1), and a point lies in the pixel of
+its whole numbers. Shapes: H×W the picture as displayed.
 """
 
 from __future__ import annotations
