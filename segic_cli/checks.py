@@ -48,12 +48,21 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def need_files(option: str, places: Iterable[str], folders: bool = False) -> None:
+def need_files(
+    option: str, places: Iterable[str], folders: bool = False, web: bool = False
+) -> None:
     """FileNotFoundError names all of an option's files that are missing. ``folders``: a folder will
-    do too."""
+    do too; ``web``: an http(s) address will, which is not looked up. UsageError names an address
+    that will not."""
+    places = list(dict.fromkeys(places))
+    for place in filter(is_url, places):
+        if not web:
+            raise UsageError(f"{option} {place}: a file of this machine is asked for")
+        if not place.lower().startswith(("http://", "https://")):
+            raise UsageError(f"{option} {place}: of addresses, only http:// and https:// are read")
     missing = [
         place
-        for place in dict.fromkeys(places)
+        for place in places
         if not (is_url(place) or os.path.isfile(place) or (folders and os.path.isdir(place)))
     ]
     if missing:
@@ -62,7 +71,7 @@ def need_files(option: str, places: Iterable[str], folders: bool = False) -> Non
 
 def need_weights(weights: str | None) -> None:
     """FileNotFoundError: --weights names a file that is missing; names are not looked up."""
-    if weights and weights.endswith(SUFFIXES):
+    if weights and weights.endswith(SUFFIXES) and not is_url(weights):
         need_files("--weights", [weights])
 
 

@@ -138,12 +138,14 @@ def check(args: argparse.Namespace) -> list[AnyReference]:
     need_pairs(args.opts)
     references = [reference(option, values) for option, values in args.references]
     for (option, _), (image, mask, _) in zip(args.references, references, strict=True):
-        need_files(option, [image, mask] if isinstance(mask, str) else [image])
-    need_files("--input", args.input, folders=True)
+        need_files(option, [image, mask] if isinstance(mask, str) else [image], web=True)
+    need_files("--input", args.input, folders=True, web=True)
     need_files("--context", [args.context] if args.context else [])
     need_weights(args.weights)
     need_folder("--output", args.output)
     if args.save_context:
+        if not args.save_context.endswith(".safetensors"):
+            raise UsageError(f"--save-context {args.save_context}: it must end in .safetensors")
         need_folder("--save-context", Path(args.save_context).parent)
     return references
 

@@ -2,19 +2,21 @@
 
 import importlib
 import sys
-import sysconfig
+import warnings
+from sysconfig import get_path
 
 try:
-    import detectron2  # noqa: F401
+    with warnings.catch_warnings():  # torch's, of what Detectron2 and fvcore are made of
+        warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", FutureWarning)
+        import detectron2.engine  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "detectron2":
         raise
     raise ImportError(
         "segic_d2 needs detectron2, which no package index carries under its name. Without a "
-        "compiler, as pure Python:\n"
-        "    pip install --no-deps --only-binary=:all: --python-version 3.10 --implementation cp "
-        f"--abi none --platform any --target {sysconfig.get_path('purelib')} "
-        f"sal-detectron2==0.7.2\n(in a checkout: make setup VENV={sys.prefix}), or with its "
+        "compiler, as pure Python:\n    pip install --no-deps --only-binary=:all: --python-version "
+        f"3.10 --implementation cp --abi none --platform any --target {get_path('purelib')}"
+        f" sal-detectron2==0.7.2\n(in a checkout: make setup VENV={sys.prefix}), or with its "
         "compiled operators:\n    pip install --no-build-isolation --no-deps "
         "git+https://github.com/facebookresearch/detectron2.git@a59f0563",
         name="detectron2",

@@ -2,14 +2,17 @@
 
 import contextlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from PIL import Image, features
 
 from ..utils.files import AnyPath
+from ..utils.remote import is_web_address
 
 ALWAYS = (
     ".jpg",
@@ -28,6 +31,13 @@ HEIF = (".heic", ".heif")
 IMAGE_SUFFIXES = (*ALWAYS, ".jp2", ".avif", *HEIF)
 
 logger = logging.getLogger(__name__)
+
+
+def suffix_of(path: AnyPath) -> str:
+    """The suffix of a path or web address, whose query does not count, in lower case; "": none."""
+    if is_web_address(path):
+        path = urlsplit(str(path)).path
+    return os.path.splitext(path)[1].lower()
 
 
 @cache

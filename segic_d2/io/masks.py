@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from ..utils.files import AnyPath
-from .pictures import AnyPicture, alpha_of, opened
+from .formats import suffix_of
+from .pictures import AnyPicture, alpha_of, open_file, opened
 from .rle import decode
 
 # masks as people have them, see `to_masks`
@@ -66,11 +67,12 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
 
 
 def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.ndarray]:
-    if path.lower().endswith(".json"):
+    suffix = suffix_of(path)
+    if suffix == ".json":
         return to_masks(read_json(path), size)
-    if path.lower().endswith(".npy"):
+    if suffix == ".npy":
         return to_masks(_read_array(path), size, as_ids)
-    if path.lower().endswith(".txt"):
+    if suffix == ".txt":
         raise ValueError(
             f"{path} is a text file, as YOLO's labels are, which are not taken: give a picture of "
             "the mask, a .npy array, or a .json file of an RLE or of polygons in pixels"
@@ -83,11 +85,11 @@ def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.n
 def read_json(path: AnyPath) -> dict[str, Any] | list[Any]:
     """The content of a ``.json`` file. FileNotFoundError: no file; ValueError: it cannot be read,
     or holds neither a dict nor a list."""
-    try:
-        with open(path, encoding="utf-8") as file:
+    with open_file(os.fspath(path)) as file:
+        try:
             content = json.load(file)
-    except ValueError as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict | list):
         raise ValueError(f"{path} holds {content!r}, neither an RLE nor polygons")
     return content
@@ -108,12 +110,11 @@ def _is_cut_out(image: Image.Image) -> bool:
 
 
 def _read_array(path: str) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such file: {path}") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
+    with open_file(path) as file:
+        try:
+            return np.load(file, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(f"cannot read {path}: {error}") from error
 
 
 def _has_channels(mask: np.ndarray, size: tuple[int, int]) -> bool:

@@ -2,18 +2,20 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path
+from typing import TypeAlias
 
 from ..utils.files import AnyPath
-from ..utils.remote import is_web_address
 from .formats import pictures_among
+
+Free: TypeAlias = Callable[[str], bool]  # whether a file name may be used
 
 
 def list_pictures(inputs: Iterable[AnyPath], leave_out: AnyPath | None = None) -> list[Path | str]:
-    """Files and web addresses as given, and the pictures in folders and their subfolders, sorted;
-    each once.
+    """Files and addresses (SCHEME://…) as given, and the pictures in folders and their subfolders,
+    sorted; each once.
 
     That a file is missing shows when it is read; a folder without pictures is a ValueError. Hidden
     files and folders, and the folder ``leave_out``, where the results go, are not searched. The log
@@ -27,7 +29,7 @@ def list_pictures(inputs: Iterable[AnyPath], leave_out: AnyPath | None = None) -
         return not hidden and file.is_file() and left_out not in file.resolve().parents
 
     for given in inputs:
-        if is_web_address(given):
+        if "://" in str(given):
             found.setdefault(str(given), str(given))
             continue
         files = [path := Path(given)]
@@ -64,16 +66,19 @@ class FileNames:
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = {name.casefold() for name in taken}
 
-    def take(self, stem: str, label: str, suffix: str) -> str:
-        """``stem_label.suffix``, or ``stem_label_2.suffix``, … where that is taken."""
-        return _first_free([safe_name(f"{stem}_{label}")], self._taken, suffix)
+    def take(self, stem: str, label: str, suffix: str, free: Free = lambda name: True) -> str:
+        """``stem_label.suffix``, or ``stem_label_2.suffix``, … where that is taken or not
+        ``free``."""
+        return _first_free([safe_name(f"{stem}_{label}")], self._taken, suffix, free)
 
 
-def _first_free(candidates: Sequence[str], taken: set[str], suffix: str = "") -> str:
-    """The first name that is not taken, the last numbered if all are; it is taken then."""
+def _first_free(
+    candidates: Sequence[str], taken: set[str], suffix: str = "", free: Free = lambda name: True
+) -> str:
+    """The first name that is free and not taken, the last numbered if none is; it is taken then."""
     numbered = (f"{candidates[-1]}_{number}" for number in count(2))
     names = (f"{name}{suffix}" for name in chain(candidates, numbered))
-    name = next(name for name in names if name.casefold() not in taken)
+    name = next(name for name in names if name.casefold() not in taken and free(name))
     taken.add(name.casefold())
     return name
 

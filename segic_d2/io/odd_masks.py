@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+from .formats import suffix_of
 from .pictures import opened
 
 FULL = 0.98  # share of the picture from which a mask leaves nothing out
@@ -16,9 +17,9 @@ MOST = 6  # values that a message lists
 SPECK, SPECKS = 4, 10  # px below which a piece is a speck; specks from which a mask is noise
 
 
-def suspicion(mask: np.ndarray) -> str:
+def suspicion(mask: np.ndarray, found: bool = False) -> str:
     """What is odd about a mask, bool (H, W), that is not empty: the end of a sentence that begins
-    with it, or "".
+    with it, or "". ``found``: by a model, in a box about the thing.
 
     It covers all, it has hardly a pixel, it is inverted (most of the picture, nearly all of its
     border, and less of its middle), or most of its pieces are specks.
@@ -27,6 +28,8 @@ def suspicion(mask: np.ndarray) -> str:
     of_it = f"{100 * share:.{0 if share > 0.1 else 2}f} % of the picture"
     if pixels < SPECK:
         return f"has {pixels} px, {of_it}; is it of this picture?"
+    if share >= FULL and found:
+        return f"covers {of_it}: a box that leaves nothing out tells the thing from nothing"
     if share >= FULL:
         return f"covers {of_it}; is it inverted?"
     if _is_inverted(mask, share):
@@ -50,7 +53,7 @@ def _is_inverted(mask: np.ndarray, share: float) -> bool:
 def describe_values(mask: object) -> str:
     """What a picture or an array of a mask holds, "the values 0, 2" or "the colours (255, 0, 0)";
     "" where it is of another form. Errors of reading as of ``read_label_map``."""
-    if isinstance(mask, str | os.PathLike) and not os.fspath(mask).lower().endswith(".json"):
+    if isinstance(mask, str | os.PathLike) and suffix_of(mask) not in (".json", ".npy"):
         with opened(mask) as image:
             return describe_values(image)
     if isinstance(mask, Image.Image) and len(mask.getbands()) > 1:

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..utils.files import AnyPath
 from ..utils.remote import download, is_web_address
-from .formats import lacking
+from .formats import lacking, suffix_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ AnyPicture: TypeAlias = AnyPath | Image.Image | np.ndarray | torch.Tensor
 def opened(path: AnyPath, decode: bool = True) -> Iterator[Image.Image]:
     """A loaded Pillow image of any size; whatever fails becomes an error that names the file."""
     path = str(path)
-    missing = lacking(os.path.splitext(path)[1])  # asked first, as it may teach Pillow a format
-    file = _file(path)
+    missing = lacking(suffix_of(path))  # asked first, as it may teach Pillow a format
+    file = open_file(path)
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # huge pictures are welcome
     try:
         with file, warnings.catch_warnings():
@@ -49,16 +49,17 @@ def opened(path: AnyPath, decode: bool = True) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _file(path: str) -> IO[bytes]:
-    """The bytes of a file, or of a web address, which are kept nowhere."""
+def open_file(path: str) -> IO[bytes]:
+    """The bytes of a file, or of a web address, which are kept nowhere. FileNotFoundError, or
+    ValueError for an address of an unknown kind, names it."""
     if is_web_address(path):
         return io.BytesIO(download(path))
     try:
         if not PathManager.isfile(path):
-            raise FileNotFoundError(f"no such image file: {path}")
+            raise FileNotFoundError(f"no such file: {path}")
         return PathManager.open(path, "rb")
     except NotImplementedError:  # of a scheme that has no handler
-        raise ValueError(f"cannot read image {path}: its kind of address is not known") from None
+        raise ValueError(f"cannot read {path}: its kind of address is not known") from None
 
 
 def _say_frames(path: str, image: Image.Image) -> None:
@@ -135,6 +136,12 @@ def image_size(path: AnyPath) -> tuple[int, int]:
             if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
                 width, height = height, width
         return height, width
+
+
+def stored_size(path: AnyPath) -> tuple[int, int]:
+    """(H, W) in px of a file's pixels, unrotated, as label maps are read; as ``image_size``."""
+    with opened(path, decode=False) as image:
+        return image.size[::-1]
 
 
 def file_of(source: object) -> str:

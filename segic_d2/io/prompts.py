@@ -18,6 +18,7 @@ from detectron2.utils.registry import Registry
 from PIL import Image, ImageDraw
 
 from ..structures.prompts import Marked
+from .formats import suffix_of
 from .masks import AnyMask, read_json, to_masks
 
 PROMPT_REGISTRY = Registry("PROMPT")
@@ -59,7 +60,7 @@ def to_marked(prompt: AnyPrompt, size: Size, as_ids: bool = False) -> dict[int, 
         FileNotFoundError, ValueError: as of ``to_masks``; a kind that there is not, or a value that
             its kind cannot have.
     """
-    if isinstance(prompt, str | os.PathLike) and os.fspath(prompt).lower().endswith(".json"):
+    if isinstance(prompt, str | os.PathLike) and suffix_of(prompt) == ".json":
         prompt = read_json(prompt)
     if isinstance(prompt, Mapping):
         return {1: _of_dict(prompt, size)}
@@ -161,8 +162,9 @@ def points(size: Size, points: Any, labels: Any = None) -> Marked:
 
 @PROMPT_REGISTRY.register()
 def scribble(size: Size, scribble: Any, negative: Any = None, width: float = 1) -> Marked:
-    """Strokes over the thing and, ``negative``, beside it: a line [[x, y], …], a list of lines, or
-    a mask of ``to_masks`` with what was painted. ``width``: of the lines, px."""
+    """Strokes over the thing and, ``negative``, beside it: a line [[x, y], …], several in a list or
+    an array (n, corners, 2), or a mask of ``to_masks`` with what was painted. ``width``: of the
+    lines, px."""
     if not isinstance(width, Real) or not 1 <= width <= max(size):
         raise ValueError(f"scribble has the width {width!r}; it must be from 1 to {max(size)} px")
     inside = _strokes(size, scribble, round(width), "scribble")
@@ -173,7 +175,8 @@ def scribble(size: Size, scribble: Any, negative: Any = None, width: float = 1) 
 
 def _strokes(size: Size, strokes: Any, width: int, field: str) -> np.ndarray:
     """The pixels of lines or of a painted mask, bool (H, W)."""
-    if tuple(getattr(strokes, "shape", ()))[1:] == (2,) != size[1:]:  # an array of corners
+    shape = tuple(getattr(strokes, "shape", ()))
+    if len(shape) in (2, 3) and shape[-1] == 2 != size[1]:  # an array of corners, of lines of them
         strokes = strokes.tolist()
     if isinstance(strokes, list | tuple) and not any(isinstance(s, Mapping) for s in strokes):
         canvas = Image.new("1", size[::-1])

@@ -1,10 +1,13 @@
 """What the predictor found in a picture → mask files and overlays."""
 
+import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..structures.segmentation import Segmentation
 from ..utils.files import AnyPath
@@ -19,8 +22,9 @@ class PredictionWriter:
     ``<stem>_labels.png``.
 
     Masks are 0/255; the merged map, if ``merge`` asks for it, is a ``label_image`` with 0 for the
-    background. No file is written twice by one writer, and none of ``keep`` is written over: a name
-    that is taken is numbered.
+    background. Every file says in its metadata which picture it is a result of, by a hash. No file
+    is written twice by one writer. A file that is there is written over only where it is a result
+    of the same picture and none of ``keep``; else the new one's name is numbered.
     """
 
     def __init__(self, folder: AnyPath, merge: bool = False, keep: Iterable[AnyPath] = ()) -> None:
@@ -31,19 +35,45 @@ class PredictionWriter:
 
     def write(self, result: Segmentation, stem: str) -> list[Path]:
         """Write the files of a result; returns their paths."""
-        overlay = self._path(stem, "overlay", ".jpg")
-        Image.fromarray(result.overlay(OVERLAY_SIDE)).save(overlay, quality=92)
-        written = [overlay]
+        mark = _mark(result.file_name or stem)
+        shown = Image.fromarray(result.overlay(OVERLAY_SIDE))
+        images = [("overlay", ".jpg", shown)]
         if self.merge:
-            written.append(self._path(stem, "labels", ".png"))
-            label_image(result.label_map()).save(written[-1])
+            images.append(("labels", ".png", label_image(result.label_map())))
         for i, name, mask in zip(result.ids, result.names, result.masks, strict=True):
-            written.append(self._path(stem, name or f"entity{i}", ".png"))
-            Image.fromarray(mask.astype(np.uint8) * 255).save(written[-1])
-        return written
+            image = Image.fromarray(mask.astype(np.uint8) * 255)
+            images.append((name or f"entity{i}", ".png", image))
+        return [self._save(image, stem, label, suffix, mark) for label, suffix, image in images]
 
-    def _path(self, stem: str, label: str, suffix: str) -> Path:
-        return self.folder / self._names.take(stem, label, suffix)
+    def _save(self, image: Image.Image, stem: str, label: str, suffix: str, mark: str) -> Path:
+        def free(name: str) -> bool:
+            path = self.folder / name
+            return not os.path.lexists(path) or _mark_of(path) == mark
+
+        path = self.folder / self._names.take(stem, label, suffix, free)
+        if suffix == ".jpg":
+            image.save(path, quality=92, comment=mark.encode())
+        else:
+            about = PngInfo()
+            about.add_text("Comment", mark)
+            image.save(path, pnginfo=about)
+        return path
+
+
+def _mark(source: str) -> str:
+    """What tells the results of a picture, a path, an address or another name, from all others."""
+    place = source if "://" in source else os.path.abspath(source)
+    return f"segic_d2 {hashlib.sha256(os.fsencode(place)).hexdigest()[:16]}"
+
+
+def _mark_of(path: Path) -> str:
+    """The mark of a file; "" where it has none, being something else."""
+    try:
+        with Image.open(path) as image:
+            found = image.info.get("Comment") or image.info.get("comment") or ""
+    except Exception:  # noqa: BLE001  files of other people are anything
+        return ""
+    return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
 
 
 def label_image(labels: np.ndarray) -> Image.Image:

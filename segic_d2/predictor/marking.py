@@ -59,15 +59,16 @@ def complete_masks(
     source: AnyPrompt | None = None,
 ) -> dict[int, np.ndarray]:
     """The masks, bool (H, W), by the ids of ``names``. Where something is open, ``complete`` says
-    what of it is the thing; what is surely inside or outside stays so. ``source``: as it was
-    given, whose values an error names.
+    what of it is the thing; what is surely inside or outside stays so, and so does what points and
+    scribbles say of other things (``names`` tells which ids are the same thing). ``source``: as it
+    was given, whose values an error names.
 
     Raises:
         ValueError: what ``complete`` raises, or it gave no bool (H, W); or a mask is empty.
     """
     masks = {}
     for i, name in names.items():
-        one, mask = marked[i], marked[i].inside
+        one, mask = _apart(marked, i, names), marked[i].inside
         is_open = one.open.any()
         if is_open:
             found = np.asarray(complete(picture, one))
@@ -85,3 +86,19 @@ def complete_masks(
             )
         masks[i] = mask
     return masks
+
+
+def _apart(marked: Mapping[int, Marked], i: int, names: Mapping[int, str | None]) -> Marked:
+    """What is marked as one thing, and not as another one that is open too. A whole mask of another
+    thing says nothing: it may be a part of this one."""
+    one = marked[i]
+    if not one.open.any():
+        return one
+    others = [
+        other.inside
+        for j, other in marked.items()
+        if j != i and (names.get(j) or j) != (names[i] or i) and other.open.any()
+    ]
+    if not others:
+        return one
+    return Marked(one.inside, np.logical_or.reduce([one.outside, *others]) & ~one.inside)

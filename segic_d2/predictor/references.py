@@ -82,7 +82,8 @@ def read_references(
         shown = _by_entity(masks, asked)
         for key, (first_id, one) in shown.items():
             entities.setdefault(key, first_id)
-            if odd := suspicion(one):
+            by_box = not any(marked[i].inside.any() for i in asked if (asked[i] or i) == key)
+            if odd := suspicion(one, by_box):
                 which = f" of {key!r}" if isinstance(key, str) else f" of id {key}"
                 logger.warning("%s: mask%s %s", _place(number, source), which, odd)
         view = spec.reference(Picture(picture), [mask for _, mask in shown.values()])

@@ -1,6 +1,7 @@
 """Pictures and masks in every form that people have, and an error for each that is none."""
 
 import json
+import re
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segic_d2.io import pictures
 from segic_d2.io.masks import to_masks
 from segic_d2.io.pictures import to_cut_out, to_picture
 
@@ -145,6 +147,26 @@ def test_numpy_files(square, tmp_path):
     for name in ("code.npy", "text.npy"):
         with pytest.raises(ValueError, match=f"cannot read .*{name}: "):
             to_masks(tmp_path / name, (H, W))
+
+
+def test_masks_of_web_addresses(square, tmp_path, monkeypatch):
+    np.save(tmp_path / "m", square)
+    Image.fromarray(square).save(tmp_path / "m.png")
+    files = {
+        "https://x.org/m.json?v=1": json.dumps(uncompressed(square)).encode(),
+        "https://x.org/m.NPY": (tmp_path / "m.npy").read_bytes(),
+        "https://x.org/m?as=.json": (tmp_path / "m.png").read_bytes(),
+    }
+    monkeypatch.setattr(pictures, "download", files.__getitem__)
+    for address in files:
+        np.testing.assert_array_equal(to_masks(address, (H, W))[1], square)
+    monkeypatch.setattr(pictures, "download", lambda address: b"<html>")
+    for address in ("https://x.org/m.json?v=1", "https://x.org/m.NPY"):
+        with pytest.raises(ValueError, match=f"cannot read {re.escape(address)}: "):
+            to_masks(address, (H, W))
+    for address in ("ftp://x.org/m.json", "ftp://x.org/m.npy"):
+        with pytest.raises(ValueError, match=f"^cannot read {address}: its kind of address is not"):
+            to_masks(address, (H, W))
 
 
 @pytest.mark.parametrize("form", ["palette file", "grey file as ids", "array", "pil", "stack"])

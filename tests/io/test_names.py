@@ -24,6 +24,9 @@ def test_pictures_of_files_and_folders(tmp_path):
     assert list_pictures(["absent.png"])[0].name == "absent.png"
     url = "https://example.org/a//b.jpg?c=d"
     assert list_pictures([url, tmp_path / "a.png", url]) == [url, tmp_path / "a.png"]
+    assert list_pictures(["ftp://x/a.png"]) == [
+        "ftp://x/a.png"
+    ]  # whether it can be read shows then
     with pytest.raises(ValueError, match="no pictures in the folder .*empty"):
         list_pictures([tmp_path / "empty"])
 

@@ -18,8 +18,11 @@ def test_a_mask_of_all_or_nearly_all():
     assert suspicion(mask) == "covers 100 % of the picture; is it inverted?"
     mask[0] = False  # 98.3 %
     assert suspicion(mask) == "covers 98 % of the picture; is it inverted?"
+    assert suspicion(mask, found=True) == (
+        "covers 98 % of the picture: a box that leaves nothing out tells the thing from nothing"
+    )
     mask[1] = False
-    assert not suspicion(mask)
+    assert not suspicion(mask) and not suspicion(mask, found=True)
 
 
 @pytest.mark.parametrize("seed", range(40))

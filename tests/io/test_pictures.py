@@ -167,5 +167,5 @@ def test_errors_name_the_file(tmp_path, picture):
 
 
 def test_an_address_of_an_unknown_kind_is_a_value_error():
-    with pytest.raises(ValueError, match="cannot read image ftp://z/a.jpg: its kind of address is"):
+    with pytest.raises(ValueError, match="cannot read ftp://z/a.jpg: its kind of address is"):
         read_image("ftp://z/a.jpg")

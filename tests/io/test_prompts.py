@@ -118,7 +118,9 @@ def test_scribbles(square, tmp_path):  # noqa: F811
     line = [[3, 4], [3, 8], [7, 8]]
     inside = drawn(*((3, y) for y in range(4, 9)), *((x, 8) for x in range(3, 8)))
     negative = drawn(*((20 + n, 2 + n) for n in range(5)))
-    for strokes in (line, [line], np.array(line), np.array(line) + 0.9, [line[:2], line[1:]]):
+    two = [line[:2], line[1:]]
+    arrays = np.array(two), torch.tensor(two), [np.array(two[0]), torch.tensor(two[1])]
+    for strokes in (line, [line], np.array(line), np.array(line) + 0.9, two, *arrays):
         marked = to_marked({"scribble": strokes, "negative": [[20, 2], [24, 6]]}, (H, W))[1]
         same(marked, inside, negative)
     same(to_marked({"scribble": [[5, 6]]}, (H, W))[1], drawn((5, 6)), NONE)

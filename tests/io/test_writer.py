@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
@@ -32,6 +34,46 @@ def test_files_of_a_result(tmp_path):
     np.testing.assert_array_equal(read_label_map(written[1]), masks[0])
     for path, mask in zip(written[2:], masks, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(path)), mask * np.uint8(255))
+
+
+def found_in(file, image=None):
+    """A result of a picture with one entity that fills it."""
+    image = np.zeros((8, 8, 3), np.uint8) if image is None else image
+    frame = Frame(8, (8, 8), (8, 8))
+    return Segmentation(
+        torch.ones(1, 8, 8),
+        np.ones(1),
+        [1],
+        ["cat"],
+        frame,
+        image=image,
+        arrays=True,
+        file_name=file,
+    )
+
+
+def test_only_results_of_the_same_picture_are_written_over(tmp_path, monkeypatch):
+    """Not somebody's file, be it a picture or not, not a link, not another picture's result."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (8, 8)).save("a_cat.png", comment="mine")
+    Path("a_overlay.jpg").write_text("no picture")
+    Path("a_labels.png").symlink_to("nowhere")
+    before = Path("a_cat.png").read_bytes(), Path("a_overlay.jpg").read_bytes()
+
+    def write(file, image=None):
+        written = PredictionWriter(".", merge=True).write(found_in(file, image), "a")
+        return [path.name for path in written]
+
+    own = ["a_overlay_2.jpg", "a_labels_2.png", "a_cat_2.png"]
+    assert write("p/a.jpg") == own
+    white = np.full((8, 8, 3), 255, np.uint8)
+    assert write(str(tmp_path / "p" / "a.jpg"), white) == own  # the same command again
+    assert np.asarray(Image.open("a_overlay_2.jpg"))[0, 0].mean() > 60
+    others = ["a_overlay_3.jpg", "a_labels_3.png", "a_cat_3.png"]
+    assert write("q/a.jpg") == others and write("q/a.jpg") == others
+    assert write("https://x.org/p/a.jpg")[0] == "a_overlay_4.jpg" and write("p/a.jpg") == own
+    assert (Path("a_cat.png").read_bytes(), Path("a_overlay.jpg").read_bytes()) == before
+    assert not Path("a_labels.png").exists() and not Path("nowhere").exists()
 
 
 def test_what_must_be_kept_is_not_written_over(tmp_path):

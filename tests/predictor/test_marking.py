@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segic_d2.io.prompts import to_marked
 from segic_d2.predictor.marking import complete_masks, read_marked
 from segic_d2.structures.picture import Picture
 from segic_d2.structures.prompts import Marked
@@ -62,6 +63,28 @@ def test_what_is_open_is_completed_and_what_is_sure_stays(tmp_path):
     complete_masks(shown, marks, {2: None}, not_asked)  # the open one is not asked for
 
 
+def test_points_on_other_things_are_beside_this_one():
+    """Of other names, and of ids without one; whole masks may be parts of a thing."""
+    point = lambda x: to_marked({"points": [[x, 3]]}, (H, W))[1]  # noqa: E731
+    marks = {1: point(10), 2: point(20), 3: point(30), 4: point(40), 5: Marked.of_mask(square())}
+    told = {}
+
+    def complete(_, marked):
+        told[int(np.flatnonzero(marked.inside)[0]) % W] = marked.outside
+        return np.ones((H, W), dtype=bool)
+
+    names = {1: "a", 2: "b", 3: "a", 4: None, 5: "c"}
+    masks = complete_masks(Picture(picture(0)), marks, names, complete)
+    for x, others in ((10, [20, 40]), (20, [10, 30, 40]), (30, [20, 40]), (40, [10, 20, 30])):
+        expected = np.zeros((H, W), dtype=bool)
+        expected[3, others] = True
+        np.testing.assert_array_equal(told[x], expected)
+    assert masks[1][3, 30] and not masks[1][3, 20]  # whatever the model says
+    both = {1: point(10), 2: point(10)}  # of a pixel that is said to be both, nothing is taken
+    complete_masks(Picture(picture(0)), both, {1: "a", 2: "b"}, complete)
+    assert not told[10].any()
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -84,6 +107,7 @@ def test_bad_answers(answer, message):
         ("grey 127", "the values 0, 127"),
         ("red", r"the colours \(0, 0, 0\), \(255, 0, 0\)"),
         ("zeros", "the values 0.0"),
+        ("npy", None),
     ],
 )
 def test_an_empty_mask_names_its_values(tmp_path, form, values):
@@ -91,9 +115,12 @@ def test_an_empty_mask_names_its_values(tmp_path, form, values):
     red = np.dstack([mask * 255, mask * 0, mask * 0])
     if form == "zeros":
         source = np.zeros((H, W))
+    elif form == "npy":
+        np.save(source := tmp_path / "mask.npy", np.zeros((H, W)))
     else:
         source = tmp_path / "mask.png"
         Image.fromarray(red if form == "red" else mask * int(form.split()[1])).save(source)
     marked = read_marked(picture(0), source, picture(0))
-    with pytest.raises(ValueError, match=f"mask is empty .*names by id\\): it has {values}$"):
+    told = f": it has {values}" if values else ""
+    with pytest.raises(ValueError, match=f"mask is empty .*names by id\\){told}$"):
         complete_masks(Picture(picture(0)), marked, {1: None}, not_asked, source)

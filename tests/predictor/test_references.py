@@ -117,7 +117,9 @@ def test_kinds_are_mixed_in_one_call(predictor, files):
     (plain,), _ = read_masked([(shown, square())], predictor.model)
     for one in read[:7]:
         assert torch.equal(one["masks"], plain["masks"])
-    (last,), _ = read_masked([(shown, np.stack([below | True, ~below]))], predictor.model)
+    dog, emu = np.ones((H, W), dtype=bool), ~below
+    dog[0] = emu[4, 3] = False  # what marks the other one
+    (last,), _ = read_masked([(shown, np.stack([dog, emu]))], predictor.model)
     assert torch.equal(read[7]["masks"], last["masks"])
     white = np.where(square()[..., None], shown, 255).astype(np.uint8)
     (on_white,), _ = read_masked([(white, square())], predictor.model)
@@ -197,6 +199,17 @@ def test_odd_masks_are_said_once_each(predictor, files, caplog):
         "reference 4: mask of 'dot' has 1 px, 0.02 % of the picture; is it of this picture?",
     ]
     assert {r.levelname for r in caplog.records} == {"WARNING"}
+
+
+def test_a_box_round_the_whole_picture_is_said(predictor, caplog):
+    whole, part = {"box": [0, 0, W, H]}, {"box": [0, 0, W // 2, H]}
+    references = [(picture(0), whole, "cat"), (picture(0), [whole, part], ["dog", "emu"])]
+    read_references(references, predictor.model.input, lambda _, marked: marked.open)
+    odd = "covers 100 % of the picture: a box that leaves nothing out tells the thing from nothing"
+    assert caplog.messages == [
+        f"reference 1: mask of 'cat' {odd}",
+        f"reference 2: mask of 'dog' {odd}",
+    ]
 
 
 def test_bad_sets_of_references(predictor):

@@ -21,7 +21,13 @@ def test_numbers():
 def test_files(tmp_path):
     (tmp_path / "a").touch()
     there = str(tmp_path / "a")
-    checks.need_files("--input", [there, "https://example.org/b", "s3://bucket/c"])
+    checks.need_files("--input", [there, "https://example.org/b", "HTTP://c"], web=True)
+    for place, web, message in (
+        ("ftp://z/a.jpg", True, "of addresses, only http:// and https:// are read"),
+        ("https://example.org/b", False, "a file of this machine is asked for"),
+    ):
+        with pytest.raises(checks.UsageError, match=f"^--input {place}: {message}$"):
+            checks.need_files("--input", [there, place], web=web)
     checks.need_files("--input", [str(tmp_path)], folders=True)
     with pytest.raises(FileNotFoundError, match="^--input: no such file: b, /c$"):
         checks.need_files("--input", ["b", there, "/c", "b"])

@@ -50,6 +50,13 @@ def test_help_is_there_at_once():
     assert min(seconds("-m", "segic_cli.main", "--help") for _ in range(3)) < 0.5
 
 
+def test_the_import_warns_of_nothing():
+    line = [sys.executable, "-c", "import segic_d2, warnings; warnings.warn('mine')"]
+    done = subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True)
+    (shown,) = [x for x in done.stderr.splitlines() if "Warning" in x]  # ours are still shown
+    assert "UserWarning: mine" in shown
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -169,9 +169,13 @@ def test_the_help_tells_true_defaults():
         (["--point", "no.jpg", "1", "2", *TO], 1, "--point: no such file: no.jpg"),
         ([*CAT, "--input", "a", "b", "--output", "o"], 1, "--input: no such file: a, b"),
         (["--context", "c", *TO], 1, "--context: no such file: c"),
+        ([*CAT, "--input", "ftp://x/a.jpg", "--output", "o"], 2, "--input ftp://x/a.jpg: of addr"),
+        (["--reference", "cat.jpg", "s3://x/m.png", *TO], 2, "--reference s3://x/m.png: of addr"),
+        (["--context", "https://x.org/c", *TO], 2, "--context https://x.org/c: a file of this m"),
+        ([*CAT, *TO, "--save-context", "cat.jpg"], 2, "--save-context cat.jpg: it must end in .sa"),
         ([*CAT, *TO, "--weights", "w.pth"], 1, "--weights: no such file: w.pth"),
         ([*CAT, "--input", ".", "--output", "cat.png"], 1, "--output cat.png: "),
-        ([*CAT, *TO, "--save-context", "cat.png/c"], 1, "--save-context cat.png: "),
+        ([*CAT, *TO, "--save-context", "cat.png/c.safetensors"], 1, "--save-context cat.png: "),
     ],
 )
 def test_what_is_wrong_shows_before_anything_is_imported(work, argv, status, message):

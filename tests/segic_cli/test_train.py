@@ -24,6 +24,10 @@ def work(tmp_path, monkeypatch):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32)).save(f"{name}.jpg")
         Image.new("L", (32, 32), 255).save(f"{name}.png")
+    for name, size in (("sizes/coin/1", 32), ("sizes/coin/2", 30)):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(f"{name}.jpg")
+        Image.new("L", (size, 32), 255).save(f"{name}.png")
     for name in ("voc/JPEGImages/a.jpg", "voc/Annotations/a.xml", "flat/a.json"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text("{}")
@@ -93,10 +97,11 @@ def test_a_folder_trains_under_any_config(work, capsys):
         (["voc"], "dataset 'folder:voc': no images in class folder voc/Annotations"),
         (["flat"], "dataset 'folder:flat': flat has neither class folders nor images/ and masks/"),
         (["data", "--test", "voc"], "dataset 'folder:voc': no images in class folder"),
+        (["sizes"], "the mask of sizes/coin/2.jpg (sizes/coin/2.png) is 30x32 px, the image as "),
         (["coco:flat/a.json:flat"], "cannot read coco:flat/a.json:flat: "),
         (["data", "flat/a.json"], "no such folder: flat/a.json"),
-        (["nothing"], "DATASETS.TRAIN names 'nothing', which is no registered dataset"),
-        ([], "DATASETS.TRAIN names 'a', which is no registered dataset; "),
+        (["nothing"], "DATASETS.TRAIN names 'nothing', which is neither a folder nor a registered"),
+        ([], "DATASETS.TRAIN names 'a', which is neither a folder nor a registered dat"),
         (["data", "--config-file", "no.yaml"], "no config 'no.yaml'"),
         (["data", "TEST.SHOTS", "0"], "TEST.SHOTS is 0"),
     ],

@@ -8,9 +8,14 @@ Layout B, label maps, with optional class names::
 
     root/images/<stem>.jpg    root/masks/<stem>.png          0 background, 255 ignored
     root/classes.txt          one "id name" per line
+
+Where all maps of layout B have no other values than 0 and 255, they are binary masks of one class.
 """
 
+import logging
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +24,25 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
 from ...io.formats import pictures_among
+from ...io.pictures import image_size, stored_size
 from ...utils.files import AnyPath
-from ..health.damaged import report_errors
+from ..health.damaged import ERRORS, report_errors
 from ..health.label_cache import label_values
+from ..records import mask_file
 from .coco_folds import NAME as FOLD_NAME
 from .coco_folds import register_fold
 from .synthetic import register_synthetic
 
 BACKGROUND, IGNORED = 0, 255
 
+logger = logging.getLogger(__name__)
+
 
 def register_folder_dataset(name: str, root: AnyPath, **metadata: Any) -> None:
     """Register a folder of images and masks, which is read when the dataset is first loaded. In
     layout A a class is named like its folder, with underscores read as spaces; in layout B a
-    pixel's value is its class id, called "class ID" without ``classes.txt``. ``root`` is a path, or
+    pixel's value is its class id, called "class ID" without ``classes.txt``; of maps of 0 and 255
+    alone, as the log says, 255 is the one class. ``root`` is a path, or
     a URL for Detectron2's ``PathManager``; ``metadata`` are more entries for ``MetadataCatalog``.
 
     Loading raises FileNotFoundError naming the folder, image or mask that is missing, and
@@ -77,14 +87,38 @@ def load_folder(name: str, root: AnyPath) -> list[dict[str, Any]]:
     if not root.is_dir():
         raise FileNotFoundError(f"dataset {name!r}: no such folder: {root}")
     if (root / "images").is_dir() and (root / "masks").is_dir():
-        return _load_label_maps(name, root)
+        return _of_one_size(_load_label_maps(name, root))
     folders = (d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
     records = load_classes(name, sorted(folders))
     if not records:
         raise ValueError(
             f"dataset {name!r}: {root} has neither class folders nor images/ and masks/"
         )
-    return records
+    return _of_one_size(records)
+
+
+def _of_one_size(records):
+    """The records whose masks have their images' size, by the files' headers alone. The others are
+    reported; what cannot be opened shows when it is read."""
+
+    def check(record):
+        image, mask = record["file_name"], mask_file(record)
+        try:
+            found, expected = stored_size(mask), image_size(image)
+        except ERRORS:
+            return None
+        if found == expected:
+            return None
+        return ValueError(
+            f"the mask of {image} ({mask}) is {found[1]}x{found[0]} px, the image as displayed is "
+            f"{expected[1]}x{expected[0]} px"
+        )
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        errors = list(pool.map(check, records))
+    pairs = list(zip(records, errors, strict=True))
+    report_errors({mask_file(record): error for record, error in pairs if error})
+    return [record for record, error in pairs if not error]
 
 
 def class_title(folder_name: str) -> str:
@@ -166,8 +200,13 @@ def _load_label_maps(name, root):
             errors[file] = FileNotFoundError(f"mask without an image: {file}")
     report_errors(errors)
     named = _read_classes(root / "classes.txt")
+    stems = sorted(masks)
+    shown = dict(zip(stems, label_values([masks[s] for s in stems]), strict=True))
+    values = {v for own in shown.values() for v in own or ()}
+    if values - {BACKGROUND} == {IGNORED}:
+        pairs = [(images[s], masks[s]) for s in stems if IGNORED in (shown[s] or ())]
+        return _load_binary(name, root, pairs, named)
     if named is None:
-        values = {v for vs in label_values([masks[s] for s in sorted(masks)]) for v in vs or ()}
         named = {v: f"class {v}" for v in values - {BACKGROUND, IGNORED}}
     else:
         images = {s: images[s] for s in _check_named(masks, named, root)}
@@ -184,6 +223,27 @@ def _load_label_maps(name, root):
         {"file_name": str(images[s]), "sem_seg_file_name": str(masks[s]), "image_id": i}
         for i, s in enumerate(sorted(images))
     ]
+
+
+def _load_binary(name, root, pairs, named):
+    """Records of images and their binary masks, 0 and 255, of one class."""
+    if named is not None and IGNORED not in named:
+        raise ValueError(
+            f"dataset {name!r}: the maps in {root / 'masks'} show 0 (background) and 255 alone, "
+            f"which {root / 'classes.txt'} does not name: give its class the id 255 there"
+        )
+    title = (named or {}).get(IGNORED, f"class {IGNORED}")
+    logger.warning(
+        "dataset %r: the maps in %s show 0 and 255 alone: they are taken as binary masks of one "
+        "class, %r",
+        *(name, root / "masks", title),
+    )
+    _set_default(MetadataCatalog.get(name), thing_classes=[title], evaluator_type="one_shot")
+    records = []
+    for image, mask in pairs:
+        record = {"file_name": str(image), "mask_file_name": str(mask)}
+        records.append({**record, "category_id": 0, "image_id": len(records)})
+    return records
 
 
 def _check_named(masks, named, root):

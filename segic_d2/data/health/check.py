@@ -57,7 +57,11 @@ def _missing(name, key):
     if name not in DatasetCatalog:
         near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
         hint = f"; similar: {', '.join(near)}" if near else ""
-        raise ValueError(f"{key} names {name!r}, which is no registered dataset{hint}")
+        if os.path.isdir(name):
+            raise ValueError(f"{key} names {name!r}, a folder: as a dataset it is 'folder:{name}'")
+        raise ValueError(
+            f"{key} names {name!r}, which is neither a folder nor a registered dataset{hint}"
+        )
     metadata = MetadataCatalog.get(name)
     if metadata.get("benchmark"):
         return missing_files(metadata.benchmark, metadata.fold)

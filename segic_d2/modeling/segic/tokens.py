@@ -70,9 +70,10 @@ def crossed_tokens(
 def canvas_boxes(
     features: Features, contexts: Sequence[Context], prompts: Sequence[Mapping[int, Prompt]]
 ) -> Tensor:
-    """The box prompts of M entities on the canvas, (M, 4) xyxy, NaN where there is none.
-    ValueError: prompts of another number of targets, for an entity that is none, or of another
-    kind."""
+    """The box prompts of M entities on the canvas, (M, 4) xyxy, NaN where there is none: as in
+    training, the centres of the first and the last pixels inside, which for the decoder are whole
+    numbers. ValueError: prompts of another number of targets, for an entity that is none, or of
+    another kind."""
     rows = []
     if len(prompts) != len(contexts):
         raise ValueError(f"prompts of {len(prompts)} targets for {len(contexts)} targets")
@@ -88,5 +89,6 @@ def canvas_boxes(
                     f"SegIC takes boxes as prompts at the target, not {type(prompt).__name__}"
                 )
             box = prompt.box if prompt else [torch.nan] * 4
-            rows.append([(x + 0.5) * s - 0.5 for x, s in zip(box, scale, strict=True)])
+            edges = [x * s for x, s in zip(box, scale, strict=True)]
+            rows.append([*edges[:2], *(edge - 1 for edge in edges[2:])])
     return upload(rows, features.map.device, torch.float32).reshape(-1, 4)

@@ -4,7 +4,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from segic_d2.data import register_folder_dataset
+from segic_d2.data.health.damaged import leaving_out
 from segic_d2.data.index import Source
+from segic_d2.io.masks import read_binary_mask
 from tests.data import toy
 
 
@@ -89,13 +91,60 @@ def test_label_maps_with_and_without_names(tmp_path):
 
 def test_ids_may_have_gaps(tmp_path):
     for i in range(2):
-        picture(tmp_path / "images" / f"{i}.jpg")
+        picture(tmp_path / "images" / f"{i}.jpg", np.zeros((1, 3), np.uint8))
         picture(tmp_path / "masks" / f"{i}.png", np.array([[0, 3, 255]], np.uint16))
     (tmp_path / "classes.txt").write_text("3 polar bear\n\n7 owl\n")
     name, _ = load(tmp_path)
     source = Source(name)
     assert source.names[3] == "polar bear" and source.names[7] == "owl" and len(source.names) == 8
     assert source.presence == [[3], [3]]
+
+
+def test_maps_of_0_and_255_are_binary_masks_of_one_class(tmp_path, caplog):
+    for i, top in enumerate((255, 255, 0)):
+        picture(tmp_path / "images" / f"{i}.jpg")
+        values = np.zeros((4, 6), np.uint8)
+        values[:, 2 + i :] = top
+        picture(tmp_path / "masks" / f"{i}.png", values)
+    name, records = load(tmp_path)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        f"dataset {name!r}: the maps in {tmp_path / 'masks'} show 0 and 255 alone: they are taken "
+        "as binary masks of one class, 'class 255'"
+    ]
+    source = Source(name)
+    assert source.names == ["class 255"] and source.presence == [[0], [0]]  # the third shows none
+    assert [read_binary_mask(r["mask_file_name"]).sum() for r in records] == [16, 12]
+    (tmp_path / "classes.txt").write_text("255 owl\n")
+    assert Source(load(tmp_path)[0]).names == ["owl"]
+    (tmp_path / "classes.txt").write_text("1 owl\n")
+    with pytest.raises(ValueError, match="which .*classes.txt does not name: give its class"):
+        load(tmp_path)
+    picture(tmp_path / "masks" / "2.png", np.full((4, 6), 1, np.uint8))  # 255 is ignored then
+    assert Source(load(tmp_path)[0]).presence == [[], [], [1]]
+
+
+def test_masks_of_another_size_are_found_before_they_are_read(tmp_path):
+    """As displayed: a turned picture has the size of its mask, which is not turned."""
+    exif = Image.Exif()
+    exif[274] = 6
+    for layout, pairs in (("a", ["{}.jpg", "{}.png"]), ("b", ["images/{}.jpg", "masks/{}.png"])):
+        root = tmp_path / layout if layout == "b" else tmp_path / layout / "cat"
+        for i, (height, width) in enumerate(((4, 6), (6, 4), (5, 6), (4, 7))):
+            image, mask = (root / p.format(i) for p in pairs)
+            picture(image)
+            if i == 1:
+                Image.new("RGB", (6, 4)).save(image, exif=exif)
+            picture(mask, np.ones((height, width), np.uint8))
+        with pytest.raises(ValueError) as error:
+            load(tmp_path / layout)
+        text = str(error.value)
+        for i, size in ((2, "6x5"), (3, "7x4")):
+            image, mask = (root / p.format(i) for p in pairs)
+            words = f"{image} ({mask}) is {size} px, the image as displayed is 6x4 px"
+            assert words in text
+        assert text.startswith("2 damaged or missing: ")
+        with leaving_out() as left:
+            assert len(load(tmp_path / layout)[1]) == 2 and len(left) == 2
 
 
 def test_label_map_folders_that_cannot_be_used(tmp_path):

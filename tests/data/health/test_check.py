@@ -96,6 +96,18 @@ def test_an_unknown_name_is_named_with_its_neighbours():
         check_data(cfg)
 
 
+def test_a_folder_under_its_plain_name_is_told_how_to_be_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = config("DATASETS.TRAIN", "('cats',)", "DATASETS.TEST", "()")
+    with pytest.raises(
+        ValueError, match="names 'cats', which is neither a folder nor a registered"
+    ):
+        check_data(cfg)
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(ValueError, match="'cats', a folder: as a dataset it is 'folder:cats'$"):
+        check_data(cfg)
+
+
 def test_an_unknown_name_hides_nothing_that_is_missing(root):
     cfg = config("DATASETS.TRAIN", "('a', 'coco_2014_train', 'b')", "DATASETS.TEST", "()")
     with pytest.raises(ValueError, match="'a'.*'b'.*; missing data: 'coco_2014_train'"):

@@ -154,8 +154,8 @@ def test_what_is_said_of_a_target(model):
 
 
 def test_boxes_in_px_of_the_picture_are_boxes_on_the_canvas():
-    """Of a file twice as large as its view in one direction, three times in the other; the edges
-    of a pixel lie half a pixel beside its centre."""
+    """Of a file twice as large as its view in one direction, three times in the other; the decoder
+    is told the first and the last pixel inside."""
     model = build("MODEL.SEGIC.BOX_PROMPT_PROB", 0.5)
     episodes = [tiny_episode(0, 3), tiny_episode(1, 3)]
     for episode, (height, width) in zip(episodes, ((168, 336), (84, 112)), strict=True):
@@ -164,9 +164,9 @@ def test_boxes_in_px_of_the_picture_are_boxes_on_the_canvas():
     contexts = [model.encode_context(e["references"]) for e in episodes]
     contexts[0] = contexts[0].take([2, 0, 1])
     nothing = [torch.nan] * 4
-    boxes = [nothing, [4.5, 4.0, 49.5, 59.0], nothing, nothing, nothing, [3.0, 5.0, 60.0, 70.0]]
+    boxes = [nothing, [5.0, 4.5, 49.0, 58.5], nothing, nothing, nothing, [3.0, 5.0, 59.0, 69.0]]
     given = [
-        {0: BoxPrompt((14.5, 8.5, 149.5, 118.5))},
+        {0: BoxPrompt((15.0, 9.0, 150.0, 119.0))},
         {2: BoxPrompt((3.0, 5.0, 60.0, 70.0))},
     ]
     with torch.no_grad():

@@ -3,9 +3,20 @@
 import pytest
 import torch
 
+from segic_d2.io.prompts import to_marked
 from segic_d2.modeling.segic.queries import Queries
 from segic_d2.modeling.segic.released import RELEASED
-from segic_d2.modeling.segic.tokens import OWN, crossed_tokens, own_tokens, point_tokens
+from segic_d2.modeling.segic.tokens import (
+    OWN,
+    canvas_boxes,
+    crossed_tokens,
+    own_tokens,
+    point_tokens,
+)
+from segic_d2.modeling.segic.training import box_prompts
+from segic_d2.structures.features import Features
+from segic_d2.structures.frame import Frame
+from segic_d2.structures.prompts import BoxPrompt
 from tests.modeling.segic.parts import head, random_contexts
 
 
@@ -97,3 +108,16 @@ def test_points_then_a_box_or_the_padding_point():
     torch.testing.assert_close(boxed[:1, 2:], encoder.encode_boxes(box))
     assert torch.equal(boxed[1:, 2:3], encoder.no_point(1))
     assert there.tolist() == [[True] * 4, [True, True, True, False]]
+
+
+def test_a_box_at_a_target_is_what_training_says_of_its_mask():
+    """Edges from the picture's corner: of a picture that is its own view, the first and the last
+    pixels of the mask that the box holds."""
+    mask = torch.zeros(1, 112, 112, dtype=torch.bool)
+    mask[0, 5:15, 10:22] = True
+    (context,) = random_contexts(1)
+    features = Features(torch.zeros(1, 4, 8, 8), [Frame(112, (112, 112), (112, 112))], [])
+    told = canvas_boxes(features, [context], [{context.ids[0]: BoxPrompt((10, 5, 22, 15))}])
+    assert torch.equal(told, box_prompts([mask], torch.tensor([True])))
+    marked = to_marked([10, 5, 22, 15], (112, 112))[1]  # a reference's box means the same
+    assert torch.equal(torch.from_numpy(marked.open), mask[0])
