@@ -166,7 +166,7 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
     from tqdm import tqdm
 
     from segic_d2.io.names import distinct_stems, list_pictures
-    from segic_d2.io.writer import PredictionWriter
+    from segic_d2.io.writer import PredictionWriter, file_label
     from segic_d2.predictor import InContextPredictor
 
     pictures = list_pictures(args.input, leave_out=args.output)
@@ -191,6 +191,7 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
             failed.append(error)
             bar.update()
 
+        labels = {i: file_label(i, name) for i, name in predictor.entities.items()}
         found = predictor.predict(
             pictures, on_error=skip, min_score=args.min_score, progress=False, **how
         )
@@ -198,6 +199,7 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
             if args.threshold:  # the result's, whatever the model calls its own
                 level = result.threshold + args.threshold
                 result = dataclasses.replace(result, threshold=level)
-            writer.write(result, stems[result.file_name])
+            absent = [] if args.instances else [own for i, own in labels.items() if i not in result.ids]
+            writer.write(result, stems[result.file_name], absent)
             bar.update()
     return failed

@@ -1,6 +1,6 @@
 """The keys of SegIC itself, a part of ``keys.KEYS``; its module says how to read them."""
 
-from .table import Key, below, least, of, section, within
+from .table import Key, Range, below, least, of, section, within
 
 SHARE = within(0, 1)
 
@@ -132,6 +132,12 @@ SEGIC_KEYS = {
         AGGREGATE=Key(0.0, "weight of a region's cosine to the best region", least(0)),
         DECODER=Key(0.0, "weight of the decoder's probability; 0: not asked; 1: alone", SHARE),
         THRESHOLD=Key(0.03, "a region is foreground above it", within(-2, 2)),
+        CALIBRATION=Key(
+            (),
+            "numbers of tools/calibrate.py, by which a score is the probability that the mask "
+            "overlaps the thing by half; (): it is a cosine",
+            Range(lambda value: len(value) in (0, 3), "three numbers, or none"),
+        ),
     ),
     **section(
         "MODEL.SEGIC.INSTANCES",

@@ -33,8 +33,9 @@ class PredictionWriter:
         self._names = FileNames(p.name for p in map(Path, keep) if p.resolve().parent == own)
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, result: Segmentation, stem: str) -> list[Path]:
-        """Write the files of a result; returns their paths."""
+    def write(self, result: Segmentation, stem: str, absent: Iterable[str] = ()) -> list[Path]:
+        """Write the files of a result; returns their paths. An earlier mask of the same picture of
+        what is ``absent`` now, by name, is removed."""
         mark = _mark(result.file_name or stem)
         shown = Image.fromarray(result.overlay(OVERLAY_SIDE))
         images = [("overlay", ".jpg", shown)]
@@ -42,15 +43,22 @@ class PredictionWriter:
             images.append(("labels", ".png", label_image(result.label_map())))
         for i, name, mask in zip(result.ids, result.names, result.masks, strict=True):
             image = Image.fromarray(mask.astype(np.uint8) * 255)
-            images.append((name or f"entity{i}", ".png", image))
+            images.append((file_label(i, name), ".png", image))
+        for label in absent:
+            self._place(stem, label, ".png", mark).unlink(missing_ok=True)
         return [self._save(image, stem, label, suffix, mark) for label, suffix, image in images]
 
-    def _save(self, image: Image.Image, stem: str, label: str, suffix: str, mark: str) -> Path:
+    def _place(self, stem: str, label: str, suffix: str, mark: str) -> Path:
+        """A path where nothing is, or a result of the same picture."""
+
         def free(name: str) -> bool:
             path = self.folder / name
             return not os.path.lexists(path) or _mark_of(path) == mark
 
-        path = self.folder / self._names.take(stem, label, suffix, free)
+        return self.folder / self._names.take(stem, label, suffix, free)
+
+    def _save(self, image: Image.Image, stem: str, label: str, suffix: str, mark: str) -> Path:
+        path = self._place(stem, label, suffix, mark)
         if suffix == ".jpg":
             image.save(path, quality=92, comment=mark.encode())
         else:
@@ -58,6 +66,11 @@ class PredictionWriter:
             about.add_text("Comment", mark)
             image.save(path, pnginfo=about)
         return path
+
+
+def file_label(i: int, name: str | None) -> str:
+    """What the file of an entity is called by."""
+    return name or f"entity{i}"
 
 
 def _mark(source: str) -> str:

@@ -168,6 +168,12 @@ class InContextPredictor:
             raise ValueError(f"{path}: {error}") from error
         self.context = context.to(self.model.device)
 
+    @property
+    def entities(self) -> dict[int, str | None]:
+        """{id: name} of what the references show. RuntimeError: there are none."""
+        context = self._needed_context()
+        return dict(zip(context.ids, context.names, strict=True))
+
     def _needed_context(self) -> Context:
         if self.context is None:
             raise RuntimeError("no references: call set_references or load_context first")
@@ -211,7 +217,9 @@ class InContextPredictor:
                 (named), a folder without pictures, a model that does not tell objects apart, or a
                 ``min_score`` that is not from 0 to 1.
         """
-        least = min_score if min_score is not None else 0.0 if independent else self.model.stock.absent
+        least = (
+            min_score if min_score is not None else 0.0 if independent else self.model.stock.absent
+        )
         if not 0 <= least <= 1:
             raise ValueError(f"min_score is {min_score!r}; it must be from 0 to 1")
         how = _Shown(with_propagated_mask, instances, not independent, least)

@@ -22,6 +22,7 @@ from ..io import results
 from ..utils.files import AnyPath, whole_file, write_whole
 from .frame import Frame
 
+SURER = 4.0  # weight of a score's logit beside a pixel's, where entities compete
 LISTED = 8  # entities that a line names
 PREVIEW = 1000  # px, the longest side of a preview
 EXACT = 2000  # px, the longest side of maps that are painted; larger ones would show no more
@@ -87,7 +88,7 @@ class Segmentation:
 
     @cached_property
     def masks(self) -> Any:
-        """bool (N, H, W). They may overlap where they are independent of each other."""
+        """bool (N, H, W); they may overlap unless they are ``exclusive``."""
         if not self.exclusive:
             return self._out(self.frame.masks(self.logits, self.threshold))
         rows = torch.arange(len(self), dtype=torch.int32, device=self.logits.device)
@@ -95,20 +96,23 @@ class Segmentation:
         return self._out(labels == rows[:, None, None])
 
     def compete(self, least: float = 0.0) -> Segmentation:
-        """One answer per pixel: of the entities that mark it, the one whose logit there plus the
-        logit of whose score is highest. Entities of a score below ``least`` are left out."""
-        kept = (torch.as_tensor(self.scores) >= least).nonzero()[:, 0].tolist()
-        some = self if len(kept) == len(self) else self.take(kept)
-        some = replace(some, exclusive=True, logits=some.logits.float())
+        """One answer per pixel. Entities whose masks overlap share the odds of their scores, by how
+        much of its mask each would lose; those of a score below ``least`` are then left out; and a
+        pixel goes to the one that marks it whose logit plus ``SURER`` times the logit of whose
+        score is highest."""
+        above = self.logits.float() - self.threshold
+        scores = _shared(above, torch.as_tensor(self.scores).to(above), self.frame)
+        kept = (scores >= least).nonzero()[:, 0].tolist()
+        some = replace(self, scores=scores, exclusive=True).take(kept)
+        above, sure = above[kept], torch.logit(scores[kept].clamp(0, 1), eps=1e-4)
+        strength = (above + SURER * sure[:, None, None]).masked_fill(above <= 0, -torch.inf)
         if len(some) > 1:
-            above = some.logits - self.threshold
-            sure = torch.logit(torch.as_tensor(some.scores).to(above).clamp(0, 1), eps=1e-4)
-            strength = (above + sure[:, None, None]).masked_fill(above <= 0, -torch.inf)
-            best, row = strength.max(0)
-            lost = (above > 0) & (torch.arange(len(some), device=row.device)[:, None, None] != row)
+            best, winner = strength.max(0)
+            row = torch.arange(len(some), device=winner.device)[:, None, None]
             # as far below the threshold as another is stronger, so that edges lie between them
-            behind = (strength - best).clamp(max=-1e-3) + self.threshold
-            some.logits = torch.where(lost, behind, some.logits)
+            behind = (strength - best).clamp(max=-1e-3)
+            above = torch.where((above > 0) & (row != winner), behind, above)
+        some.logits = above + self.threshold
         return some
 
     def label_map(self, background: int = 0) -> Any:
@@ -261,6 +265,18 @@ class Segmentation:
 
     def _out(self, tensor: Tensor) -> Any:
         return tensor.cpu().numpy() if self.arrays else tensor
+
+
+def _shared(above: Tensor, scores: Tensor, frame: Frame) -> Tensor:
+    """Scores (N,) of entities of which one at most is right where their masks, logits (N, r, r)
+    above 0, overlap: odds / (1 + odds + the others' odds, by the share of its mask that they
+    mark)."""
+    rows, columns = frame.rows_columns(above.shape[-1])
+    inside = (above[:, :rows, :columns] > 0).flatten(1).float()
+    common = inside @ inside.T
+    shares = (common / common.diagonal().clamp(min=1)[:, None]).fill_diagonal_(0)
+    odds = torch.logit(scores, eps=1e-4).exp()
+    return odds / (1 + odds + shares @ odds)
 
 
 def _at_most(size: tuple[int, int], side: int) -> tuple[int, int]:

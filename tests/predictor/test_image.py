@@ -5,6 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,29 @@ def test_a_bar_is_shown_in_a_terminal_alone(predictor, references, files, monkey
     assert shown(Terminal(), pictures[0]) == ""
 
 
+def test_entities_compete_unless_independent(references):
+    torch.manual_seed(0)
+    predictor = InContextPredictor(tiny_config("MODEL.SEGIC.TEST.ABSENT", 0.3), device="cpu")
+    predictor.set_references(references)
+    apart = predictor(picture(5), independent=True)
+    scores = torch.from_numpy(apart.scores)
+    expected = replace(apart, arrays=False, scores=scores).compete(0.3)
+    found = predictor(picture(5))
+    shown = expected.masks.flatten(1).any(1).tolist()
+    assert found.ids == [i for i, own in zip(expected.ids, shown, strict=True) if own]
+    np.testing.assert_array_equal(found.masks, expected.masks[shown].numpy())
+    assert len(apart) == 2 and apart.masks.sum(0).max() == 2 and found.masks.sum(0).max() == 1
+    # a minimum of one's own goes before the config's, and counts for independent ones as well
+    between = float(np.mean(apart.scores))
+    (best,) = predictor(picture(5), independent=True, min_score=between).ids
+    assert best == apart.ids[int(apart.scores.argmax())]
+    assert len(predictor(picture(5), min_score=1)) == 0
+    assert len(predictor(picture(5), min_score=0)) >= len(found)
+    for wrong in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=f"min_score is {wrong}; it must be from 0 to 1"):
+            predictor(picture(5), min_score=wrong)
+
+
 # ---- instances ---------------------------------------------------------------------------
 
 ONE_PROMPT_EACH = "MODEL.SEGIC.INSTANCES.MIN_SIMILARITY", -1.0, "MODEL.SEGIC.INSTANCES.NMS_IOU", 1.0
@@ -113,7 +138,7 @@ def test_instances_are_the_models_own(references):
     torch.manual_seed(0)
     predictor = InContextPredictor(tiny_config(*ONE_PROMPT_EACH), device="cpu")
     predictor.set_references([(*shown[:2], {1: shown[2]}) for shown in references[::-1]])
-    found = predictor(picture(5), instances=True)
+    found = predictor(picture(5), instances=True, independent=True)
     (view,), _ = read_masked([(picture(5), square())], predictor.model)
     target = {"image": view["image"], "height": H, "width": W}
     (expected,) = predictor.model.find_instances([target], predictor.context)
@@ -125,7 +150,9 @@ def test_instances_are_the_models_own(references):
     assert found.names == [{1: "dog", 2: "cat"}[i] for i in found.classes]
     assert found.ids == list(range(1, len(found) + 1))
     assert set(np.unique(found.label_map())) <= {0, *found.ids}
-    assert (predictor(picture(5)).ids, found.propagated) == ([1, 2], None)
+    assert found.propagated is None and found.masks.sum(0).max() > 1
+    competing = predictor(picture(5), instances=True)
+    assert competing.masks.sum(0).max() == 1 and (competing.areas > 0).all()
     with pytest.raises(ValueError, match="propagated masks are of entities, not of instances"):
         predictor(picture(5), with_propagated_mask=True, instances=True)
 
@@ -318,7 +345,7 @@ def test_pictures_resized_as_released(files, references):
 def test_prediction_is_the_models_own(predictor, references):
     predictor.set_references(references)
     target = picture(5, (50, 37))
-    result = predictor(target, with_propagated_mask=True)
+    result = predictor(target, with_propagated_mask=True, independent=True)
     read, names = read_masked(references, predictor.model)
     (view,), _ = read_masked([(target, square(size=(50, 37)))], predictor.model)
     episode = {**tiny_episode(0), "image": view["image"], "references": read}

@@ -163,28 +163,44 @@ def test_conversions_leave_out_what_has_no_pixels():
     assert [a["category_id"] for a in result().to_coco()] == [1, 7, 10]
 
 
-def competing_by_hand(found, least):
-    """Winner by logit plus the score's logit among those above the threshold, position by
+def shared_by_hand(found):
+    """Scores whose odds are shared by those whose masks overlap, entity by entity."""
+    rows, columns = FRAME.rows_columns(found.logits.shape[-1])
+    inside = (found.logits[:, :rows, :columns] > found.threshold).numpy()
+    odds = [s / (1 - s) for s in found.scores.tolist()]
+    shared = []
+    for n, own in enumerate(inside):
+        lost = [(own & inside[m]).sum() / own.sum() * odds[m] for m in range(len(odds)) if m != n]
+        shared.append(odds[n] / (1 + odds[n] + sum(lost)))
+    return shared
+
+
+def competing_by_hand(found, scores, least):
+    """Winner by the logit above the threshold plus four times the score's logit, position by
     position."""
     _, rows, columns = found.logits.shape
     winner = np.full((rows, columns), -1)
     for y in range(rows):
         for x in range(columns):
             best = -np.inf
-            for n, score in enumerate(found.scores.tolist()):
+            for n, score in enumerate(scores):
                 above = float(found.logits[n, y, x]) - found.threshold
-                strength = above + np.log(score / (1 - score))
+                strength = above + 4 * np.log(score / (1 - score))
                 if score >= least and above > 0 and strength > best:
                     best, winner[y, x] = strength, n
     return winner
 
 
 def test_entities_compete_for_every_pixel():
-    found = segmentation(logits=2 * segmentation().logits, names=list("abcd"))
-    by_hand = competing_by_hand(found, 0.3)  # the first has 0.2
-    some = found.compete(0.3)
-    assert some.ids == [4, 7, 10] and some.names == list("bcd") and some.exclusive
-    assert torch.equal((some.logits > 0.1).int().sum(0) == 1, torch.from_numpy(by_hand >= 0))
+    plain = segmentation()
+    scores = torch.tensor([0.1, 0.5, 0.55, 0.6])
+    found = segmentation(logits=3 * plain.logits, scores=scores, names=list("abcd"))
+    shared = shared_by_hand(found)
+    by_hand = competing_by_hand(found, shared, 0.1)
+    some = found.compete(0.1)
+    assert shared[0] < 0.1 and some.ids == [4, 7, 10] and some.names == list("bcd")
+    assert some.exclusive and not found.exclusive
+    np.testing.assert_allclose(some.scores, shared[1:], rtol=1e-4)
     for row, n in enumerate((1, 2, 3)):
         assert np.array_equal(some.logits[row] > 0.1, by_hand == n), n
     assert len(np.unique(by_hand)) == 4
@@ -196,9 +212,19 @@ def test_entities_compete_for_every_pixel():
     assert not (masks.any(0) & ~found.masks[1:].any(0)).any()
 
 
+def test_entities_apart_keep_scores_and_masks():
+    logits = torch.full((2, 8, 8), -3.0)
+    logits[0, :3, :3], logits[1, 4:, :4] = 2, 2
+    found = segmentation(2, logits=logits)
+    some = found.compete()
+    torch.testing.assert_close(some.scores, found.scores)
+    assert torch.equal(some.masks, found.masks) and torch.equal(some.logits, logits)
+
+
 def test_competing_alone_changes_no_mask():
     found = segmentation(1)
     assert torch.equal(found.compete().masks, found.masks)
+    torch.testing.assert_close(found.compete().scores, found.scores)
     assert len(found.compete(0.5)) == 0 and found.compete(0.5).masks.shape == (0, 75, 47)
     unknown = segmentation(2, scores=torch.tensor([torch.nan, 0.5]))
     assert unknown.compete().ids == [4]

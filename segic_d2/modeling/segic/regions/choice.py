@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .linkage import region_means
+from .matching import Matched
 
 SOFTNESS = 0.08  # of the step from background to foreground, in units of the cells' values
 SMALLEST = 3  # cells of a region that others are compared with
@@ -21,14 +22,19 @@ def best_region(means: Tensor, count: Tensor) -> Tensor:
     return _large(means, count).amax(1)
 
 
-def presence(cosines: Tensor, nearest: Tensor, values: Tensor, labels: Tensor) -> Tensor:
-    """Scores (N,) in [0, 1] of whether entities are there: two thirds of the highest of ``cosines``
-    (N, n), and a third of the mean of ``nearest`` (N, n) in the region of the highest ``values``
-    (N, n). Chosen on docs/real_validation.md's groups by the areas under their ROCs."""
-    means, count = region_means(values, labels)
+def presence(matched: Matched, labels: Tensor) -> Tensor:
+    """Scores (N,) in [0, 1] of whether entities are there: two thirds of the highest cosine to a
+    prototype, and a third of the mean of ``nearest`` in the region of the highest value. Chosen on
+    docs/real_validation.md's groups by the areas under their ROCs."""
+    means, count = region_means(matched.values, labels)
     best = _large(means, count).argmax(1, keepdim=True)
-    near = region_means(nearest, labels)[0].gather(1, best)[:, 0]
-    return ((2 * cosines.amax(1) + near) / 3).clamp(0, 1)
+    near = region_means(matched.nearest, labels)[0].gather(1, best)[:, 0]
+    return ((2 * matched.cosines.amax(1) + near) / 3).clamp(0, 1)
+
+
+def best_value(matched: Matched, labels: Tensor) -> Tensor:
+    """The value of the best region of each entity, (N,)."""
+    return best_region(*region_means(matched.values, labels))
 
 
 def _large(means: Tensor, count: Tensor) -> Tensor:

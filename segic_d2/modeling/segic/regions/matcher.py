@@ -6,7 +6,7 @@ h×w cells of the content, n = h·w.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from ....structures.features import Features, tensor_hash
 from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
 from .cells import BACKGROUND, choose_cells, front, most_cells
-from .choice import choose_regions, presence, regions_alike
+from .choice import best_value, choose_regions, presence, regions_alike
 from .completion import complete_area
 from .linkage import connected_parts, link_regions, region_means
 from .matching import Known, Matched, match
@@ -50,9 +50,17 @@ class Seen:
 class RegionMatcher(nn.Module):
     """Chooses regions of targets by what reference cells say. Nothing of it is trained."""
 
-    def __init__(self, whitening: Whitening, stride: int, options: RegionOptions) -> None:
+    def __init__(
+        self,
+        whitening: Whitening,
+        stride: int,
+        options: RegionOptions,
+        calibration: Sequence[float] = (),
+    ) -> None:
         super().__init__()
         self.whitening, self.stride, self.options = whitening, stride, options
+        self.calibration = tuple(calibration)  # of ``score``, at this weight of the decoder
+        self._calibrated_at = options.decoder
 
     @classmethod
     def from_config(cls, cfg: CfgNode, similarity: Similarity, channels: int) -> RegionMatcher:
@@ -66,7 +74,7 @@ class RegionMatcher(nn.Module):
             found = Whitening.from_file(file, groups, used, debias)
         else:
             found = Whitening(groups, used, debias=debias)
-        return cls(found, similarity.stride, options)
+        return cls(found, similarity.stride, options, cfg.MODEL.SEGIC.REGIONS.CALIBRATION)
 
     def look(self, encoder: FrozenEncoder) -> None:
         """Ask a backbone for what is left out of its features, see ``Debias``; to be called before
@@ -209,23 +217,41 @@ class RegionMatcher(nn.Module):
         decoded: Sequence[Tensor] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), see
-        ``presence``, of each of B targets.
+        ``score``, of each of B targets.
         ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             size = self.cells_of(features.frames[row].content)
             matched = self._matched(features, row, context)
             small = self._small(context)
-            near, fine = (
-                presence(matched.cosines, matched.nearest, matched.values, labels)
-                for labels in cuts
-            )
-            scores = torch.where(small, fine, near)  # the cells' alone
+            by_cells = self._by_cut(small, cuts, presence, matched)  # without the decoder
             if decoded is not None:
                 self._cue(matched, decoded[row], grid, size)
+            scores = self.score(by_cells, self._by_cut(small, cuts, best_value, matched))
             logits = self._chosen(matched, cuts, small, self._plain(features, row))
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
+
+    def score(self, presences: Tensor, values: Tensor) -> Tensor:
+        """Scores (N,) in [0, 1] of entities by ``presence`` and by the value of their best region,
+        float (N,): the probability that a mask overlaps the thing by half, as tools/calibrate.py
+        fitted it (``MODEL.SEGIC.REGIONS.CALIBRATION``); without, or where the decoder's weight was
+        tuned, presence itself."""
+        if not self.calibration or self.options.decoder != self._calibrated_at:
+            return presences
+        offset, by_presence, by_value = self.calibration
+        return (offset + by_presence * presences + by_value * values).sigmoid()
+
+    def _by_cut(
+        self,
+        small: Tensor,
+        cuts: Tensor,
+        measure: Callable[[Matched, Tensor], Tensor],
+        matched: Matched,
+    ) -> Tensor:
+        """What a measure of regions says by those of the cut that each entity needs: (N,)."""
+        near, fine = (measure(matched, labels) for labels in cuts)
+        return torch.where(small, fine, near)
 
     @torch.no_grad()
     def prompted(

@@ -7,10 +7,12 @@ from segic_d2.modeling.segic.regions.choice import (
     SMALLEST,
     SOFTNESS,
     best_region,
+    best_value,
     choose_regions,
     presence,
     regions_alike,
 )
+from segic_d2.modeling.segic.regions.matching import Matched
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2])
 VALUES = torch.tensor([[0.5, 0.4, 0.6, 0.1, 0.3, 0.2, 0.2, 0.9, 0.9]])
@@ -34,9 +36,10 @@ def test_presence_is_the_highest_cosine_and_what_is_near_in_the_best_large_regio
     cosines = torch.tensor([[0.1, 0.2, 0.3, 0.9, 0.1, 0.1, 0.1, 0.5, 0.5]]).repeat(2, 1)
     nearest = torch.tensor([[0.6, 0.6, 0.3, 0.9, 0.9, 0.9, 0.9, 1.0, 1.0]]).repeat(2, 1)
     values = torch.cat([VALUES, -VALUES])
-    found = presence(cosines, nearest, values, LABELS)
+    found = presence(Matched(values, cosines, nearest), LABELS)
     torch.testing.assert_close(found, torch.tensor([(1.8 + 0.5) / 3, (1.8 + 0.9) / 3]))
-    assert presence(-cosines, nearest - 1, values, LABELS).tolist() == [0, 0]
+    assert presence(Matched(values, -cosines, nearest - 1), LABELS).tolist() == [0, 0]
+    assert best_value(Matched(values, cosines, nearest), LABELS).tolist() == pytest.approx([0.5, -0.2])
 
 
 def test_regions_join_the_best_one_by_their_likeness():

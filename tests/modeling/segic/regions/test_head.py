@@ -63,7 +63,7 @@ def test_pictures_of_any_size_in_one_batch(precision, task):
     masks = np.zeros((2, 60, 80), bool)
     masks[0, 10:30, 20:50] = masks[1, 40:, 60:] = True
     predictor.set_references([(pictures[0], masks[i], "ab"[i]) for i in (0, 1)], task)
-    for picture, found in zip(pictures, predictor.predict(pictures), strict=True):
+    for picture, found in zip(pictures, predictor.predict(pictures, independent=True), strict=True):
         assert found.masks.shape == (2, *picture.shape[:2]) and torch.isfinite(found.logits).all()
         assert set(np.unique(found.label_map())) <= {0, *found.ids}
     views = [model.input.target(Picture(picture)) for picture in pictures]

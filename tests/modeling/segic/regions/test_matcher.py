@@ -254,3 +254,22 @@ def test_a_peak_takes_its_connected_chosen_regions(cut, small, monkeypatch):
     assert (
         model.sem_seg_head.matcher.prompted(*args[:2], entity[:0], decoded[:0], 0.5).shape[0] == 0
     )
+
+
+def test_a_calibrated_score_is_a_logistic_of_presence_and_the_best_value():
+    episode, numbers = tiny_episode(0, 2), (-2.0, 3.0, 1.5)
+    plain, model = (region_model(f"{R}DECODER", 0.2, f"{R}CALIBRATION", c) for c in ((), numbers))
+    decoded = [torch.randn(2, 32, 32, generator=torch.Generator().manual_seed(1))]
+    features, context = model.encode_images([episode]), context_of(model, episode)
+    matcher = model.sem_seg_head.matcher
+    ((_, presences),) = plain.sem_seg_head.matcher(features, [context], decoded)
+    ((_, scores),) = matcher(features, [context], decoded)
+    matched = matcher._matched(features, 0, context)
+    matcher._cue(matched, decoded[0], 8, (6, 8))
+    (cuts,), small = matcher.label(features), matcher._small(context).tolist()
+    for row in range(2):
+        value = module.best_value(matched, cuts[int(small[row])])[row]
+        expected = 1 / (1 + torch.exp(-(-2 + 3 * presences[row] + 1.5 * value)))
+        torch.testing.assert_close(scores[row], expected)
+    model.sem_seg_head.set_share(0.5)  # tuned: the numbers are of another head
+    assert torch.equal(matcher(features, [context], decoded)[0][1], presences)
