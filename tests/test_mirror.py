@@ -43,6 +43,11 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "evaluation/pooling": "evaluation/test_evaluation",
     "evaluation/stock": "evaluation/test_label_maps",
     "evaluation/threshold": "evaluation/test_evaluation",
+    "io/annotations/brush": "io/annotations/test_labelstudio",
+    "io/annotations/files": "io/annotations/test_labelme",
+    "io/annotations/json_stream": "io/annotations/test_coco",
+    "io/annotations/records": "io/annotations/test_coco",
+    "io/annotations/shapes": "io/annotations/test_cvat",
     "modeling/layers/mask_decoder": "modeling/test_golden",  # the released tensors
     "modeling/layers/prompt_encoder": "modeling/test_golden",
     "modeling/layers/transformer": "modeling/test_golden",

@@ -49,7 +49,9 @@ def runs(counts: Sequence[int] | str | bytes) -> np.ndarray:
     values = np.add.reduceat((groups & 31) << (5 * place), first)
     negative = (groups[last] & 16) > 0
     values -= np.where(negative, np.int64(1) << (5 * (place[last] + 1)), 0)
-    values[1::2] = np.cumsum(values[1::2])  # each, from the fourth on, is told less the last but one
+    values[1::2] = np.cumsum(
+        values[1::2]
+    )  # each, from the fourth on, is told less the last but one
     values[2::2] = np.cumsum(values[2::2])
     return values
 

@@ -1,0 +1,22 @@
+"""What labelling tools export, one file per format, behind one registry."""
+
+from . import coco, cvat, folder, labelme, labelstudio, voc, vos, yolo  # noqa: F401
+from .records import Annotated, AnnotationSet, Thing
+from .registry import (
+    ANNOTATION_REGISTRY,
+    format_of,
+    read_annotations,
+    references_in,
+    write_annotations,
+)
+
+__all__ = [
+    "ANNOTATION_REGISTRY",
+    "Annotated",
+    "AnnotationSet",
+    "Thing",
+    "format_of",
+    "read_annotations",
+    "references_in",
+    "write_annotations",
+]
