@@ -13,6 +13,7 @@ from segic_cli import segment
 from segic_cli.checks import UsageError
 from segic_cli.main import build_parser, main
 from segic_d2.config import load_config
+from segic_d2.io.annotations import read_annotations
 from segic_d2.predictor import PRECISIONS, InContextPredictor
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
@@ -160,6 +161,9 @@ def test_the_help_tells_true_defaults():
     [
         (TO, 2, "give either --reference"),
         ([*CAT, "--context", "c.safetensors", *TO], 2, "give either --reference"),
+        ([*CAT, "--references", "labelme:x", *TO], 2, "give either --reference"),
+        ([*CAT, *TO, "--rename", "a=b"], 2, "--rename is of the files of --format"),
+        ([*CAT, *TO, "--format", "coco", "--rename", "a"], 2, "--rename a: expected OLD=NEW"),
         ([*CAT, *TO, "--opts", "MODEL.DEVICE"], 2, "--opts MODEL.DEVICE: expected KEY VALUE"),
         ([*CAT, *TO, "--min-score", "2"], 2, "argument --min-score: invalid number from 0 to 1"),
         ([*CAT, *TO, "--threshold", "nan"], 2, "argument --threshold: invalid number value"),
@@ -188,6 +192,18 @@ def test_quiet_but_for_a_line_and_a_bar_on_a_terminal(work, capfd, monkeypatch):
     monkeypatch.setattr("sys.stderr", terminal)
     asked(*CAT)
     assert "1/1" in terminal.getvalue()
+
+
+def test_formats_of_labelling_tools(work):
+    """What a tool exported goes in, and what it imports comes out."""
+    assert asked("--references", "labelme:cats")["references"] == list("labelme:cats")
+    words = ["--format", "coco", "--rename", "cat=big cat"]
+    assert asked(*CAT, *words) and sorted(p.name for p in Path("out").iterdir()) == [
+        "annotations.json", "cat_cat.png", "cat_overlay.jpg", "images"
+    ]  # fmt: skip
+    (own,) = read_annotations("coco:out/annotations.json:out/images")
+    assert list(own.names) == ["big cat"] and own.masks()["big cat"].sum() == area()
+    assert main(["segment", *CAT, *TO, *words]) == 1  # nothing is written over
 
 
 @pytest.mark.parametrize("head", ["InContextMaskHead", "RegionMatchingHead"])

@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import BitMasks
 from PIL import Image
 
+from segic_d2.io.annotations import read_annotations
 from segic_d2.structures import segmentation as module
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
@@ -161,3 +162,16 @@ def test_conversions_leave_out_what_has_no_pixels():
     assert [a["score"] for a in coco] == pytest.approx([0.2, 0.666667, 0.9])
     assert found.to_instances().pred_classes.tolist() == [5, 5, 8]
     assert [a["category_id"] for a in result().to_coco()] == [1, 7, 10]
+
+
+def test_folders_for_labelling_tools(tmp_path):
+    Image.fromarray(np.zeros((*FRAME.size, 3), np.uint8)).save(tmp_path / "a.png")
+    found = result(str(tmp_path / "a.png"))
+    assert found.areas[1] == 0  # and is not written
+    found.names = ["cat", "emu", None, "cat"]
+    (own,) = read_annotations(found.to_folder(tmp_path / "out", "cvat", {"cat": "lynx"}))
+    assert own.names == ["lynx", "entity 7"]
+    assert np.array_equal(own.masks()["lynx"], found.masks[0] | found.masks[3])
+    assert np.array_equal(own.masks()["entity 7"], found.masks[2])
+    with pytest.raises(ValueError, match="of a picture without a file"):
+        result().to_folder(tmp_path / "other")

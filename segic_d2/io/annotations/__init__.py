@@ -9,6 +9,7 @@ from .registry import (
     references_in,
     write_annotations,
 )
+from .single import masks_of_file
 
 __all__ = [
     "ANNOTATION_REGISTRY",
@@ -16,6 +17,7 @@ __all__ = [
     "AnnotationSet",
     "Thing",
     "format_of",
+    "masks_of_file",
     "read_annotations",
     "references_in",
     "write_annotations",

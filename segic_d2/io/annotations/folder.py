@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ...utils.files import whole_file, write_whole
 from ..formats import pictures_among
 from ..masks import read_binary_mask
 from ..rle import decode, encode
-from ..writer import label_image
 from .files import add_file, copy_pictures, need_folder, pictures_in, start_folder
 from .records import Annotated, AnnotationSet
 from .registry import ANNOTATION_REGISTRY
@@ -46,6 +46,8 @@ class masks:  # the name of the format
     def write(pictures: Sequence[Annotated], folder: Path) -> str:
         """Write ``images/``, ``masks/`` and ``classes.txt``: one map for each picture, where later
         things cover earlier ones, and 255 is a crowd. ValueError: more than 254 classes."""
+        from ...utils.visualizer import entity_colours  # brings Matplotlib
+
         names = pictures[0].names if pictures else []
         if len(names) > LIMIT:
             raise ValueError(f"{len(names)} classes: a map of 8 bits holds {LIMIT}")
@@ -57,17 +59,12 @@ class masks:  # the name of the format
                 mask = decode(thing.segmentation, *picture.size, picture.file_name)
                 labels[mask] = 255 if thing.crowd else thing.label + 1
             with whole_file(folder / "masks" / f"{place.stem}.png") as part:
-                palette = labels.max() < 255
-                (label_image(labels) if palette else _grey(labels)).save(part, "PNG")
+                image = Image.fromarray(labels.astype(np.uint8)).convert("P")
+                image.putpalette(entity_colours().reshape(-1).tolist())
+                image.save(part, "PNG")
         lines = "".join(f"{i} {name}\n" for i, name in enumerate(names, 1))
         write_whole(folder / "classes.txt", lines)
         return f"folder:{folder}"
-
-
-def _grey(labels: np.ndarray):  # type: ignore[no-untyped-def]
-    from PIL import Image
-
-    return Image.fromarray(labels.astype(np.uint8))
 
 
 def _read_class(found: AnnotationSet, own: Path) -> None:

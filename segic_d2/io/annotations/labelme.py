@@ -93,8 +93,15 @@ def _read_file(found: AnnotationSet, file: Path) -> None:
             f"{file}: imagePath is {content.get('imagePath')!r}: no such picture, nor one beside it"
         )
     row = add_file(found, picture)
+    if row is not None:
+        add_shapes(found, file, content, row)
+
+
+def add_shapes(found: AnnotationSet, file: Path, content: dict[str, Any], row: int) -> None:
+    """Add the shapes of a file's content to the picture ``row``, which must have the size that the
+    file says."""
     said = content.get("imageHeight"), content.get("imageWidth")
-    if row is not None and check_size(found, row, said, str(file)):
+    if check_size(found, row, said, str(file)):
         for label, segmentation, where in _things(found, file, content["shapes"], row):
             found.add(row, found.label(label), segmentation, where, thing_id=where)
 
