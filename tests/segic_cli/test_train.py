@@ -93,7 +93,7 @@ def test_a_folder_trains_under_any_config(work, capsys):
         (["voc"], "dataset 'folder:voc': no images in class folder voc/Annotations"),
         (["flat"], "dataset 'folder:flat': flat has neither class folders nor images/ and masks/"),
         (["data", "--test", "voc"], "dataset 'folder:voc': no images in class folder"),
-        (["coco:flat/a.json:flat"], "cannot read coco:flat/a.json:flat: "),
+        (["coco:flat/a.json:flat"], "flat/a.json has no 'images': it is no file of COCO"),
         (["data", "flat/a.json"], "no such folder: flat/a.json"),
         (["nothing"], "DATASETS.TRAIN names 'nothing', which is no registered dataset"),
         ([], "DATASETS.TRAIN names 'a', which is no registered dataset; "),

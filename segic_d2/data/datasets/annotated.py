@@ -1,5 +1,7 @@
 """What labelling tools export, as Detectron2 datasets: ``coco:``, ``voc:``, ``yolo:``, …"""
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,8 +11,10 @@ import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from ...io.annotations import Annotated, AnnotationSet, Thing, read_annotations
+from ...io.annotations import Annotated, AnnotationSet, Thing, format_of, read_annotations
 from ...io.masks import IGNORE_LABEL
+from ...io.rle import decode, encode
+from ...utils.files import cache_folder, write_whole
 from ..health.damaged import Damaged, report
 
 logger = logging.getLogger(__name__)
@@ -69,6 +73,31 @@ def load_annotations(name: str) -> Sequence[dict[str, Any]]:
         if metadata.get("evaluator_type") is None:
             metadata.set(evaluator_type="one_shot")
     return AnnotatedRecords(found)
+
+
+def give_truth_file(name: str) -> None:
+    """Write what a loaded dataset of ours shows as a COCO file to the cache folder, and set
+    ``json_file`` to it, for stock evaluators; a dataset that has one, or no objects, is left."""
+    metadata = MetadataCatalog.get(name)
+    if not format_of(name) or metadata.get("json_file") or not metadata.get("thing_classes"):
+        return
+    images, annotations = [], []
+    for record in DatasetCatalog.get(name):
+        about = {key: record[key] for key in ("file_name", "height", "width")}
+        images.append({"id": record["image_id"], **about})
+        for one in record["annotations"]:
+            mask = decode(one["segmentation"], record["height"], record["width"])
+            own = {"id": len(annotations) + 1, "image_id": record["image_id"], "bbox": one["bbox"]}
+            own |= {"category_id": one["category_id"], "iscrowd": one["iscrowd"]}
+            annotations.append({**own, "segmentation": encode(mask), "area": int(mask.sum())})
+    categories = [{"id": i, "name": label} for i, label in enumerate(metadata.thing_classes)]
+    about = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+    text = json.dumps(about)
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
+    file = cache_folder() / "truth" / f"{key}.json"
+    if not file.is_file():
+        write_whole(file, text, shared=True)
+    metadata.set(json_file=str(file))
 
 
 def _record(picture: Annotated) -> dict[str, Any]:

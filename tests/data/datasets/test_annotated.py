@@ -4,14 +4,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BitMasks, Instances
 
 from segic_d2.data import build_train_loader
 from segic_d2.data.build import build_one_shot_loader
+from segic_d2.data.datasets.annotated import give_truth_file
 from segic_d2.data.health.damaged import DamagedDataError, leaving_out
 from segic_d2.data.index import Source, load_records
 from segic_d2.data.records import class_masks, instance_masks
+from segic_d2.evaluation import build_coco_evaluator
 from segic_d2.io.annotations import Annotated, Thing, write_annotations
 from segic_d2.io.rle import encode
 from tests.data import toy
@@ -107,3 +111,21 @@ def test_what_is_left_out_is_said(tmp_path, caplog):
     (tmp_path / "out.json").write_text(json.dumps(data))
     Source(f"coco:{tmp_path}/out.json:{tmp_path}/images")
     assert "out.json: 1 outside of their picture: left out" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["yolo", "cvat"])
+def test_objects_of_every_format_are_scored(tmp_path, monkeypatch, kind):
+    """The stock COCOEvaluator gives 100 to the truth itself."""
+    monkeypatch.setenv("SEGIC_D2_CACHE", str(tmp_path / "cache"))
+    name = write_annotations(kind, pictures(tmp_path), tmp_path / "out")
+    records = load_records(name)
+    give_truth_file(name)
+    evaluator = build_coco_evaluator(name)
+    evaluator.reset()
+    for record in records:
+        masks, labels = instance_masks(record)
+        found = Instances(toy.SIZE, pred_masks=torch.as_tensor(masks))
+        found.scores, found.pred_classes = torch.ones(len(labels)), torch.as_tensor(labels)
+        found.pred_boxes = BitMasks(found.pred_masks).get_bounding_boxes()
+        evaluator.process([record], [{"instances": found}])
+    assert evaluator.evaluate()["segm"]["AP"] == 100
