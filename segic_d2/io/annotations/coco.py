@@ -142,7 +142,7 @@ def _add_pictures(found: AnnotationSet, images: list[Any], file: Path, root: str
     owners: dict[Any, int] = {}
     names: dict[Any, str] = {}
     listed: dict[str, set[str]] = {}
-    for image in sorted(images, key=lambda i: (isinstance(i.get("id"), str), i.get("id") or 0)):
+    for image in sorted(images, key=_rank):
         number, name = image.get("id"), image.get("file_name")
         where = f"{file}: image {number!r}"
         if not isinstance(number, int | str) or not isinstance(name, str) or not name:
@@ -159,6 +159,11 @@ def _add_pictures(found: AnnotationSet, images: list[Any], file: Path, root: str
             if size:
                 owners[number] = found.add_picture(path, size, number)
     return owners
+
+
+def _rank(image: dict[str, Any]) -> tuple[int, Any]:
+    number = image.get("id")
+    return (0, number) if isinstance(number, int) else (1, str(number))
 
 
 def _path(root: str, name: str, listed: dict[str, set[str]]) -> str:
@@ -181,7 +186,7 @@ def _size(found: AnnotationSet, image: dict[str, Any], path: str, where: str) ->
         if None in said:
             return image_size(path)
         height, width = (int(v) for v in said)  # type: ignore[arg-type]
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, OverflowError) as error:
         found.fault(f"{where}: height and width are {said!r}: {error}")
         return None
     if not (0 < height < 1 << 20 and 0 < width < 1 << 20):

@@ -117,7 +117,7 @@ def _things(
             continue
         try:
             one = {"polygon": _ring, "ellipse": _ellipse, "mask": _mask}[shape.tag](shape, size)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             text = f"lacks {error}" if isinstance(error, KeyError | TypeError) else str(error)
             found.fault(f"{at} ({label}): {text}; correct or delete it in CVAT")
             continue

@@ -40,6 +40,15 @@ def load_xml(file: Path) -> ElementTree.Element:
         raise ValueError(f"cannot read {file}: {error}") from error
 
 
+def lines_of(file: Path) -> list[str]:
+    """The lines of a text file in UTF-8, with or without a byte order mark. OSError, ValueError:
+    naming the file."""
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeError as error:
+        raise ValueError(f"cannot read {file}: {error}") from error
+
+
 def need_folder(folder: Path, what: str) -> Path:
     """The folder. FileNotFoundError: naming it and what belongs there."""
     if not folder.is_dir():
@@ -87,7 +96,7 @@ def check_size(found: AnnotationSet, row: int, said: tuple[Any, Any], where: str
     file, size, *_ = found._pictures[row]
     try:
         height, width = (int(v) if v else 0 for v in said)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found.fault(f"{where}: height and width are {said!r}, not numbers")
         return False
     if (height and height != size[0]) or (width and width != size[1]):

@@ -10,7 +10,7 @@ from ...utils.files import whole_file, write_whole
 from ..formats import pictures_among
 from ..masks import read_binary_mask
 from ..rle import decode, encode
-from .files import add_file, copy_pictures, need_folder, pictures_in, start_folder
+from .files import add_file, copy_pictures, lines_of, need_folder, pictures_in, start_folder
 from .records import Annotated, AnnotationSet
 from .registry import ANNOTATION_REGISTRY
 
@@ -89,9 +89,7 @@ def _read_class(found: AnnotationSet, own: Path) -> None:
 def _read_maps(found: AnnotationSet, root: Path) -> None:
     found.names = ["background"]
     if (root / "classes.txt").is_file():
-        for number, line in enumerate(
-            (root / "classes.txt").read_text("utf-8-sig").splitlines(), 1
-        ):
+        for number, line in enumerate(lines_of(root / "classes.txt"), 1):
             value, _, name = line.strip().partition(" ")
             if line.strip():
                 if not value.isdecimal() or not name.strip() or int(value) > 65535:

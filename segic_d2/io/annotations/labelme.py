@@ -124,10 +124,13 @@ def _things(
             continue
         try:
             one = _mask(shape, size) if kind == "mask" else _ring(shape, kind)
-        except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, OSError, OverflowError) as error:
             found.fault(f"{where} ({label}): {error}; correct or delete it in labelme")
             continue
         group = shape.get("group_id")
+        if not isinstance(group, int | str | None):
+            found.fault(f"{where} ({label}): group_id is {group!r}, not a number")
+            continue
         key = (label, group) if group is not None else (label, number, "alone")
         groups.setdefault(key, []).append((one, where))
     yield from joined_groups(found, groups, size)

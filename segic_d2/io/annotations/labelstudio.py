@@ -100,12 +100,19 @@ def _read_task(
         return
     row = add_file(found, picture, image_id=number)
     annotations = task.get("annotations") or []
+    if not isinstance(annotations, list):
+        found.fault(f"{where}: annotations are {str(annotations)[:40]!r}, no list")
+        return
     done = [a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")]
     if row is None or not done:
         return
     if len(done) > 1:
         found.notes["annotations of which a later one is there"] += len(done) - 1
-    for i, result in enumerate(done[-1].get("result") or []):
+    results = done[-1].get("result") or []
+    if not isinstance(results, list):
+        found.fault(f"{where}: result is {str(results)[:40]!r}, no list")
+        return
+    for i, result in enumerate(results):
         _add_result(found, row, result, f"{where}: result {i}")
 
 
@@ -136,7 +143,7 @@ def _add_result(found: AnnotationSet, row: int, result: Any, where: str) -> None
         size = found._pictures[row][1]
         make = {"polygonlabels": _ring, "brushlabels": _brush, "ellipselabels": _ellipse}[kind]
         segmentation = make(value, size)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         text = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         found.fault(f"{where}: {text}; correct or delete it in Label Studio")
         return

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..pictures import opened
 from ..rle import encode
-from .files import add_file, need_folder, pictures_in
+from .files import add_file, lines_of, need_folder, pictures_in
 from .records import AnnotationSet
 from .registry import ANNOTATION_REGISTRY
 
@@ -114,7 +114,7 @@ def _listed(root: Path, maps: Path, split: str) -> dict[Path, str]:
 
 
 def _lines(file: Path) -> list[str]:
-    lines = (line.split() for line in file.read_text(encoding="utf-8-sig").splitlines())
+    lines = (line.split() for line in lines_of(file))
     return [line[0] for line in lines if line]
 
 
@@ -122,7 +122,7 @@ def _names(root: Path) -> list[str]:
     file = root / "class_names.txt"
     if not file.is_file():
         return list(CLASSES)
-    names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    names = [line.strip() for line in lines_of(file)]
     return ["background" if n == "_background_" else n for n in names if n and n != "__ignore__"]
 
 
@@ -131,7 +131,7 @@ def _labelmap(file: Path) -> dict[str, Colour]:
     if not file.is_file():
         return {}
     found: dict[str, Colour] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(lines_of(file), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, _, rest = line.partition(":")

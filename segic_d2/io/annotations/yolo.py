@@ -11,7 +11,7 @@ import yaml
 
 from ...utils.files import write_whole
 from ..rle import decode
-from .files import add_file, copy_pictures, need_folder, pictures_in, start_folder
+from .files import add_file, copy_pictures, lines_of, need_folder, pictures_in, start_folder
 from .outline import joined
 from .records import Annotated, AnnotationSet
 from .registry import ANNOTATION_REGISTRY
@@ -81,11 +81,11 @@ def read_labels(found: AnnotationSet, row: int, file: Path, named: bool) -> int:
     classes are known, else they are "class 0", …"""
     height, width = found._pictures[row][1]
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        found.fault(f"cannot read {file}: {error}")
+        text = lines_of(file)
+    except (OSError, ValueError) as error:
+        found.fault(str(error))
         return 0
-    lines = [(i, line.split()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(i, line.split()) for i, line in enumerate(text, 1) if line.strip()]
     for number, (first, *rest) in lines:
         where = f"{file}, line {number}"
         try:
@@ -138,7 +138,7 @@ def _names(root: Path, about: dict[str, Any]) -> list[str]:
             raise ValueError(f"{root}: names in data.yaml must be numbered from 0 without gaps")
         names = [names[i] for i in range(len(names))]
     if names is None and (root / "classes.txt").is_file():
-        lines = (root / "classes.txt").read_text(encoding="utf-8-sig").splitlines()
+        lines = lines_of(root / "classes.txt")
         names = [line.strip() for line in lines if line.strip()]
     if names is not None and not isinstance(names, list):
         raise ValueError(f"{root}: names in data.yaml are {names!r}, no list")
@@ -183,5 +183,5 @@ def _place(root: Path, about: dict[str, Any], place: str) -> Path | None:
 def _listed(place: Path) -> list[Path]:
     if place.is_dir():
         return pictures_in(place)
-    lines = place.read_text(encoding="utf-8-sig").split("\n")
+    lines = lines_of(place)
     return [place.parent / line.strip() for line in lines if line.strip()]
