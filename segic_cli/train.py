@@ -4,8 +4,9 @@ segic train folder:/data/mushrooms --test folder:/data/mushrooms-test
 segic train --config-file segic_dinov2_L.yaml --num-gpus 8 SOLVER.BASE_LR 0.0002
 
 DATA is a folder (one sub-folder per class with N.jpg and its mask N.png; or images/ and masks/ with
-label maps), FORMAT:PLACE such as coco:JSON:IMAGES (docs/formats.md), or a registered data set. KEY VALUE pairs override the
-config; options may stand before or behind them. Checkpoints and logs go to OUTPUT_DIR.
+label maps), FORMAT:PLACE such as coco:JSON:IMAGES (docs/formats.md), or a registered data set. KEY
+VALUE pairs override the config; options may stand before or behind them. Checkpoints and logs go to
+OUTPUT_DIR.
 """
 
 import argparse

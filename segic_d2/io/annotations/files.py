@@ -27,16 +27,16 @@ def load_json(file: Path) -> Any:
 
 
 def load_xml(file: Path) -> ElementTree.Element:
-    """The root of an XML file. FileNotFoundError; ValueError: naming the file, that is broken or
-    declares entities, which can read other files or grow without end."""
+    """The root of an XML file. FileNotFoundError; ValueError: naming the file, that is broken, no
+    UTF-8, or declares entities, which can read other files or grow without end."""
     if not file.is_file():
         raise FileNotFoundError(f"no such file: {file}")
-    data = file.read_bytes()
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data or b"\0" in data:  # UTF-16 has zeros
-        raise ValueError(f"{file} has a DOCTYPE, or is not UTF-8: it is not read")
     try:
-        return ElementTree.fromstring(data)
-    except (ElementTree.ParseError, RecursionError) as error:
+        text = file.read_bytes().decode("utf-8-sig")  # whatever encoding it says
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ValueError("it has a DOCTYPE, which is not read")
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {file}: {error}") from error
 
 

@@ -21,6 +21,22 @@ def test_brush_masks_by_hand_and_back():
         np.testing.assert_array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
 
 
+def test_bytes_of_label_studio_itself():
+    """Its ``mask2rle`` of a mask of 5x3 px."""
+    data = [0, 0, 0, 60, 57, 27, 252, 96, 22, 255, 231, 0, 183, 255, 133, 192, 0]
+    np.testing.assert_array_equal(decode_brush(data, (3, 5)), box(1, 0, 4, 2, (3, 5)))
+
+
+@pytest.mark.slow
+def test_label_studio_decodes_what_is_written():
+    brush = pytest.importorskip("label_studio_sdk.converter.brush")
+    for mask in (noise(), box(3, 3, 50, 30), np.ones((300, 400), bool)):
+        theirs = np.reshape(brush.decode_rle(encode_brush(mask)), (*mask.shape, 4))[..., 3]
+        np.testing.assert_array_equal(theirs > 0, mask)
+        own = decode_brush(brush.mask2rle(mask.astype(np.uint8) * 255), mask.shape)
+        np.testing.assert_array_equal(own, mask)
+
+
 @pytest.mark.parametrize(
     ("rle", "message"),
     [
