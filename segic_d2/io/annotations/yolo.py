@@ -60,7 +60,7 @@ class yolo:  # the name of the format
             text = "".join(f"{line}\n" for line in lines)
             write_whole(folder / "labels" / f"{place.stem}.txt", text)
         names = dict(enumerate(pictures[0].names)) if pictures else {}
-        about = {"path": ".", "train": "images", "val": "images", "names": names}
+        about = {"train": "images", "val": "images", "names": names}
         text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
         write_whole(folder / "data.yaml", text)
         return f"yolo:{folder}"

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BitMasks, Instances
 
-from segic_d2.data import build_train_loader
+from segic_d2.data import build_target_loader, build_train_loader
 from segic_d2.data.build import build_one_shot_loader
 from segic_d2.data.datasets.annotated import give_truth_file
 from segic_d2.data.health.damaged import DamagedDataError, leaving_out
@@ -129,3 +129,12 @@ def test_objects_of_every_format_are_scored(tmp_path, monkeypatch, kind):
         found.pred_boxes = BitMasks(found.pred_masks).get_bounding_boxes()
         evaluator.process([record], [{"instances": found}])
     assert evaluator.evaluate()["segm"]["AP"] == 100
+
+
+def test_targets_of_every_format(name):
+    """As stock evaluators see them: the picture, and nothing of its annotations."""
+    loader = build_target_loader(toy.config((name,)), name)
+    found = [target for batch in loader for target in batch]
+    assert [(x["height"], x["width"]) for x in found] == [toy.SIZE] * 6
+    assert all("annotations" not in x for x in found)
+    assert len({x["image_id"] for x in found}) == 6
