@@ -120,6 +120,9 @@ def _packed(segmentation: Any) -> Any:
 
 def _add_categories(found: CocoSet, categories: list[Any], used: set[Any], file: Path) -> None:
     groups = {c.get("supercategory") for c in categories if c.get("supercategory") != c.get("name")}
+    roots = [c for c in categories if c.get("supercategory") == "none"]  # as Roboflow writes it
+    if len(roots) == 1 and roots[0].get("id") == 0 and len(categories) > 1:
+        groups.add(roots[0].get("name"))
     ids: dict[Any, str] = {}
     for category in categories:
         number, name = category.get("id"), category.get("name")
@@ -140,24 +143,28 @@ def _add_categories(found: CocoSet, categories: list[Any], used: set[Any], file:
 def _add_pictures(found: AnnotationSet, images: list[Any], file: Path, root: str) -> dict[Any, int]:
     """Add the pictures; returns their rows by id, -1 of those with a fault."""
     owners: dict[Any, int] = {}
-    names: dict[Any, str] = {}
+    named: dict[Any, list[Any]] = {}
     listed: dict[str, set[str]] = {}
+    for image in images:
+        if isinstance(image.get("id"), int | str):
+            named.setdefault(image["id"], []).append(image.get("file_name"))
     for image in sorted(images, key=_rank):
         number, name = image.get("id"), image.get("file_name")
         where = f"{file}: image {number!r}"
         if not isinstance(number, int | str) or not isinstance(name, str) or not name:
             found.fault(f"{where}: 'id' and 'file_name' must be there, not {number!r} and {name!r}")
-        elif number in names:
-            found.fault(f"{where}: {names[number]} and {name} have this id; number them anew")
-        else:
-            names[number], owners[number] = name, -1
-            path = _path(root, name, listed)
-            if not path:
-                found.fault(f"{where}: no such file: {os.path.join(root, name)}")
-                continue
-            size = _size(found, image, path, where)
-            if size:
-                owners[number] = found.add_picture(path, size, number)
+            continue
+        again, owners[number] = number in owners, -1
+        if len(named[number]) > 1:  # whose are the annotations?
+            if not again:
+                files = " and ".join(map(str, named[number]))
+                found.fault(f"{where}: {files} have this id; number them anew")
+            continue
+        path = _path(root, name, listed)
+        if not path:
+            found.fault(f"{where}: no such file: {os.path.join(root, name)}")
+        elif size := _size(found, image, path, where):
+            owners[number] = found.add_picture(path, size, number)
     return owners
 
 

@@ -154,6 +154,9 @@ class AnnotationSet(Sequence[Annotated]):
                     "delete it in the labelling tool"
                 )
                 return []
+            if _is_outside(ring, size):
+                outside = True
+                continue
             reason = ring_fault(ring, size)
             if reason and ring.size >= 6:
                 self.fault(
@@ -162,10 +165,7 @@ class AnnotationSet(Sequence[Annotated]):
                 )
                 return []
             if not reason:
-                x, y = ring[::2], ring[1::2]
-                inside = x.max() > 0 and y.max() > 0 and x.min() < size[1] and y.min() < size[0]
-                rings += [ring] if inside else []
-                outside |= not inside
+                rings.append(ring)
         if not rings:
             self.notes["outside of their picture" if outside else "with fewer than 3 corners"] += 1
         return rings
@@ -196,6 +196,14 @@ class AnnotationSet(Sequence[Annotated]):
             rings = range(self._rings_end[i], self._rings_end[i + 1])
             segmentation = [self._xy[self._xy_end[r] : self._xy_end[r + 1]].tolist() for r in rings]
         return Thing(self._label[i], segmentation, bool(self._crowd[i]), self._ids[i])
+
+
+def _is_outside(ring: np.ndarray, size: Size) -> bool:
+    """Whether all corners, which are finite, lie on one side of the picture."""
+    if ring.size < 6 or ring.size % 2 or not np.isfinite(ring).all():
+        return False
+    x, y = ring[::2], ring[1::2]
+    return bool(x.max() <= 0 or y.max() <= 0 or x.min() >= size[1] or y.min() >= size[0])
 
 
 def _is_number(value: object) -> bool:

@@ -56,7 +56,7 @@ def test_annotations_may_stand_first_and_behind_a_byte_order_mark(tmp_path, enco
         {"bbox": None}, {"segmentation": RING},  # a flat list
         {"segmentation": encode(box(10, 5, 30, 25))},
         {"segmentation": {"size": list(SIZE), "counts": [405, *[20, 20] * 19, 20, 1215]}},
-        {"segmentation": [RING, [100, 100, 120, 100, 120, 120], [1, 1, 2, 2]]},
+        {"segmentation": [RING, [1e9, 100, 2e9, 100, 2e9, 120], [1, 1, 2, 2]]},
     ],
 )  # fmt: skip
 def test_what_means_the_same(tmp_path, changes):
@@ -104,7 +104,7 @@ def test_faults_of_pictures_and_categories(tmp_path):
     data["categories"] += [{"id": 2, "name": "cow"}, {"id": "x", "name": "y"}]
     found = load(tmp_path, data)
     told = "\n".join(found.faults)
-    assert len(found.faults) == 6
+    assert len(found.faults) == 6 and [p.image_id for p in found] == [3]  # 9 is whose?
     for part in (
         "image 9: b.jpg and c.jpg have this id",
         "image 10: no such file",
@@ -140,6 +140,15 @@ def test_what_is_left_out_is_counted(tmp_path):
         "with fewer than 3 corners": 1, "crowds, which are ignored": 1,
         "classes that only group others": 1,
     }  # fmt: skip
+
+
+def test_a_category_that_groups_without_being_named(tmp_path):
+    data = content()
+    data["categories"].append({"id": 0, "name": "animals", "supercategory": "none"})
+    found = load(tmp_path, data)
+    assert found.names == ["cat", "dog"] and found.notes == {"classes that only group others": 1}
+    data["annotations"][0]["category_id"] = 0
+    assert load(tmp_path, data).names == ["animals", "cat", "dog"]
 
 
 def test_all_crowds_or_boxes_is_a_fault(tmp_path):
