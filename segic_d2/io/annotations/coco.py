@@ -119,10 +119,11 @@ def _packed(segmentation: Any) -> Any:
 
 
 def _add_categories(found: CocoSet, categories: list[Any], used: set[Any], file: Path) -> None:
-    groups = {c.get("supercategory") for c in categories if c.get("supercategory") != c.get("name")}
+    above = [(c.get("supercategory"), c.get("name")) for c in categories]
+    groups = {group for group, name in above if isinstance(group, str) and group != name}
     roots = [c for c in categories if c.get("supercategory") == "none"]  # as Roboflow writes it
     if len(roots) == 1 and roots[0].get("id") == 0 and len(categories) > 1:
-        groups.add(roots[0].get("name"))
+        groups.add(str(roots[0].get("name")))
     ids: dict[Any, str] = {}
     for category in categories:
         number, name = category.get("id"), category.get("name")

@@ -19,7 +19,7 @@ def content(**changes):
     images.append({"id": 3, "file_name": "a.jpg", "height": 40, "width": 60})
     things = [{"id": 1, "image_id": 9, "category_id": 7, "iscrowd": 0, "segmentation": [RING]}]
     things.append({**things[0], "id": 2, "image_id": 3, "category_id": 2, **changes})
-    categories = [{"id": 7, "name": "dog"}, {"id": 2, "name": "cat"}]
+    categories = [{"id": 7, "name": "dog", "supercategory": "pet"}, {"id": 2, "name": "cat"}]
     return {"info": {"year": 2024}, "licenses": [], "images": images, "annotations": things,
             "categories": categories}  # fmt: skip
 
