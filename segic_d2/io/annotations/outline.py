@@ -1,8 +1,9 @@
 """Masks → polygons along the edges of their pixels, which are rasterised to the same mask again."""
 
 import numpy as np
+from scipy import ndimage
 
-Ring = list[tuple[float, float]]
+MANY = 100  # rings that are joined where they are nearest
 
 
 def rings_of(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -44,24 +45,38 @@ def joined_rings(mask: np.ndarray) -> list[np.ndarray]:
     """One ring for each part of a mask: a hole is joined to its outline by a line there and back,
     which encloses nothing. For formats whose polygons have no holes."""
     outer, holes = rings_of(mask)
-    outer.sort(key=_area)
-    around = list(outer)
+    parts, _ = ndimage.label(mask)
+    own: dict[int, list[np.ndarray]] = {}
+    for ring in outer:
+        x, y = _top(ring)  # of which the pixel is at its right, below
+        own[int(parts[y, x])] = [ring]
     for hole in holes:
-        x, y = hole[
-            np.lexsort(hole.T)[0]
-        ]  # the left corner at its top: a pixel of its part is above
-        row = next(i for i, ring in enumerate(around) if _inside(ring, x + 0.5, y - 0.5))
-        outer[row] = _join(outer[row], hole)
-    return outer
+        x, y = _top(hole)  # the pixel above surrounds it
+        own[int(parts[y - 1, x])].append(hole)
+    return [_joined(rings) for rings in own.values()]
 
 
 def joined(mask: np.ndarray) -> np.ndarray:
     """A single ring for a whole mask, whose parts are joined likewise. For formats that have one
     polygon for a thing."""
-    first, *rest = joined_rings(mask)
+    return _joined(joined_rings(mask))
+
+
+def _joined(rings: list[np.ndarray]) -> np.ndarray:
+    """One ring of several: from corners that are near, or, of very many, from one corner."""
+    if len(rings) > MANY:
+        start = rings[0][:1]
+        return np.concatenate([a for ring in rings for a in (ring, ring[:1], start)])
+    first, *rest = rings
     for ring in rest:
         first = _join(first, ring)
     return first
+
+
+def _top(ring: np.ndarray) -> tuple[int, int]:
+    """The left corner at the top of a ring."""
+    x, y = ring[np.lexsort(ring.T)[0]]
+    return int(x), int(y)
 
 
 def _some(change: np.ndarray) -> list[tuple[list[int], int]]:
@@ -80,19 +95,10 @@ def _area(ring: np.ndarray) -> float:
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
 
 
-def _inside(ring: np.ndarray, x: float, y: float) -> bool:
-    """Whether a ring, whose lines are upright or level, goes around the centre of a pixel."""
-    (xs, ys), below = ring.T, np.roll(ring[:, 1], -1)
-    crossed = (np.minimum(ys, below) < y) & (np.maximum(ys, below) > y) & (xs > x)
-    return bool(crossed.sum() % 2)
-
-
 def _join(ring: np.ndarray, other: np.ndarray) -> np.ndarray:
     """One ring around both, with a line there and back between the corners that are nearest."""
-    least, i, j = np.inf, 0, 0
-    for k, corner in enumerate(other[:: max(1, len(other) // 64)]):
-        apart = ((ring - corner) ** 2).sum(1)
-        if apart.min() < least:
-            step = max(1, len(other) // 64)
-            least, i, j = float(apart.min()), int(apart.argmin()), k * step
+    step = max(1, len(other) // 64)
+    apart = [((ring - corner) ** 2).sum(1) for corner in other[::step]]
+    j = int(np.argmin([a.min() for a in apart]))
+    i, j = int(apart[j].argmin()), j * step
     return np.concatenate([ring[: i + 1], other[j:], other[: j + 1], ring[i:]])

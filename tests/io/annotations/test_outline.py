@@ -26,3 +26,12 @@ def test_joined_rings_give_the_mask_again(seed):
 def test_there_is_a_ring_for_each_part():
     assert len(joined_rings(ring_with_a_hole())) == 3
     assert rings_of(np.zeros((4, 4), bool)) == ([], [])
+
+
+def test_very_many_parts():
+    """They are joined without a search for the nearest corners."""
+    mask = np.random.default_rng(0).random((150, 150)) < 0.5
+    assert len(rings_of(mask)[0]) > 1000
+    for rings in (joined_rings(mask), [joined(mask)]):
+        flat = [ring.reshape(-1) for ring in rings]
+        np.testing.assert_array_equal(decode(flat, *mask.shape), mask)
