@@ -62,8 +62,7 @@ def load_annotations(name: str) -> Sequence[dict[str, Any]]:
     if not len(found):
         raise ValueError(f"dataset {name!r}: {found.place} has no pictures")
     metadata = MetadataCatalog.get(name)
-    labelled = any(row[4] for row in found._pictures)
-    if labelled:
+    if found.labelled:
         names = {"stuff_classes": found.names, "ignore_label": IGNORE_LABEL, "background_label": 0}
         metadata.set(**names, evaluator_type="sem_seg")
     else:

@@ -55,9 +55,7 @@ class cvat:  # the name of the format
             row = add_file(found, picture, split=image.get("subset") or "")
             said = image.get("height"), image.get("width")
             if row is not None and check_size(found, row, said, where):
-                for label, segmentation, at in _things(
-                    found, image, found._pictures[row][1], where
-                ):
+                for label, segmentation, at in _things(found, image, found.size(row), where):
                     found.add(row, found.label(label), segmentation, at, thing_id=at)
         return found
 

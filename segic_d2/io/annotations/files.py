@@ -93,7 +93,7 @@ def add_file(found: AnnotationSet, file: Path, **about: Any) -> int | None:
 def check_size(found: AnnotationSet, row: int, said: tuple[Any, Any], where: str) -> bool:
     """Whether (height, width) that a file says are the picture's; another size is a fault. None and
     0 say nothing."""
-    file, size, *_ = found._pictures[row]
+    file, size = found.file(row), found.size(row)
     try:
         height, width = (int(v) if v else 0 for v in said)
     except (TypeError, ValueError, OverflowError):

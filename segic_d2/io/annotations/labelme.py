@@ -110,7 +110,7 @@ def _things(
     found: AnnotationSet, file: Path, shapes: list[Any], row: int
 ) -> Iterator[tuple[str, Any, str]]:
     """(label, segmentation, where) of each thing."""
-    size = found._pictures[row][1]
+    size = found.size(row)
     groups: dict[Any, list[Any]] = {}
     for number, shape in enumerate(shapes):
         where = f"{file}: shapes[{number}]"

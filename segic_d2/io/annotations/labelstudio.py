@@ -140,7 +140,7 @@ def _add_result(found: AnnotationSet, row: int, result: Any, where: str) -> None
         said = result.get("original_height"), result.get("original_width")
         if not check_size(found, row, said, where):
             return
-        size = found._pictures[row][1]
+        size = found.size(row)
         make = {"polygonlabels": _ring, "brushlabels": _brush, "ellipselabels": _ellipse}[kind]
         segmentation = make(value, size)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:

@@ -108,6 +108,19 @@ class AnnotationSet(Sequence[Annotated]):
         self._pictures.append((file, size, image_id, split, label_file))
         return row
 
+    def file(self, row: int) -> str:
+        """The file of a picture."""
+        return self._pictures[row][0]
+
+    def size(self, row: int) -> Size:
+        """(H, W) of a picture."""
+        return self._pictures[row][1]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether pictures have label maps in place of things."""
+        return any(label_file for *_, label_file in self._pictures)
+
     def add(
         self,
         row: int,

@@ -63,7 +63,7 @@ def _add(
         row = add_file(found, picture, split=split, label_file=str(map_file) if as_ids else "")
         if row is None:
             return
-        size = found._pictures[row][1]
+        size = found.size(row)
         if (height, width) != size:
             raise ValueError(f"{map_file} is {width}x{height} px, its image {size[1]}x{size[0]} px")
         if coloured is not None:

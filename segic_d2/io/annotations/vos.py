@@ -74,7 +74,7 @@ def _add(found: AnnotationSet, sequence: str, frame: Path, file: Path) -> None:
     row = add_file(found, frame)
     if row is None:
         return
-    size = found._pictures[row][1]
+    size = found.size(row)
     if labels.shape != size:
         height, width = labels.shape
         found.fault(f"{file} is {width}x{height} px, its frame is {size[1]}x{size[0]} px")

@@ -79,7 +79,7 @@ def labels_of(picture: Path) -> Path | None:
 def read_labels(found: AnnotationSet, row: int, file: Path, named: bool) -> int:
     """Add the things of a text file to a picture; returns the number of its lines. ``named``: the
     classes are known, else they are "class 0", …"""
-    height, width = found._pictures[row][1]
+    height, width = found.size(row)
     try:
         text = lines_of(file)
     except (OSError, ValueError) as error:
