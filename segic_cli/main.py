@@ -13,7 +13,7 @@ from typing import NoReturn
 from .checks import UsageError
 from .process import hide_warnings
 
-COMMANDS = ("segment", "train", "evaluate", "completion")
+COMMANDS = ("segment", "train", "evaluate", "check", "completion")
 
 
 class Parser(argparse.ArgumentParser):

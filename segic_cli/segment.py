@@ -22,8 +22,9 @@ from .checks import (
 )
 from .process import rest_waiting_threads
 
+FORMATS = ("masks", "coco", "yolo", "labelme", "cvat", "labelstudio")
 PRECISIONS = ("fp32", "bf16", "fp16")
-ABSENT = 0.2  # MODEL.SEGIC.TEST.ABSENT of segic_demo.yaml
+ABSENT = 0.1  # MODEL.SEGIC.TEST.ABSENT of segic_demo.yaml
 
 # (picture, mask file or prompt, names), as the predictor takes them
 AnyReference: TypeAlias = tuple[str, Any, Any]
@@ -66,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="IMAGE X Y [NAME], px: a reference whose mask is found at a point",
     )
+    add(
+        "--references",
+        dest="annotated",
+        metavar="NAME",
+        help="all that a labelling tool exported, such as labelme:FOLDER (docs/formats.md)",
+    )
     places = "pictures, folders of pictures, or http(s) URLs"
     add("--input", nargs="+", required=True, metavar="PLACE", help=places)
     add("--output", required=True, help="folder for the results, made if it is missing")
@@ -74,6 +81,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--context", help="encoded references from --save-context, no --reference then")
     add("--save-context", help="write the encoded references to this .safetensors file")
     add("--merge", action="store_true", help="also one palette PNG of all entities")
+    add(
+        "--format",
+        choices=FORMATS,
+        help="write one folder for a labelling tool or for training in place of mask files",
+    )
+    add(
+        "--rename",
+        nargs="+",
+        default=[],
+        metavar="OLD=NEW",
+        help="names of classes in the files of --format",
+    )
     add("--instances", action="store_true", help="each object by itself: 24 coins are 24 masks")
     add(
         "--independent",
@@ -123,6 +142,16 @@ def reference(option: str, values: Sequence[str]) -> AnyReference:
     return image, prompt, names[0] if names else None
 
 
+def renamed(args: argparse.Namespace) -> dict[str, str]:
+    """The names of --rename. UsageError: one is no OLD=NEW, or there is no --format."""
+    pairs = [word.partition("=") for word in args.rename]
+    if pairs and not args.format:
+        raise UsageError("--rename is of the files of --format")
+    if wrong := [word for word, pair in zip(args.rename, pairs, strict=True) if not all(pair)]:
+        raise UsageError(f"--rename {wrong[0]}: expected OLD=NEW")
+    return {old: new for old, _, new in pairs}
+
+
 def _names(names: Sequence[str]) -> Any:
     ids = [name.partition("=") for name in names]
     if names and all(i.isdigit() and equals for i, equals, _ in ids):
@@ -133,8 +162,12 @@ def _names(names: Sequence[str]) -> Any:
 def check(args: argparse.Namespace) -> list[AnyReference]:
     """The references of the arguments. UsageError or OSError: what can be wrong before anything is
     imported."""
-    if bool(args.references) == bool(args.context):
-        raise UsageError("give either --reference (one or more; or --box, --point) or --context")
+    given = [bool(args.references), bool(args.annotated), bool(args.context)]
+    if sum(given) != 1:
+        raise UsageError(
+            "give either --reference (one or more; or --box, --point), --references or --context"
+        )
+    renamed(args)
     need_pairs(args.opts)
     references = [reference(option, values) for option, values in args.references]
     for (option, _), (image, mask, _) in zip(args.references, references, strict=True):
@@ -165,6 +198,7 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
     """Write the results of all pictures that can be read; returns the errors of the others."""
     from tqdm import tqdm
 
+    from segic_d2.io.annotations import write_annotations
     from segic_d2.io.names import distinct_stems, list_pictures
     from segic_d2.io.writer import PredictionWriter, file_label
     from segic_d2.predictor import InContextPredictor
@@ -176,13 +210,17 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
     if args.context:
         predictor.load_context(args.context)
     else:
-        predictor.set_references(references, "instance" if args.instances else "semantic")
+        shown = args.annotated or references
+        predictor.set_references(shown, "instance" if args.instances else "semantic")
     if args.save_context:
         predictor.save_context(args.save_context)
 
     failed: list[Exception] = []
+    found: list[Any] = []
     stems = dict(zip(map(str, pictures), distinct_stems(pictures), strict=True))
     given = [x for image, mask, _ in references for x in (image, mask) if isinstance(x, str)]
+    if args.annotated:  # what a tool keeps there
+        given += map(str, Path(args.output).glob("*"))
     writer = PredictionWriter(args.output, args.merge, keep=[*given, *map(str, pictures)])
     how = {name: True for name in ("instances", "independent") if getattr(args, name)}
     with tqdm(total=len(pictures), unit="picture", disable=None) as bar:  # None: on a terminal
@@ -192,14 +230,19 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
             bar.update()
 
         labels = {i: file_label(i, name) for i, name in predictor.entities.items()}
-        found = predictor.predict(
+        results = predictor.predict(
             pictures, on_error=skip, min_score=args.min_score, progress=False, **how
         )
-        for result in found:
+        for result in results:
             if args.threshold:  # the result's, whatever the model calls its own
                 level = result.threshold + args.threshold
                 result = dataclasses.replace(result, threshold=level)
-            absent = [] if args.instances else [own for i, own in labels.items() if i not in result.ids]
-            writer.write(result, stems[result.file_name], absent)
+            if args.format:
+                found.append(result.to_annotated())
+            else:
+                missing = [own for i, own in labels.items() if i not in result.ids]
+                writer.write(result, stems[result.file_name], () if args.instances else missing)
             bar.update()
+    if args.format:
+        write_annotations(args.format, found, args.output, renamed(args))
     return failed

@@ -5,8 +5,9 @@ segic train --from segic-demo folder:/data/mushrooms
 segic train --config-file segic_dinov2_L.yaml --num-gpus 8 SOLVER.BASE_LR 0.0002
 
 DATA is a folder (one sub-folder per class with N.jpg and its mask N.png; or images/ and masks/ with
-label maps), folder:PATH, coco:JSON:IMAGES, or a registered data set. KEY VALUE pairs override the
-config; options may stand before or behind them. Checkpoints and logs go to OUTPUT_DIR.
+label maps), FORMAT:PLACE such as coco:JSON:IMAGES (docs/formats.md), or a registered data set. KEY
+VALUE pairs override the config; options may stand before or behind them. Checkpoints and logs go to
+OUTPUT_DIR.
 
 With --from a decoder that exists is tuned, in minutes on a CPU: before and after are measured on
 pictures that are held out, or on --test, and the better one is kept.

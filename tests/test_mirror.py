@@ -28,6 +28,7 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "data/datasets/shapes/textures": "data/datasets/shapes/test_render",
     "data/datasets/spair": "engine/evaluations/test_pck",
     "data/health/damaged": "engine/loop/test_skipped",  # whole evaluations of damaged data
+    "data/health/survey": "segic_cli/test_check",  # the tables that people see
     "data/health/verify": "engine/loop/test_skipped",
     "data/mappers/pairs": "engine/evaluations/test_pck",
     "data/references/instance": "engine/evaluations/test_instances",
@@ -43,6 +44,12 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "evaluation/pooling": "evaluation/test_evaluation",
     "evaluation/stock": "evaluation/test_label_maps",
     "evaluation/threshold": "evaluation/test_evaluation",
+    "io/annotations/brush": "io/annotations/test_labelstudio",
+    "io/annotations/files": "io/annotations/test_labelme",
+    "io/annotations/json_stream": "io/annotations/test_coco",
+    "io/annotations/records": "io/annotations/test_coco",
+    "io/annotations/single": "predictor/test_references",
+    "io/annotations/shapes": "io/annotations/test_cvat",
     "modeling/layers/mask_decoder": "modeling/test_golden",  # the released tensors
     "modeling/layers/prompt_encoder": "modeling/test_golden",
     "modeling/layers/transformer": "modeling/test_golden",

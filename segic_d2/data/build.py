@@ -27,6 +27,7 @@ from ..config.keys import check_config
 from ..structures.episode import Episode
 from .augmentation.feature_cache import FeatureCache
 from .benchmarks.base import EpisodeList
+from .datasets.annotated import AnnotatedRecords
 from .episodes import generator, one_shot_episodes
 from .health.damaged import SkipDamaged
 from .health.verify import label_check, report_gaps
@@ -279,7 +280,9 @@ class ResumableSampler(InferenceSampler):
 
 def _test_loader(cfg, items, mapper):
     """A test loader with ``items``, ``mapper`` and a sampler whose ``start`` may be set."""
-    dataset, skip = DatasetFromList(items, copy=False), cfg.TEST.DAMAGED == "skip"
+    packed = isinstance(items, AnnotatedRecords)
+    dataset = DatasetFromList(items, copy=False, serialize=not packed)
+    skip = cfg.TEST.DAMAGED == "skip"
     loader = build_detection_test_loader(
         dataset,
         mapper=SkipDamaged(mapper, label_check(mapper)) if skip else mapper,

@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
 from ..io.masks import IGNORE_LABEL
 from .datasets import load_lvis, register_by_name
+from .datasets.annotated import AnnotatedRecords
 from .datasets.class_list import background_ids
 from .episodes import ClassIndex
 from .health.damaged import report_errors
@@ -63,15 +64,17 @@ class Source:
         self.names = class_names(name, records)
         metadata = MetadataCatalog.get(name)
         ignored = metadata.get("ignore_label", IGNORE_LABEL)
-        forms = {record_form(r) for r in records}
+        forms, self.files, counts = set(), [], []
+        for record in records:
+            forms.add(record_form(record))
+            self.files.append(record["file_name"])
+            counts.append(len(usable_annotations(record)) if "annotations" in record else 0)
         if "sem_seg" in forms:
             records = [{**r, "ignore_label": ignored} for r in records]
         self.presence = self._presence(records, ignored)
-        self.counts = None
-        if forms == {"coco"}:
-            self.counts = np.array([len(usable_annotations(r)) for r in records])
-        self.files = [r["file_name"] for r in records]
-        self.records = DatasetFromList(records, copy=False)
+        self.counts = np.array(counts) if forms == {"coco"} else None
+        packed = isinstance(records, AnnotatedRecords)  # in arrays, which workers share
+        self.records = records if packed else DatasetFromList(records, copy=False)
 
     def _presence(self, records, ignored):
         maps = [r["sem_seg_file_name"] for r in records if record_form(r) == "sem_seg"]

@@ -116,12 +116,15 @@ class InContextPredictor:
         self.model, self.batch_size = model.eval(), batch_size
         self.precision, self.context = precision, model.context
 
-    def set_references(self, references: Iterable[AnyReference], task: str = "semantic") -> None:
+    def set_references(
+        self, references: Iterable[AnyReference] | str, task: str = "semantic"
+    ) -> None:
         """Encode the references once, in place of earlier ones; a call that fails changes nothing.
 
         ``references``: (image, mask) or (image, mask, names) each, where the mask may be a box,
-        points or a scribble, or (image,) of a cut-out; see ``read_references``, also for errors and
-        warnings. ``task``: "semantic" or "instance"; it chooses the text (meta instruction).
+        points or a scribble, or (image,) of a cut-out; or what a labelling tool exports, such as
+        "labelme:/data/cats"; see ``read_references``, also for errors and warnings. ``task``:
+        "semantic" or "instance"; it chooses the text (meta instruction).
         """
         if task not in ("semantic", "instance"):
             raise ValueError(f"task is {task!r}; it must be 'semantic' or 'instance'")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 
+from ..io.annotations import format_of, masks_of_file, references_in
 from ..io.odd_masks import suspicion
 from ..io.pictures import AnyPicture, file_of, to_picture
 from ..io.prompts import AnyPrompt
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_references(
-    references: Iterable[AnyReference], spec: InputSpec, complete: Complete
+    references: Iterable[AnyReference] | str, spec: InputSpec, complete: Complete
 ) -> tuple[list[Reference], dict[int, str | None]]:
     """Read pictures and what is marked in them, and tell the entities apart.
 
@@ -53,7 +54,9 @@ def read_references(
             ``to_picture`` and ``to_marked``: what is called a mask may be a box, points or a
             scribble too, and each reference may have another kind. names: a string for a mask of
             one id; for several a list in the order of the ids, or a dict {id: name}, whose other
-            ids are left out.
+            ids are left out. A mask may be a file of labelme (.json) or YOLO (.txt), whose classes
+            are the names where none are given. Or one text for all: "labelme:/data/cats", a name
+            of ``io.annotations``, whose pictures and things are all taken.
         spec: of the model, which makes the views.
         complete: called with (picture, marked) for what a box, points or a scribble leave open;
             what is surely inside or outside stays so, whatever it returns.
@@ -65,6 +68,8 @@ def read_references(
     Raises:
         FileNotFoundError, ValueError: naming the reference by its number, from 1, and its file.
     """
+    if isinstance(references, str) and format_of(references):
+        references = references_in(references)
     if isinstance(references, str | os.PathLike | dict):
         raise ValueError(f"references must be a list of (image, mask[, names]), not {references!r}")
     read: list[Reference] = []
@@ -76,6 +81,8 @@ def read_references(
             picture = to_picture(image)
         source = mask if isinstance(mask, str | os.PathLike) else image
         with _named(number, source, "mask"):
+            if (labelled := masks_of_file(mask, picture.shape[:2])) is not None:
+                mask, names = labelled[0], labelled[1] if names is None else names
             marked = read_marked(image, mask, picture, isinstance(names, dict | list | tuple))
             asked = _names(names, marked)
             masks = complete_masks(Picture(picture), marked, asked, complete, mask)

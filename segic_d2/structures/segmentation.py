@@ -7,7 +7,8 @@ Shapes: N entities, r side of the low-resolution logits, H×W the target's own s
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..io import results
+from ..io.annotations import Annotated, Thing, write_annotations
 from ..utils.files import AnyPath, whole_file, write_whole
 from .frame import Frame
 
@@ -101,8 +103,9 @@ class Segmentation:
         pixel goes to the one that marks it whose logit plus ``SURER`` times the logit of whose
         score is highest."""
         above = self.logits.float() - self.threshold
-        scores = _shared(above, torch.as_tensor(self.scores).to(above), self.frame)
-        kept = (scores >= least).nonzero()[:, 0].tolist()
+        own = torch.as_tensor(self.scores).to(above)
+        scores = _shared(above, own.nan_to_num(0.0), self.frame)
+        kept = ((scores >= least) & ~own.isnan()).nonzero()[:, 0].tolist()
         some = replace(self, scores=scores, exclusive=True).take(kept)
         above, sure = above[kept], torch.logit(scores[kept].clamp(0, 1), eps=1e-4)
         strength = (above + SURER * sure[:, None, None]).masked_fill(above <= 0, -torch.inf)
@@ -250,6 +253,28 @@ class Segmentation:
     def to_json(self) -> str:
         """JSON text of file, size and the entities whose mask is not empty; ``results.to_json``."""
         return results.to_json(self._found(), self.file_name, self.frame.size)
+
+    def to_annotated(self) -> Annotated:
+        """The masks that are not empty as things of a picture, for ``write_annotations``, which
+        writes several pictures. A class without a name is "entity 3", by its id."""
+        found = self._found()
+        titles = [n or f"entity {c}" for n, c in zip(found.names, found.categories, strict=True)]
+        names = list(dict.fromkeys(titles))
+        things = [
+            Thing(names.index(title), results.encode(mask))
+            for title, mask in zip(titles, found.masks, strict=True)
+        ]
+        return Annotated(self.file_name, self.frame.size, names, things)
+
+    def to_folder(
+        self, folder: AnyPath, kind: str = "coco", names: Mapping[str, str] | None = None
+    ) -> str:
+        """Write picture and masks for a labelling tool: "coco", "yolo", "labelme", "cvat",
+        "labelstudio" or "masks"; ``names``: class → its name in the files. Returns the name that
+        reads it. ValueError: a result without a file; others as of ``write_annotations``."""
+        if not self.file_name:
+            raise ValueError("a segmentation of a picture without a file cannot be written so")
+        return write_annotations(kind, [self.to_annotated()], os.fspath(folder), names)
 
     def _found(self) -> results.Found:
         some = self.take([i for i, area in enumerate(self.areas) if area])

@@ -3,9 +3,8 @@
 import io
 import logging
 import sys
-from pathlib import Path
-
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -281,3 +283,58 @@ def test_a_zoomed_reference_is_the_cut_picture():
     assert not torch.equal(
         zooming.context.tensors["prototypes"], plain.context.tensors["prototypes"]
     )
+
+
+POLYGON = {"shape_type": "polygon", "points": [[20, 10], [50, 10], [50, 30], [20, 30]]}
+
+
+def labelme(folder, *labels, **more):
+    """A picture, and labelme's file of it, which has the square once for each label."""
+    Image.fromarray(picture(0)).save(folder / "a.png")
+    shapes = [{**POLYGON, "label": label, **more} for label in labels]
+    text = json.dumps({"shapes": shapes, "imagePath": "a.png", "imageHeight": H, "imageWidth": W})
+    (folder / "a.json").write_text(text)
+    return str(folder / "a.png"), str(folder / "a.json")
+
+
+def test_all_that_a_tool_exported(predictor, tmp_path):
+    labelme(tmp_path, "cat", "dog", "cat")
+    read, names = read_masked(f"labelme:{tmp_path}", predictor.model)
+    assert names == {1: "cat", 2: "dog"} and read[0]["entity_ids"].tolist() == [1, 2]
+    (own,), _ = read_masked([(picture(0), square(), "cat")], predictor.model)
+    assert torch.equal(read[0]["masks"][0], own["masks"][0])
+    predictor.set_references(f"labelme:{tmp_path}")
+    assert predictor.context.names == ["cat", "dog"]
+    with pytest.raises(ValueError, match="references must be a list"):
+        read_masked(str(tmp_path), predictor.model)
+
+
+def test_a_file_of_labelme_or_yolo_is_a_mask_with_names(predictor, tmp_path):
+    image, mask = labelme(tmp_path, "cat")
+    read, names = read_masked([(image, mask)], predictor.model)
+    assert names == {1: "cat"}
+    (own,), _ = read_masked([(image, square())], predictor.model)
+    assert torch.equal(read[0]["masks"], own["masks"])
+    assert read_masked([(image, mask, "lynx")], predictor.model)[1] == {1: "lynx"}
+    (tmp_path / "a.txt").write_text("1 0.2222222 0.16666667 0.5555556 0.16666667 0.5555556 0.5 "
+                                    "0.2222222 0.5")  # fmt: skip
+    read, names = read_masked([(image, tmp_path / "a.txt")], predictor.model)
+    assert names == {1: "class 1"} and torch.equal(read[0]["masks"], own["masks"])
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    assert read_masked([(image, tmp_path / "a.txt")], predictor.model)[1] == {1: "cat"}
+
+
+def test_files_that_mark_nothing_or_have_faults(predictor, tmp_path):
+    for shape, message in (
+        ({"shape_type": "rectangle"}, r"a.json marks nothing \(1 of the kind rectangle\)"),
+        ({"points": [[1, None], [2, 3], [4, 5]]}, r"shapes\[0\]: polygon 1 has None"),
+    ):
+        reference = labelme(tmp_path, "cat", **shape)
+        with pytest.raises(ValueError, match=rf"reference 1 \(.*a.json\): mask: .*{message}"):
+            read_masked([reference], predictor.model)
+    labelme(tmp_path, "cat", "dog")
+    two = [(str(tmp_path / "a.png"), str(tmp_path / "a.json"), "cat")]
+    with pytest.raises(ValueError, match=r"mask has the ids 1, 2, the names are \['cat'\]"):
+        read_masked(two, predictor.model)
+    with pytest.raises(FileNotFoundError, match="no such file: .*none.txt"):
+        read_masked([(picture(0), str(tmp_path / "none.txt"))], predictor.model)

@@ -91,7 +91,7 @@ def test_tables():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["nothing"], "DATASETS.TEST names 'nothing', which is no registered dataset"),
+        (["nothing"], "DATASETS.TEST names 'nothing', which is neither a folder nor a"),
         (["pairs/cat"], "pairs/cat has no class folders"),
         (["pairs", "--weights", "tiny.yaml"], "cannot read the checkpoint tiny.yaml"),
         (["pairs", "--opts", "MODEL.FOO", "1"], "Non-existent key: MODEL.FOO"),

@@ -13,6 +13,7 @@ from segic_cli import segment
 from segic_cli.checks import UsageError
 from segic_cli.main import build_parser, main
 from segic_d2.config import load_config
+from segic_d2.io.annotations import read_annotations
 from segic_d2.predictor import PRECISIONS, InContextPredictor
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
@@ -27,6 +28,8 @@ class Fake:
     def __init__(self, *args):
         self.asked = {"made": args}
         made.append(self)
+
+    entities = {1: "cat"}
 
     def set_references(self, references, task):
         self.asked.update(references=list(references), task=task)
@@ -112,13 +115,14 @@ def test_wrong_references(option, values, message):
 def test_options_reach_the_predictor(work):
     words = ["--weights", "segic-demo", "--device", "cpu", "--precision", "bf16"]
     found = asked(*CAT, *words, "--batch-size", "2", "--instances", "--min-score", "0.25")
-    opts = ["MODEL.SEGIC.TEST.MIN_SCORE", 0.25]
-    assert found["made"] == ("segic_demo.yaml", "segic-demo", "cpu", "bf16", 2, opts)
-    assert (found["how"], found["task"]) == ({"instances": True}, "instance")
+    assert found["made"] == ("segic_demo.yaml", "segic-demo", "cpu", "bf16", 2, [])
+    assert found["how"] == {"instances": True, "min_score": 0.25}
+    assert found["task"] == "instance"
+    assert asked(*CAT, "--independent")["how"] == {"independent": True, "min_score": None}
     # options may stand behind the pairs of --opts
     found = asked(*CAT, "--opts", "MODEL.SEGIC.TEST.THRESHOLD", "-1.0", "--batch-size", "3")
     assert found["made"][4:] == (3, ["MODEL.SEGIC.TEST.THRESHOLD", "-1.0"])
-    assert (found["how"], found["task"]) == ({}, "semantic")
+    assert (found["how"], found["task"]) == ({"min_score": None}, "semantic")
 
 
 def test_references_and_pictures_among_the_results_are_kept(work):
@@ -148,9 +152,9 @@ def test_the_help_tells_true_defaults():
     segment.add_arguments(parser)
     args = parser.parse_args([*CAT, *TO])
     cfg = load_config(args.config_file)
-    assert cfg.MODEL.SEGIC.TEST.MIN_SCORE == segment.MIN_SCORE
+    assert cfg.MODEL.SEGIC.TEST.ABSENT == segment.ABSENT > 0
     text = " ".join(parser.format_help().split())
-    assert f"MIN_SCORE of the config, {segment.MIN_SCORE:g} in {args.config_file}" in text
+    assert f"ABSENT of the config, {segment.ABSENT:g} in {args.config_file}" in text
     assert args.threshold == 0 and "in logits; default: 0;" in text
     assert tuple(PRECISIONS) == segment.PRECISIONS
 
@@ -160,6 +164,9 @@ def test_the_help_tells_true_defaults():
     [
         (TO, 2, "give either --reference"),
         ([*CAT, "--context", "c.safetensors", *TO], 2, "give either --reference"),
+        ([*CAT, "--references", "labelme:x", *TO], 2, "give either --reference"),
+        ([*CAT, *TO, "--rename", "a=b"], 2, "--rename is of the files of --format"),
+        ([*CAT, *TO, "--format", "coco", "--rename", "a"], 2, "--rename a: expected OLD=NEW"),
         ([*CAT, *TO, "--opts", "MODEL.DEVICE"], 2, "--opts MODEL.DEVICE: expected KEY VALUE"),
         ([*CAT, *TO, "--min-score", "2"], 2, "argument --min-score: invalid number from 0 to 1"),
         ([*CAT, *TO, "--threshold", "nan"], 2, "argument --threshold: invalid number value"),
@@ -194,6 +201,18 @@ def test_quiet_but_for_a_line_and_a_bar_on_a_terminal(work, capfd, monkeypatch):
     assert "1/1" in terminal.getvalue()
 
 
+def test_formats_of_labelling_tools(work):
+    """What a tool exported goes in, and what it imports comes out."""
+    assert asked("--references", "labelme:cats")["references"] == list("labelme:cats")
+    words = ["--format", "coco", "--rename", "cat=big cat"]
+    assert asked(*CAT, *words) and sorted(p.name for p in Path("out").iterdir()) == [
+        "annotations.json", "cat_cat.png", "cat_overlay.jpg", "images"
+    ]  # fmt: skip
+    (own,) = read_annotations("coco:out/annotations.json:out/images")
+    assert list(own.names) == ["big cat"] and own.masks()["big cat"].sum() == area()
+    assert main(["segment", *CAT, *TO, *words]) == 1  # nothing is written over
+
+
 @pytest.mark.parametrize("head", ["InContextMaskHead", "RegionMatchingHead"])
 def test_scores_and_thresholds_act_on_every_head(tmp_path, monkeypatch, head):
     monkeypatch.chdir(tmp_path)
@@ -207,8 +226,9 @@ def test_scores_and_thresholds_act_on_every_head(tmp_path, monkeypatch, head):
     shares = {}
     for words in ([], ["--threshold", "1000"], ["--threshold", "-1000"], ["--min-score", "1"]):
         assert main([*common, *words]) == 0
-        shares[" ".join(words)] = np.asarray(Image.open("out/cat_cat.png")).mean() / 255
-    assert shares["--threshold 1000"] == shares["--min-score 1"] == 0
+        mask = Path("out/cat_cat.png")  # an earlier one of what is absent now is gone
+        shares[" ".join(words)] = np.asarray(Image.open(mask)).mean() / 255 if mask.exists() else -1
+    assert shares["--threshold 1000"] == 0 and shares["--min-score 1"] == -1
     assert shares["--threshold -1000"] == 1 and 0 < shares[""] < 1
 
 

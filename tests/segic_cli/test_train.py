@@ -98,7 +98,7 @@ def test_a_folder_trains_under_any_config(work, capsys):
         (["flat"], "dataset 'folder:flat': flat has neither class folders nor images/ and masks/"),
         (["data", "--test", "voc"], "dataset 'folder:voc': no images in class folder"),
         (["sizes"], "the mask of sizes/coin/2.jpg (sizes/coin/2.png) is 30x32 px, the image as "),
-        (["coco:flat/a.json:flat"], "cannot read coco:flat/a.json:flat: "),
+        (["coco:flat/a.json:flat"], "flat/a.json has no 'images': it is no file of COCO"),
         (["data", "flat/a.json"], "no such folder: flat/a.json"),
         (["nothing"], "DATASETS.TRAIN names 'nothing', which is neither a folder nor a registered"),
         ([], "DATASETS.TRAIN names 'a', which is neither a folder nor a registered dat"),

@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import BitMasks
 from PIL import Image
 
+from segic_d2.io.annotations import read_annotations
 from segic_d2.structures import segmentation as module
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
@@ -228,3 +229,16 @@ def test_competing_alone_changes_no_mask():
     assert len(found.compete(0.5)) == 0 and found.compete(0.5).masks.shape == (0, 75, 47)
     unknown = segmentation(2, scores=torch.tensor([torch.nan, 0.5]))
     assert unknown.compete().ids == [4]
+
+
+def test_folders_for_labelling_tools(tmp_path):
+    Image.fromarray(np.zeros((*FRAME.size, 3), np.uint8)).save(tmp_path / "a.png")
+    found = result(str(tmp_path / "a.png"))
+    assert found.areas[1] == 0  # and is not written
+    found.names = ["cat", "emu", None, "cat"]
+    (own,) = read_annotations(found.to_folder(tmp_path / "out", "cvat", {"cat": "lynx"}))
+    assert own.names == ["lynx", "entity 7"]
+    assert np.array_equal(own.masks()["lynx"], found.masks[0] | found.masks[3])
+    assert np.array_equal(own.masks()["entity 7"], found.masks[2])
+    with pytest.raises(ValueError, match="of a picture without a file"):
+        result().to_folder(tmp_path / "other")

@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
+from ...io.annotations import format_of
 from ...io.formats import pictures_among
 from ...io.pictures import image_size, stored_size
 from ...utils.files import AnyPath
 from ..health.damaged import ERRORS, report_errors
 from ..health.label_cache import label_values
 from ..records import mask_file
+from .annotated import register_annotations
 from .coco_folds import NAME as FOLD_NAME
 from .coco_folds import register_fold
 from .synthetic import register_synthetic
@@ -55,7 +56,8 @@ def register_folder_dataset(name: str, root: AnyPath, **metadata: Any) -> None:
 
 def register_by_name(name: str) -> None:
     """Register a dataset whose name says where it is; other names are left alone: ``folder:ROOT``
-    (``register_folder_dataset``), ``coco:JSON:IMAGES`` (Detectron2's ``register_coco_instances``),
+    (``register_folder_dataset``), ``coco:JSON:IMAGES``, ``voc:ROOT`` and other formats
+    (``register_annotations``),
     ``synthetic:DATASET:ROOT`` (``synthetic.py``), ``NAME@foldF`` and ``NAME@novelF``
     (``coco_folds.py``). ValueError: naming the dataset whose name lacks a part or has no such fold.
     """
@@ -69,11 +71,8 @@ def register_by_name(name: str) -> None:
     kind, _, place = name.partition(":")
     if kind == "folder":
         register_folder_dataset(name, place)
-    elif kind == "coco":
-        annotations, _, images = place.partition(":")
-        if not annotations or not images:
-            raise ValueError(f"dataset {name!r}: expected coco:ANNOTATIONS.json:IMAGE_FOLDER")
-        register_coco_instances(name, {}, annotations, images)
+    elif format_of(name):
+        register_annotations(name)
     elif kind == "synthetic":
         dataset, _, root = place.partition(":")
         if dataset not in DatasetCatalog or not root:

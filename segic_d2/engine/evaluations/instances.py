@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ...data import build_target_loader
+from ...data.datasets.annotated import give_truth_file
 from ...data.references.instance import InstanceReferences
 from ...evaluation import build_coco_evaluator, build_lvis_evaluator
 from ...modeling.protocol import InContextModel
@@ -53,6 +54,7 @@ class CocoInstances(Evaluation, name="coco_instances"):
                 f"{type(self.model).__name__} has none"
             )
         loader = build_target_loader(self.cfg, self.dataset_name, self.cache)
+        give_truth_file(self.dataset_name)
         self.need("a file of annotated objects", "json_file")
         return loader
 

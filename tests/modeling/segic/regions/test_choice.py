@@ -39,7 +39,9 @@ def test_presence_is_the_highest_cosine_and_what_is_near_in_the_best_large_regio
     found = presence(Matched(values, cosines, nearest), LABELS)
     torch.testing.assert_close(found, torch.tensor([(1.8 + 0.5) / 3, (1.8 + 0.9) / 3]))
     assert presence(Matched(values, -cosines, nearest - 1), LABELS).tolist() == [0, 0]
-    assert best_value(Matched(values, cosines, nearest), LABELS).tolist() == pytest.approx([0.5, -0.2])
+    assert best_value(Matched(values, cosines, nearest), LABELS).tolist() == pytest.approx(
+        [0.5, -0.2]
+    )
 
 
 def test_regions_join_the_best_one_by_their_likeness():

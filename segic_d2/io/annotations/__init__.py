@@ -1,0 +1,24 @@
+"""What labelling tools export, one file per format, behind one registry."""
+
+from . import coco, cvat, folder, labelme, labelstudio, voc, vos, yolo  # noqa: F401
+from .records import Annotated, AnnotationSet, Thing
+from .registry import (
+    ANNOTATION_REGISTRY,
+    format_of,
+    read_annotations,
+    references_in,
+    write_annotations,
+)
+from .single import masks_of_file
+
+__all__ = [
+    "ANNOTATION_REGISTRY",
+    "Annotated",
+    "AnnotationSet",
+    "Thing",
+    "format_of",
+    "masks_of_file",
+    "read_annotations",
+    "references_in",
+    "write_annotations",
+]

@@ -1,0 +1,255 @@
+"""COCO's instances: one JSON file with ``images``, ``annotations`` and ``categories``."""
+
+import json
+import os
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pycocotools.mask as mask_util
+from detectron2.utils.file_io import PathManager
+
+from ...utils.files import write_whole
+from ..pictures import image_size
+from ..rle import decode, encode
+from .files import copy_pictures, start_folder
+from .json_stream import elements
+from .records import Annotated, AnnotationSet, Size
+from .registry import ANNOTATION_REGISTRY
+
+KEYS = ("images", "annotations", "categories")
+CROWD = {0: False, 1: True, None: False, "0": False, "1": True}  # False is 0, True is 1
+BOXES = "without a mask (boxes alone)"
+ADVICE = "correct it, or export the file anew"
+
+
+class CocoSet(AnnotationSet):
+    """``category_ids``: of the file, in the order of the classes."""
+
+    category_ids: list[Any]
+
+
+@ANNOTATION_REGISTRY.register()
+class coco:  # the name of the format
+    """``coco:JSON:IMAGES``."""
+
+    @staticmethod
+    def read(place: str) -> CocoSet:
+        """Read a file. Classes are in the order of their ids, pictures too, as Detectron2 has them.
+        A category that only groups others (their ``supercategory``) and has no annotation is no
+        class. ValueError: also where it lacks a list, or all annotations are crowds."""
+        file_name, _, root = place.rpartition(":")
+        if not file_name or not root:
+            raise ValueError(f"'coco:{place}': expected coco:ANNOTATIONS.json:IMAGE_FOLDER")
+        file = Path(PathManager.get_local_path(file_name))
+        if not file.is_file():
+            raise FileNotFoundError(f"no such file: {file}")
+        found = CocoSet(str(file))
+        images, categories, rows = _scan(file, found)
+        _add_categories(
+            found, categories, {r[1] for r in rows if isinstance(r[1], int | str)}, file
+        )
+        owners = _add_pictures(found, images, file, root)
+        _add_things(found, rows, owners, file)
+        return found
+
+    @staticmethod
+    def write(pictures: Sequence[Annotated], folder: Path) -> str:
+        """Write ``annotations.json``, whose masks are exact RLEs, and ``images/``."""
+        start_folder(folder, ["annotations.json"])
+        places = copy_pictures(pictures, folder / "images")
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for i, (picture, place) in enumerate(zip(pictures, places, strict=True), 1):
+            height, width = picture.size
+            images.append({"id": i, "file_name": place.name, "height": height, "width": width})
+            for thing in picture.things:
+                rle = encode(decode(thing.segmentation, height, width, picture.file_name))
+                about: dict[str, Any] = {
+                    "id": len(annotations) + 1,
+                    "image_id": i,
+                    "category_id": thing.label + 1,
+                }
+                about |= {"segmentation": rle, "area": int(mask_util.area(rle))}
+                about |= {"bbox": mask_util.toBbox(rle).tolist(), "iscrowd": int(thing.crowd)}
+                annotations.append(about)
+        names = pictures[0].names if pictures else []
+        categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+        content = dict(zip(KEYS, (images, annotations, categories), strict=True))
+        write_whole(folder / "annotations.json", json.dumps(content))
+        return f"coco:{folder / 'annotations.json'}:{folder / 'images'}"
+
+
+def _scan(file: Path, found: AnnotationSet) -> tuple[list[Any], list[Any], list[Any]]:
+    """The images, the categories, and of each annotation (image id, category id, polygons as flat
+    arrays or RLE, iscrowd, id)."""
+    lists: dict[str, list[Any]] = {"images": [], "categories": []}
+    rows: list[Any] = []
+    seen = set()
+    for key, value in elements(file):
+        if key not in KEYS:
+            continue
+        seen.add(key)
+        if value is None:
+            continue
+        if not isinstance(value, dict):
+            found.fault(f"{file}: {key} has {str(value)[:40]!r} where a dict belongs")
+        elif key == "annotations":
+            get = value.get
+            masks = _packed(get("segmentation"))
+            ids = get("image_id"), get("category_id")
+            rows.append((*ids, masks, get("iscrowd", 0), get("id", len(rows))))
+        else:
+            lists[key].append(value)
+    if lacking := [key for key in KEYS if key not in seen]:
+        raise ValueError(f"{file} has no {lacking[0]!r}: it is no file of COCO's instances")
+    return lists["images"], lists["categories"], rows
+
+
+def _packed(segmentation: Any) -> Any:
+    """Polygons in an eighth of the memory, where they hold numbers alone."""
+    if isinstance(segmentation, list) and segmentation:
+        flat = not isinstance(segmentation[0], list)  # one polygon without its list
+        try:
+            return [array("d", p) for p in ([segmentation] if flat else segmentation)]
+        except (TypeError, OverflowError):
+            return [segmentation] if flat else segmentation
+    return segmentation
+
+
+def _add_categories(found: CocoSet, categories: list[Any], used: set[Any], file: Path) -> None:
+    above = [(c.get("supercategory"), c.get("name")) for c in categories]
+    groups = {group for group, name in above if isinstance(group, str) and group != name}
+    roots = [c for c in categories if c.get("supercategory") == "none"]  # as Roboflow writes it
+    if len(roots) == 1 and roots[0].get("id") == 0 and len(categories) > 1:
+        groups.add(str(roots[0].get("name")))
+    ids: dict[Any, str] = {}
+    for category in categories:
+        number, name = category.get("id"), category.get("name")
+        if not isinstance(number, int) or not isinstance(name, str):
+            found.fault(f"{file}: category {category}: 'id' must be a number, 'name' a text")
+        elif number in ids:
+            found.fault(f"{file}: category id {number} stands for {ids[number]!r} and for {name!r}")
+        elif name in groups and number not in used:
+            found.notes["classes that only group others"] += 1
+        else:
+            ids[number] = name
+    if not ids:
+        raise ValueError(f"{file}: its 'categories' name no class; export it with its classes")
+    found.category_ids = sorted(ids)
+    found.names = [ids[i] for i in found.category_ids]
+
+
+def _add_pictures(found: AnnotationSet, images: list[Any], file: Path, root: str) -> dict[Any, int]:
+    """Add the pictures; returns their rows by id, -1 of those with a fault."""
+    owners: dict[Any, int] = {}
+    named: dict[Any, list[Any]] = {}
+    listed: dict[str, set[str]] = {}
+    for image in images:
+        if isinstance(image.get("id"), int | str):
+            named.setdefault(image["id"], []).append(image.get("file_name"))
+    for image in sorted(images, key=_rank):
+        number, name = image.get("id"), image.get("file_name")
+        where = f"{file}: image {number!r}"
+        if not isinstance(number, int | str) or not isinstance(name, str) or not name:
+            found.fault(f"{where}: 'id' and 'file_name' must be there, not {number!r} and {name!r}")
+            continue
+        again, owners[number] = number in owners, -1
+        if len(named[number]) > 1:  # whose are the annotations?
+            if not again:
+                files = " and ".join(map(str, named[number]))
+                found.fault(f"{where}: {files} have this id; number them anew")
+            continue
+        path = _path(root, name, listed)
+        if not path:
+            found.fault(f"{where}: no such file: {os.path.join(root, name)}")
+        elif size := _size(found, image, path, where):
+            owners[number] = found.add_picture(path, size, number)
+    return owners
+
+
+def _rank(image: dict[str, Any]) -> tuple[int, Any]:
+    number = image.get("id")
+    return (0, number) if isinstance(number, int) else (1, str(number))
+
+
+def _path(root: str, name: str, listed: dict[str, set[str]]) -> str:
+    """Where a picture is; "" nowhere. Each folder is listed once; a backslash is a separator where
+    no such file exists."""
+    if "://" in root:
+        return os.path.join(root, name)
+    for spelling in dict.fromkeys([name, name.replace("\\", "/")]):
+        folder, base = os.path.split(os.path.join(root, spelling))
+        if folder not in listed:
+            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if base in listed[folder]:
+            return os.path.join(folder, base)
+    return ""
+
+
+def _size(found: AnnotationSet, image: dict[str, Any], path: str, where: str) -> Size | None:
+    said = image.get("height"), image.get("width")
+    try:
+        if None in said:
+            return image_size(path)
+        height, width = (int(v) for v in said)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OSError, OverflowError) as error:
+        found.fault(f"{where}: height and width are {said!r}: {error}")
+        return None
+    if not (0 < height < 1 << 20 and 0 < width < 1 << 20):
+        found.fault(f"{where}: height and width are {said!r}, no size of a picture; {ADVICE}")
+        return None
+    return height, width
+
+
+def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: Path) -> None:
+    labels = {number: i for i, number in enumerate(found.category_ids)}
+    crowds, total = 0, len(rows)
+    rows.reverse()
+    while rows:  # which are freed as they are packed
+        image, category, segmentation, crowd, number = rows.pop()
+        row, label = _of(owners, image), _of(labels, category)
+        if row == -1:
+            continue  # of a picture with a fault
+        where = f"{file}: annotation {number!r}"
+        if row is None or label is None or not _is_crowd(crowd) or not _is_mask(segmentation):
+            reason = _reason(row, image, label, category, crowd, segmentation)
+            found.fault(f"{where}: {reason}; {ADVICE}")
+        elif not segmentation:
+            found.notes[BOXES] += 1
+        elif found.add(row, label, segmentation, where, CROWD[crowd], number):
+            crowds += CROWD[crowd]
+    if crowds and crowds == total:
+        found.fault(
+            f"{file}: all {crowds} annotations are crowds (iscrowd 1), which are never objects; "
+            "labelling tools write this for brush masks: set iscrowd to 0 where one object is meant"
+        )
+    elif crowds:
+        found.notes["crowds, which are ignored"] += crowds
+    if total and found.notes[BOXES] == total:
+        found.fault(f"{file}: no annotation has a 'segmentation': boxes alone are no masks")
+
+
+def _of(table: dict[Any, int], key: Any) -> int | None:
+    return table.get(key) if isinstance(key, int | str) else None
+
+
+def _is_crowd(value: Any) -> bool:
+    return isinstance(value, int | str | None) and value in CROWD
+
+
+def _is_mask(value: Any) -> bool:
+    return not value or isinstance(value, dict | list)
+
+
+def _reason(
+    row: int | None, image: Any, label: int | None, category: Any, crowd: Any, mask: Any
+) -> str:
+    if row is None:
+        return f"image_id is {image!r}, which no image of the file has"
+    if label is None:
+        return f"category_id is {category!r}, which no category of the file has"
+    if not _is_crowd(crowd):
+        return f"iscrowd is {crowd!r}; it must be 0 or 1"
+    return f"segmentation is {str(mask)[:40]!r}, neither polygons nor an RLE"

@@ -1,0 +1,85 @@
+"""Video object segmentation (DAVIS, YouTube-VOS): a folder of frames, and one of maps, for each
+sequence::
+
+    root/JPEGImages/<sequence>/00000.jpg    or JPEGImages/480p/<sequence>/…
+    root/Annotations/<sequence>/00000.png   palette or grey, 0 background, 1… the objects
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..masks import read_label_map
+from ..rle import encode
+from .files import add_file, need_folder, pictures_in
+from .records import AnnotationSet
+from .registry import ANNOTATION_REGISTRY
+
+VOID = 255
+
+
+class Clip(NamedTuple):
+    """A sequence: its name, its frames in order, and for each its map or None."""
+
+    name: str
+    frames: list[Path]
+    maps: list[Path | None]
+
+
+@ANNOTATION_REGISTRY.register()
+class vos:  # the name of the format
+    """``vos:FOLDER``."""
+
+    @staticmethod
+    def read(place: str) -> AnnotationSet:
+        """Read the frames that have a map. An object of a sequence is a class, "dog 1", which its
+        other frames show. Every map is read, some milliseconds each."""
+        found = AnnotationSet(place)
+        for clip in sequences(Path(place)):
+            for frame, file in zip(clip.frames, clip.maps, strict=True):
+                if file is None:
+                    found.notes["frames without a map"] += 1
+                else:
+                    _add(found, clip.name, frame, file)
+        return found
+
+
+def sequences(root: Path) -> Iterator[Clip]:
+    """Yield the sequences of a folder, by name. FileNotFoundError: naming the folder that is
+    missing, or has no sequence."""
+    images = _inner(need_folder(root / "JPEGImages", "a folder of frames for each sequence"))
+    maps = _inner(need_folder(root / "Annotations", "a folder of maps for each sequence"))
+    folders = sorted(d for d in images.iterdir() if d.is_dir() and not d.name.startswith("."))
+    if not folders:
+        raise FileNotFoundError(f"no folder of frames in {images}")
+    for folder in folders:
+        frames = pictures_in(folder)
+        files = [maps / folder.name / f"{frame.stem}.png" for frame in frames]
+        yield Clip(folder.name, frames, [f if f.is_file() else None for f in files])
+
+
+def _inner(folder: Path) -> Path:
+    """DAVIS has a folder of the resolution in between."""
+    return next((folder / n for n in ("480p", "Full-Resolution") if (folder / n).is_dir()), folder)
+
+
+def _add(found: AnnotationSet, sequence: str, frame: Path, file: Path) -> None:
+    try:
+        labels = read_label_map(file)
+    except (ValueError, OSError) as error:
+        found.fault(str(error))
+        return
+    row = add_file(found, frame)
+    if row is None:
+        return
+    size = found.size(row)
+    if labels.shape != size:
+        height, width = labels.shape
+        found.fault(f"{file} is {width}x{height} px, its frame is {size[1]}x{size[0]} px")
+        return
+    for value in np.unique(labels).tolist():
+        if value not in (0, VOID):
+            label = found.label(f"{sequence} {value}")
+            found.add(row, label, encode(labels == value), str(file), thing_id=value)

@@ -1,0 +1,140 @@
+"""What labelling tools export, as datasets of training and evaluation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BitMasks, Instances
+
+from segic_d2.data import build_target_loader, build_train_loader
+from segic_d2.data.build import build_one_shot_loader
+from segic_d2.data.datasets.annotated import give_truth_file
+from segic_d2.data.health.damaged import DamagedDataError, leaving_out
+from segic_d2.data.index import Source, load_records
+from segic_d2.data.records import class_masks, instance_masks
+from segic_d2.evaluation import build_coco_evaluator
+from segic_d2.io.annotations import Annotated, Thing, write_annotations
+from segic_d2.io.rle import encode
+from tests.data import toy
+
+FORMATS = ("coco", "yolo", "labelme", "cvat", "labelstudio")
+
+
+def pictures(folder):
+    """The toy scenes as they are to be written."""
+    from PIL import Image
+
+    found = []
+    (folder / "in").mkdir(parents=True, exist_ok=True)
+    for i, (image, objects) in enumerate(toy.scenes(6)):
+        Image.fromarray(image).save(folder / "in" / f"{i}.png")
+        things = []
+        for class_id, (x, y, w, h) in objects:
+            mask = np.zeros(toy.SIZE, bool)
+            mask[y : y + h, x : x + w] = True
+            things.append(Thing(class_id, encode(mask)))
+        found.append(Annotated(f"{folder}/in/{i}.png", toy.SIZE, toy.NAMES, things, i))
+    return found
+
+
+@pytest.fixture(params=(*FORMATS, "voc"))
+def name(request, tmp_path):
+    if request.param != "voc":
+        return write_annotations(request.param, pictures(tmp_path), tmp_path / "out")
+    write_annotations("masks", pictures(tmp_path), tmp_path / "voc")
+    (tmp_path / "voc" / "images").rename(tmp_path / "voc" / "JPEGImages")
+    (tmp_path / "voc" / "masks").rename(tmp_path / "voc" / "SegmentationClass")
+    names = "\n".join(["_background_", *toy.NAMES])
+    (tmp_path / "voc" / "class_names.txt").write_text(names)
+    return f"voc:{tmp_path / 'voc'}"
+
+
+def test_every_format_trains_and_is_evaluated(name):
+    source = Source(name)
+    shift = int(name.startswith("voc"))
+    assert sorted(source.names[shift:]) == sorted(toy.NAMES) and len(source.records) == 6
+    for row, (_, objects) in enumerate(toy.scenes(6)):
+        shown = {toy.NAMES[c] for c, _ in objects}
+        assert {source.names[c] for c in source.presence[row]} == shown
+        label = source.names.index(toy.NAMES[objects[1][0]])
+        masks, ignored = class_masks(source.records[row], [label])
+        x, y, w, h = objects[1][1]
+        assert masks[0].sum() == w * h and masks[0][y : y + h, x : x + w].all()
+        assert ignored is None
+        if not shift:
+            own, labels = instance_masks(source.records[row])
+            assert len(own) == 3 and source.counts[row] == 3
+    batch = next(iter(build_train_loader(toy.config((name,)))))
+    assert len(batch) == 4 and all(x["masks"].any() for x in batch)
+    loader = build_one_shot_loader(toy.config((name,), test__episodes=3), name)
+    assert len([x for batch in loader for x in batch]) == 3
+
+
+def test_records_of_coco_are_those_of_detectron2(tmp_path):
+    toy.coco(tmp_path)
+    file, images = str(tmp_path / "coco.json"), str(tmp_path / "images")
+    name = f"coco:{file}:{images}"
+    ours, theirs = load_records(name), load_coco_json(file, images, "coco_check")
+    assert [dict(r) for r in ours] == theirs
+    found, stock = MetadataCatalog.get(name), MetadataCatalog.get("coco_check")
+    assert found.thing_classes == stock.thing_classes
+    assert found.thing_dataset_id_to_contiguous_id == stock.thing_dataset_id_to_contiguous_id
+    assert (found.json_file, found.image_root, found.evaluator_type) == (file, images, "coco")
+    assert ours[-1] == theirs[-1] and ours[2:4] == theirs[2:4]
+
+
+def test_what_is_wrong_is_named_or_left_out(tmp_path):
+    toy.coco(tmp_path)
+    data = json.loads((tmp_path / "coco.json").read_text())
+    data["annotations"][0]["segmentation"] = [[1, None, 3, 4, 5, 6]]
+    data["annotations"][1]["category_id"] = 99
+    (tmp_path / "bad.json").write_text(json.dumps(data))
+    name = f"coco:{tmp_path}/bad.json:{tmp_path}/images"
+    with pytest.raises(DamagedDataError, match="2 damaged or missing: .*annotation 1: .*None"):
+        Source(name)
+    with leaving_out() as found:
+        source = Source(name)
+    assert len(found) == 2 and source.counts.sum() == 22
+    data["annotations"][1]["category_id"] = 11
+    (tmp_path / "bad.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"bad.json: annotation 1: polygon 1 has None"):
+        Source(name)
+
+
+def test_what_is_left_out_is_said(tmp_path, caplog):
+    toy.coco(tmp_path)
+    data = json.loads((tmp_path / "coco.json").read_text())
+    data["annotations"][0]["segmentation"] = [[90, 0, 95, 0, 95, 20]]
+    (tmp_path / "out.json").write_text(json.dumps(data))
+    Source(f"coco:{tmp_path}/out.json:{tmp_path}/images")
+    assert "out.json: 1 outside of their picture: left out" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["yolo", "cvat"])
+def test_objects_of_every_format_are_scored(tmp_path, monkeypatch, kind):
+    """The stock COCOEvaluator gives 100 to the truth itself."""
+    monkeypatch.setenv("SEGIC_D2_CACHE", str(tmp_path / "cache"))
+    name = write_annotations(kind, pictures(tmp_path), tmp_path / "out")
+    records = load_records(name)
+    give_truth_file(name)
+    evaluator = build_coco_evaluator(name)
+    evaluator.reset()
+    for record in records:
+        masks, labels = instance_masks(record)
+        found = Instances(toy.SIZE, pred_masks=torch.as_tensor(masks))
+        found.scores, found.pred_classes = torch.ones(len(labels)), torch.as_tensor(labels)
+        found.pred_boxes = BitMasks(found.pred_masks).get_bounding_boxes()
+        evaluator.process([record], [{"instances": found}])
+    assert evaluator.evaluate()["segm"]["AP"] == 100
+
+
+def test_targets_of_every_format(name):
+    """As stock evaluators see them: the picture, and nothing of its annotations."""
+    loader = build_target_loader(toy.config((name,)), name)
+    found = [target for batch in loader for target in batch]
+    assert [(x["height"], x["width"]) for x in found] == [toy.SIZE] * 6
+    assert all("annotations" not in x for x in found)
+    assert len({x["image_id"] for x in found}) == 6

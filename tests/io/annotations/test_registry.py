@@ -1,0 +1,132 @@
+"""What is written is read back equal, by us and by others."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segic_d2.io.annotations import (
+    Annotated,
+    Thing,
+    format_of,
+    read_annotations,
+    references_in,
+    write_annotations,
+)
+from segic_d2.io.rle import decode, encode
+from tests.io.annotations.parts import (
+    SIZE,
+    annotated,
+    box,
+    masks_of,
+    noise,
+    picture,
+    read,
+    ring_with_a_hole,
+)
+
+WRITTEN = ("coco", "yolo", "labelme", "cvat", "labelstudio")
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_is_written_is_read_back_equal(tmp_path, kind):
+    """Every thing by itself and to the pixel, with holes and many parts; pictures are copied."""
+    pictures = annotated(tmp_path / "in")
+    name = write_annotations(kind, pictures, tmp_path / "out")
+    found = read(name)
+    assert sorted(found.names) == sorted(pictures[0].names)
+    by_stem = {Path(p.file_name).stem: p for p in found}
+    assert set(by_stem) == {"p0", "p1", "empty"}
+    for given in pictures:
+        own = by_stem[Path(given.file_name).stem]
+        assert (tmp_path / "out") in Path(own.file_name).parents
+        assert Path(own.file_name).read_bytes() == Path(given.file_name).read_bytes()
+        assert len(own.things) == len(given.things)
+        for one, other in zip(own.things, given.things, strict=True):
+            assert found.names[one.label] == given.names[other.label]
+            np.testing.assert_array_equal(
+                decode(one.segmentation, *SIZE), decode(other.segmentation, *SIZE)
+            )
+
+
+def test_label_maps_are_read_back_equal(tmp_path):
+    file = picture(tmp_path / "in" / "a.jpg")
+    things = [Thing(0, encode(noise())), Thing(1, encode(~noise() & box(0, 0, 30, 40)))]
+    name = write_annotations("masks", [Annotated(str(file), SIZE, ["b", "a"], things)], tmp_path)
+    (own,) = masks_of(read(name)).values()
+    np.testing.assert_array_equal(own["b"], noise())
+    np.testing.assert_array_equal(own["a"], ~noise() & box(0, 0, 30, 40))
+    assert list(own) == ["b", "a"]
+
+
+def test_names_are_mapped_by_a_table_which_gives_their_order(tmp_path):
+    pictures = annotated(tmp_path / "in", 1)
+    table = {"unused": "x", "Käfer & <co>": "beetle", "cat": "animal"}
+    write_annotations("coco", pictures, tmp_path / "out", table)
+    content = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert [c["name"] for c in content["categories"]] == ["beetle", "animal"]
+    assert [a["category_id"] for a in content["annotations"]] == [2, 1, 2]
+    both = {"cat": "thing", "Käfer & <co>": "thing"}
+    write_annotations("yolo", pictures, tmp_path / "one", both)
+    assert read(f"yolo:{tmp_path / 'one'}").names == ["thing"]
+
+
+@pytest.mark.parametrize("kind", (*WRITTEN, "masks"))
+def test_nothing_is_written_over(tmp_path, kind):
+    pictures = annotated(tmp_path / "in", 1)
+    write_annotations(kind, pictures, tmp_path / "out")
+    before = {f: f.read_bytes() for f in (tmp_path / "out").rglob("*") if f.is_file()}
+    with pytest.raises(FileExistsError, match="is there already; give another folder"):
+        write_annotations(kind, pictures, tmp_path / "out")
+    assert before == {f: f.read_bytes() for f in (tmp_path / "out").rglob("*") if f.is_file()}
+
+
+def test_formats_that_are_not_written_or_not_there(tmp_path):
+    with pytest.raises(ValueError, match="'vos' is read, not written; there are coco, cvat"):
+        write_annotations("vos", [], tmp_path)
+    with pytest.raises(ValueError, match="format 'labelmee' is not registered; similar: labelme"):
+        read_annotations("labelmee:x")
+    assert format_of("labelme:/data") == "labelme" and format_of("s3://x") == ""
+
+
+def test_references(tmp_path):
+    name = write_annotations("labelme", annotated(tmp_path / "in", 1), tmp_path / "out")
+    ((file, masks, names),) = references_in(name)  # the empty picture is none
+    assert file.endswith("p0.jpg") and names == ["cat", "Käfer & <co>"]
+    np.testing.assert_array_equal(masks, [np.ones(SIZE, bool), noise(0)])
+    (tmp_path / "out" / "p0.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"p0.json has no list 'shapes'"):
+        list(references_in(name))
+
+
+def test_supervision_reads_what_is_written(tmp_path):
+    """Its rasteriser draws the border: a mask may grow by the pixels beside it."""
+    supervision = pytest.importorskip("supervision")
+    from scipy.ndimage import binary_dilation
+
+    file = picture(tmp_path / "in" / "a.jpg")
+    mask = box(5, 5, 25, 20)
+    one = [Annotated(str(file), SIZE, ["cat"], [Thing(0, encode(mask))])]
+    write_annotations("yolo", one, tmp_path / "yolo")
+    out = tmp_path / "yolo"
+    places = str(out / "images"), str(out / "labels"), str(out / "data.yaml")
+    found = supervision.DetectionDataset.from_yolo(*places, force_masks=True)
+    ((_, _, yolo),) = list(found)
+    write_annotations("coco", one, tmp_path / "coco")
+    out = tmp_path / "coco"
+    places = str(out / "images"), str(out / "annotations.json")
+    ((_, _, coco),) = list(supervision.DetectionDataset.from_coco(*places, force_masks=True))
+    np.testing.assert_array_equal(coco.mask[0], mask)
+    assert (yolo.mask[0] >= mask).all()
+    assert (yolo.mask[0] <= binary_dilation(mask, np.ones((3, 3)))).all()
+
+
+def test_pycocotools_reads_what_is_written(tmp_path):
+    from pycocotools.coco import COCO
+
+    write_annotations("coco", annotated(tmp_path / "in", 1), tmp_path / "out")
+    coco = COCO(str(tmp_path / "out" / "annotations.json"))
+    first = coco.loadAnns(coco.getAnnIds())[0]
+    np.testing.assert_array_equal(coco.annToMask(first), ring_with_a_hole())
+    assert first["area"] == ring_with_a_hole().sum() and first["bbox"] == [4, 4, 46, 29]

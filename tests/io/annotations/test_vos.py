@@ -1,0 +1,50 @@
+"""Sequences of frames with maps, as DAVIS and YouTube-VOS lay them out."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segic_d2.io.annotations import read_annotations
+from segic_d2.io.annotations.vos import sequences
+from tests.io.annotations.parts import SIZE, box, picture, read
+
+
+def clip(root, name, maps, inner=""):
+    for i in range(3):
+        picture(root / "JPEGImages" / inner / name / f"{i:05}.jpg")
+    for i in range(maps):
+        labels = np.zeros(SIZE, np.uint8)
+        labels[box(i, 0, 20 + i, 20)], labels[box(40, 30, 50, 35)] = 1, 255
+        labels[box(30, 0, 40, 10)] = 2 if i == 0 else 0
+        folder = root / "Annotations" / inner / name
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(labels).convert("P")
+        image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, *[9] * (253 * 3)])
+        image.save(folder / f"{i:05}.png")
+
+
+@pytest.mark.parametrize("inner", ["", "480p"])
+def test_objects_of_sequences_are_classes(tmp_path, inner):
+    clip(tmp_path, "dog", 3, inner)
+    clip(tmp_path, "car", 1, inner)
+    found = read(f"vos:{tmp_path}")
+    assert found.names == ["car 1", "car 2", "dog 1", "dog 2"] and len(found) == 4
+    assert found.notes == {"frames without a map": 2}
+    assert [list(p.masks()) for p in found] == [
+        ["car 1", "car 2"], ["dog 1", "dog 2"], ["dog 1"], ["dog 1"]
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found[2].masks()["dog 1"], box(1, 0, 21, 20))
+    car, dog = sequences(tmp_path)
+    assert (car.name, len(car.frames), car.maps[1:]) == ("car", 3, [None, None])
+    assert [f.stem for f in dog.frames] == ["00000", "00001", "00002"]
+
+
+def test_faults(tmp_path):
+    clip(tmp_path, "dog", 2)
+    folder = tmp_path / "Annotations" / "dog"
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "00000.png")
+    (folder / "00001.png").write_bytes(b"no picture")
+    small, broken = read_annotations(f"vos:{tmp_path}").faults
+    assert "00000.png is 5x5 px, its frame is 60x40 px" in small and "00001.png" in broken
+    with pytest.raises(FileNotFoundError, match="no such folder: .*JPEGImages"):
+        read_annotations(f"vos:{folder}")
