@@ -125,7 +125,8 @@ class Folders:
                         yield e.target, (folder, kind, e.references[0]), truth
 
     def mixed(self, seed):
-        """(file, [(folder, kind, reference)] of six kinds, {kind: truth}) of each photograph."""
+        """(file, [(folder, kind, reference)] of six kinds, {kind: truth} and {kind: its name for
+        the file} of those that are there) of each photograph."""
         rng = np.random.default_rng([seed, KINDS])
         for shown in self.same.values():
             files = {file for _, _, file in shown}
@@ -138,7 +139,7 @@ class Folders:
                 free = [file for file in folder.masks[kind] if file not in files]
                 if free:
                     asked.append((folder, kind, str(rng.choice(free))))
-            yield shown[0][2], asked, truths
+            yield shown[0][2], asked, truths, {kind: file for _, kind, file in shown}
 
 
 def observe(observer, folders, seeds):
@@ -161,7 +162,7 @@ def observe(observer, folders, seeds):
         if truth is not None:
             known[file, asked[1:]] = one
     for seed in range(seeds):
-        for file, asked, truths in folders.mixed(seed):
+        for file, asked, truths, own in folders.mixed(seed):
             found, evidence = observer(file, asked)
             first = len(examples)
             for row, (_, kind, _) in enumerate(asked):
@@ -169,9 +170,9 @@ def observe(observer, folders, seeds):
                 add(file, Path(file).parent.name, "mixed", *args)
             alone = {}
             for _, kind, shown in asked:
-                for _, own, other in folders.same[read_image(file).tobytes()]:
-                    if own == kind and (other, (kind, shown)) in known:
-                        alone[kind] = known[other, (kind, shown)]["counts"]
+                one = known.get((own.get(kind), (kind, shown)))
+                if one is not None:
+                    alone[kind] = one["counts"]
             small = _smaller(found)
             mixed.append((small, slice(first, len(examples)), _fitting(truths, small), alone))
     return examples, mixed

@@ -182,11 +182,13 @@ class InContextPredictor:
             raise RuntimeError("no references: call set_references or load_context first")
         return self.context
 
-    def __call__(self, image: AnyPicture, **how: Any) -> Segmentation:
+    def __call__(
+        self, image: AnyPicture, with_propagated_mask: bool = False, **how: Any
+    ) -> Segmentation:
         """Segment one picture; ``how`` are arguments of ``predict``. ValueError: several, or a
         folder."""
         check_one(image)
-        return next(self.predict(image, **how))
+        return next(self.predict(image, with_propagated_mask, **how))
 
     def predict(
         self,

@@ -92,3 +92,18 @@ def test_what_must_be_kept_is_not_written_over(tmp_path):
     names = {file.name for file in written}
     assert names == {"a_overlay_2.jpg", "a_cat_2.png", "a_entity2.png"}
     assert all(file.read_text() == "mine" for file in kept)
+
+
+def test_an_earlier_mask_of_what_is_absent_now_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (8, 8)).save("a_dog.png")  # somebody's
+    PredictionWriter(".").write(found_in("a.jpg"), "a")
+    Path("b_cat.png").write_bytes(Path("a_cat.png").read_bytes())
+    nothing = found_in("a.jpg").take([])
+    written = PredictionWriter(".").write(nothing, "a", absent=["cat", "dog", "emu"])
+    assert [path.name for path in written] == ["a_overlay.jpg"]
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "a_dog.png",
+        "a_overlay.jpg",
+        "b_cat.png",
+    ]

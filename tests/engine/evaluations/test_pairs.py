@@ -80,7 +80,7 @@ def slow(folder, network, shots=1, mask_change=None, change=None):
                 pictures = [place / f"{i}.bmp" for i in group]
                 predictor.set_references(list(zip(pictures, masks, strict=True)))
                 picture, truth = load(place / f"{target}.bmp"), load(place / f"{target}.png") > 0
-                result = predictor(change(picture) if change else picture, True)
+                result = predictor(change(picture) if change else picture, True, independent=True)
                 mask = result.masks[0]
                 edges = [boundary(torch.from_numpy(m)).numpy() for m in (mask, truth)]
                 both = (mask, truth), edges
@@ -246,7 +246,7 @@ def test_a_head_changes_nothing_of_its_own_config(tool):
         assert load_config(config, list(tool.HEADS[head])) == load_config(config)
     decoder = load_config("segic_demo.yaml", list(tool.HEADS["decoder"]))
     decoder.MODEL.SEGIC.REGIONS = load_config(tool.CONFIGS["decoder"]).MODEL.SEGIC.REGIONS
-    decoder.MODEL.SEGIC.TEST.MIN_SCORE = 0.08
+    decoder.MODEL.SEGIC.TEST.MIN_SCORE, decoder.MODEL.SEGIC.TEST.ABSENT = 0.08, 0.0
     assert decoder == load_config(tool.CONFIGS["decoder"])
 
 
