@@ -19,6 +19,7 @@ DATASETS = Path(__file__).resolve().parents[1] / "datasets"
 COIN = (189, 169.5, 236.5, 216.5)
 SEAT = [145, 165, 175, 162, 225, 172, 262, 188, 300, 190, 345, 188, 356, 192, 350, 205, 310, 225]
 SEAT += [270, 256, 250, 240, 225, 215, 180, 207, 150, 205]
+TOGETHER = "coins", "motorcycle", "person"  # asked for at once
 PAIRS = ("motorcycle", 0, 1), ("rocket", 0, 1), ("person", 1, 2)
 
 
@@ -67,7 +68,7 @@ def pairs():
 def draw(predictor, reference, mask, target, truth=None):
     """Draw a panel: reference, propagated mask, prediction and, if it is known, the truth."""
     predictor.set_references([(reference, mask)])
-    result = predictor(target, with_propagated_mask=True)
+    result = predictor(target, with_propagated_mask=True, independent=True)
     pictures = [
         ("reference", overlay(reference, mask[None])),
         ("propagated mask", heat_map(target, result.propagated[0])),
@@ -78,10 +79,31 @@ def draw(predictor, reference, mask, target, truth=None):
     return panel(pictures)
 
 
+def draw_competing(predictor, shown):
+    """Draw a panel of all targets (name, reference, its mask, target, …), each asked for everything
+    at once; an answer leaves out what is absent."""
+    predictor.set_references([(reference, mask, name) for name, reference, mask, *_ in shown])
+    results = predictor.predict([target for *_, target, _ in shown], progress=False)
+    return panel([(f"{len(shown)} kinds asked", result.overlay()) for result in results])
+
+
+def draw_instances(predictor, picture, mask, name):
+    """Draw a panel of one marked thing and of all its like, one by one."""
+    predictor.set_references([(picture, mask, name)])
+    found = predictor(picture, instances=True)
+    pictures = [("reference", overlay(picture, mask[None]))]
+    return panel([*pictures, (f"{len(found)} objects", found.overlay())], height=320)
+
+
 def segment_photographs(predictor, folder):
-    """Draw ``real_NAME.jpg`` of each pair into a folder; returns the seconds that it took."""
-    start = time.perf_counter()
-    for name, reference, mask, target, truth in pairs():
+    """Draw ``real_NAME.jpg`` of each pair into a folder, ``real_classes.jpg`` of all together and
+    ``real_instances.jpg`` of the coins; returns the seconds that it took."""
+    start, shown = time.perf_counter(), list(pairs())
+    for name, reference, mask, target, truth in shown:
         sheet = draw(predictor, reference, mask, target, None if truth is None else truth[None])
         save_image(Path(folder) / f"real_{name}.jpg", sheet)
+    together = [one for one in shown if one[0] in TOGETHER]
+    save_image(Path(folder) / "real_classes.jpg", draw_competing(predictor, together))
+    _, coins, coin, *_ = shown[0]
+    save_image(Path(folder) / "real_instances.jpg", draw_instances(predictor, coins, coin, "coin"))
     return time.perf_counter() - start

@@ -24,8 +24,10 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from segic_d2.evaluation.pairs import auroc
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from scored_pairs import KINDS, SHIPPED, Folders, Observer, iou, observe  # noqa: E402
+from scored_pairs import KINDS, SHARE, Folders, Observer, iou, observe  # noqa: E402
 
 SEEDS = 5  # of the contexts of six kinds
 SMALL, MOST = 0.01, 0.10  # a mask that counts, of its picture; absent kinds that get one
@@ -37,12 +39,13 @@ CANDIDATES = {
     "margin to the background": ("background",),
     "margin to the other entities": ("others",),
     "trained quality": ("quality",),
-    "presence, value": SHIPPED,
-    "presence, value, self-score": (*SHIPPED, "self"),
-    "presence, value, background": (*SHIPPED, "background"),
-    "presence, value, others": (*SHIPPED, "others"),
-    "presence, value, quality": (*SHIPPED, "quality"),
-    "all six": (*SHIPPED, "self", "background", "others", "quality"),
+    "presence + value / 4": ("both",),
+    "presence, value": ("presence", "value"),
+    "presence + value / 4, self-score": ("both", "self"),
+    "presence + value / 4, background": ("both", "background"),
+    "presence + value / 4, others": ("both", "others"),
+    "presence + value / 4, quality": ("both", "quality"),
+    "all six": ("presence", "value", "self", "background", "others", "quality"),
 }
 
 
@@ -94,6 +97,15 @@ def calibration_error(scores, good, bins=10):
         (int(o.sum()), scores[o].mean(), good[o].mean()) for o in place == np.c_[:bins] if o.any()
     ]
     return sum(n * abs(a - b) for n, a, b in rows) / max(1, len(scores)), rows
+
+
+def area(examples, scores):
+    """Mean over folders of the area under the ROC of pairs against absent ones."""
+    told = defaultdict(lambda: ([], []))
+    for e, score in zip(examples, scores, strict=True):
+        if e["mode"] != "mixed":
+            told[Path(e["file"]).parents[1]][e["mode"] == "absent"].append(score)
+    return np.mean([auroc(*both) for both in told.values()])
 
 
 def measure(mixed, probability, least):
@@ -162,6 +174,7 @@ def report(title, examples, mixed, probability, least):
     """Print what calibrated scores do on some folders; returns the figures."""
     found, (alone, kinds) = measure(mixed, probability, least), asked_alone(mixed)
     print(f"\n{title}: contexts of {KINDS} kinds, ABSENT {least:g}")
+    print(f"  AUROC of pairs against absent ones {area(examples, probability):.3f}")
     print(f"  absent kinds with a mask over {SMALL:.0%}: {found['absent']:.1%}")
     print(f"  mIoU of present kinds {found['mIoU']:.1f}, asked alone {alone:.1f}")
     print(
@@ -172,7 +185,12 @@ def report(title, examples, mixed, probability, least):
     for name, modes in (("pairs", ("present",)), ("pairs and absent", ("present", "absent"))):
         own = [i for i, e in enumerate(examples) if e["mode"] in modes]
         sets[name] = probability[own], [examples[i]["good"] for i in own]
-    told = {"ABSENT": least, "alone": alone, **{k: found[k] for k in ("mIoU", "absent", "maps")}}
+    told = {
+        "AUROC": area(examples, probability),
+        "ABSENT": least,
+        "alone": alone,
+        **{k: found[k] for k in ("mIoU", "absent", "maps")},
+    }
     for name, (scores, good) in sets.items():
         error, rows = calibration_error(scores, good)
         told[f"ECE {name}"] = error
@@ -194,8 +212,8 @@ def main(argv=None):
     told = {}
     if args.table:
         print(
-            "| evidence | log loss | ECE | ABSENT | mIoU | absent | label maps |\n"
-            + "|---" * 7
+            "| evidence | log loss | AUROC | ECE | ABSENT | mIoU | absent | label maps |\n"
+            + "|---" * 8
             + "|"
         )
         for title, names in CANDIDATES.items():
@@ -205,17 +223,18 @@ def main(argv=None):
             chance = np.where(good, scores[pairs], 1 - scores[pairs])
             least, found = lowest(own[1], scores)
             told[title] = {k: found[k] for k in ("mIoU", "absent", "maps")}
-            row = [-np.log(chance).mean(), calibration_error(*found["shown"])[0], least]
-            shown = " | ".join([f"{row[0]:.3f}", f"{row[1]:.3f}", f"{row[2]:g}"])
+            loss, error = -np.log(chance).mean(), calibration_error(*found["shown"])[0]
+            shown = f"{loss:.3f} | {area(own[0], scores):.3f} | {error:.3f} | {least:g}"
             end = f"{found['mIoU']:.1f} | {found['absent']:.1%} | {found['maps']:.1f}"
             print(f"| {title} | {shown} | {end} |", flush=True)
-    line, scores = fit(own[0], SHIPPED)
-    least, _ = lowest(own[1], across(own[0], SHIPPED))
-    numbers = [round(float(x), 2) for x in line]
+    (offset, weight), scores = fit(own[0], ("both",))
+    least, _ = lowest(own[1], across(own[0], ("both",)))
+    numbers = [round(float(x), 2) for x in (offset, weight, SHARE * weight)]
     print(f"\nMODEL.SEGIC.REGIONS.CALIBRATION: {numbers}\nMODEL.SEGIC.TEST.ABSENT: {least:g}")
     told["fitted on"] = report("fitted on", *own, scores, least)
     for place, (examples, mixed) in zip(args.report, others, strict=True):
-        x = np.array([[1, *(e["evidence"][n] for n in SHIPPED)] for e in examples])
+        names = "presence", "value"
+        x = np.array([[1, *(e["evidence"][n] for n in names)] for e in examples])
         probability = 1 / (1 + np.exp(-x @ np.array(numbers)))
         told[place] = report(Path(place).name, examples, mixed, probability, least)
     if args.output:

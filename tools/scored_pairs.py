@@ -18,7 +18,7 @@ from segic_d2.structures.picture import Picture
 
 KINDS = 6  # of a context
 SIDE = 320  # px, the longest side on which contexts are compared
-SHIPPED = ("presence", "value")  # what a model scores by
+SHARE = 0.25  # of the best region's value beside its presence
 # kinds that stand in each other's pictures, marked or not: neither is absent where the other is
 TOGETHER = [
     set(group.split())
@@ -83,7 +83,9 @@ class Observer:
         rival = [max([0.0, *np.delete(best, i)]) for i in range(len(asked))]
         own = context.tensors["cell_prototypes"][:, 0].norm(dim=-1).amax(1).cpu().numpy()
         evidence = {
-            **{name: seen[name] for name in SHIPPED},
+            "presence": seen["presence"],
+            "value": best,
+            "both": seen["presence"] + SHARE * best,
             "self": seen["highest"] / own.clip(0.1),
             "background": best - seen["mean"],
             "others": best - np.array(rival) if len(asked) > 1 else np.zeros(1),

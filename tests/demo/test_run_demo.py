@@ -40,7 +40,10 @@ def test_the_demo_writes_figures_and_pictures(tmp_path, monkeypatch):
     # two iterations of a random backbone change the decoder, not the propagated mask's threshold
     assert saved["miou_propagated_mask"] > 0 and saved["seconds"] > 0
     assert len(list(tmp_path.glob("novel_*.jpg"))) == 6
-    real = [f"real_{name}.jpg" for name in ("coins", "motorcycle", "rocket", "person")]
+    real = [
+        f"real_{name}.jpg"
+        for name in ("coins", "motorcycle", "rocket", "person", "classes", "instances")
+    ]
     assert sorted(real) == sorted(p.name for p in tmp_path.glob("real_*"))
     for name in ("photo_coins.jpg", "photo_motorcycle.jpg", *real):
         picture = np.asarray(Image.open(tmp_path / name))
