@@ -24,7 +24,7 @@ from .process import rest_waiting_threads
 
 FORMATS = ("masks", "coco", "yolo", "labelme", "cvat", "labelstudio")
 PRECISIONS = ("fp32", "bf16", "fp16")
-ABSENT = 0.1  # MODEL.SEGIC.TEST.ABSENT of segic_demo.yaml
+ABSENT = 0.15  # MODEL.SEGIC.TEST.ABSENT of segic_demo.yaml
 
 # (picture, mask file or prompt, names), as the predictor takes them
 AnyReference: TypeAlias = tuple[str, Any, Any]

@@ -183,8 +183,8 @@ def demo() -> DictConfig:
     options.update(cut=0.6, position=0.3, small=0.02, relative=0.3, decoder=0.2, threshold=0.03)
     stride = "${..similarity.shape.stride}"
     head.matcher = L(RegionMatcher)(whitening=whitening, stride=stride, options=options)
-    head.matcher.calibration = [-6.53, 6.25, 7.11]
-    cfg.model.stock.absent = 0.1
+    head.matcher.calibration = [-6.33, 10.71, 2.68]
+    cfg.model.stock.absent = 0.15
     cfg.model.losses.update(mixstyle=0.3)
     cfg.model.losses.criterion.update(num_points=4096, bce_weight=0.25, quality_weight=0.1)
     cfg.model.losses.reversion.prob = 0.0
