@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.engine import HookBase, SimpleTrainer, hooks
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
 from detectron2.solver.build import get_default_optimizer_params
@@ -18,6 +19,7 @@ from torch.optim import AdamW
 from tqdm import tqdm
 
 from ..checkpoint import trainable_state_dict
+from ..data.datasets import register_by_name
 from ..evaluation import OneShotEvaluator
 from ..modeling.layers.frozen_encoder import FrozenEncoder
 from ..modeling.protocol import InContextModel
@@ -142,8 +144,8 @@ def tune_on(
     model: InContextModel, data: Data, test: Data | None = None, **options: Any
 ) -> TuneReport:
     """``fine_tune`` on what people give; entities of both are the same by their names, without
-    names by their ids. FileNotFoundError, KeyError, ValueError: what cannot be read, named, or
-    ``test`` shows nothing of what is learned."""
+    names by their ids. FileNotFoundError, ValueError: what cannot be read, named, or ``test``
+    shows nothing of what is learned."""
     side = LARGEST * model.input.canvas
     pictures, names = _labelled(data, side)
     shown, others = _labelled(test, side) if test is not None else ([], {})
@@ -165,7 +167,12 @@ def _labelled(data, side):
         references, names = data
         return [Labelled.of(x).smaller(side) for x in references], names
     places = [data] if isinstance(data, str | os.PathLike) else data
-    return read_labelled([f"folder:{x}" if os.path.isdir(x) else str(x) for x in places], side)
+    datasets = [f"folder:{x}" if os.path.isdir(x) else str(x) for x in places]
+    for name in datasets:
+        register_by_name(name)
+        if name not in DatasetCatalog:
+            raise ValueError(f"{name!r} is neither a folder nor a registered dataset")
+    return read_labelled(datasets, side)
 
 
 def _copied(model):

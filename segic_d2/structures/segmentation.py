@@ -106,7 +106,7 @@ class Segmentation:
         own = torch.as_tensor(self.scores).to(above)
         scores = _shared(above, own.nan_to_num(0.0), self.frame)
         kept = ((scores >= least) & ~own.isnan()).nonzero()[:, 0].tolist()
-        some = replace(self, scores=scores, exclusive=True).take(kept)
+        some = replace(self, scores=self._out(scores), exclusive=True).take(kept)
         above, sure = above[kept], torch.logit(scores[kept].clamp(0, 1), eps=1e-4)
         strength = (above + SURER * sure[:, None, None]).masked_fill(above <= 0, -torch.inf)
         if len(some) > 1:

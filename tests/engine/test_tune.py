@@ -177,3 +177,10 @@ def test_what_is_tested_on_has_the_same_names(scores, monkeypatch):
     assert np.array_equal(held[0].image, PICTURES[0].image)
     with pytest.raises(ValueError, match="the pictures to test on show none of red"):
         predictor.fine_tune(given(PICTURES), given(PICTURES, "blue"))
+
+
+def test_data_that_nothing_has_the_name_of_is_said_in_one_line():
+    predictor = InContextPredictor.from_model(build())
+    for given_as in (("nothere",), (given(PICTURES), "nothere")):
+        with pytest.raises(ValueError, match="^'nothere' is neither a folder nor a registered"):
+            predictor.fine_tune(*given_as)

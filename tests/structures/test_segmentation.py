@@ -242,3 +242,9 @@ def test_folders_for_labelling_tools(tmp_path):
     assert np.array_equal(own.masks()["entity 7"], found.masks[2])
     with pytest.raises(ValueError, match="of a picture without a file"):
         result().to_folder(tmp_path / "other")
+
+
+def test_what_competes_for_people_keeps_arrays():
+    found = segmentation().for_people(np.zeros((75, 47, 3), np.uint8)).compete()
+    assert isinstance(found.scores, np.ndarray) and isinstance(found.masks, np.ndarray)
+    np.testing.assert_allclose(found.scores, segmentation().compete().scores)
