@@ -237,6 +237,8 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
             if args.threshold:  # the result's, whatever the model calls its own
                 level = result.threshold + args.threshold
                 result = dataclasses.replace(result, threshold=level)
+                if args.instances or not args.independent:  # what has no pixel now is left out
+                    result = result.take([i for i, area in enumerate(result.areas) if area])
             if args.format:
                 found.append(result.to_annotated())
             else:

@@ -26,6 +26,7 @@ MODULES = [m.name for m in pkgutil.walk_packages([str(PACKAGE)], "segic_d2.")]
 THEIRS = "detectron2", "fvcore", "iopath", "torch", "timm"
 ALLOWED = {
     ("data/mappers/few_shot.py", "_replace"),  # of a NamedTuple: public, and named so by Python
+    ("io/annotations/registry.py", "_replace"),
     ("structures/resize.py", "_set_attributes"),  # fvcore's own way for subclasses
 }
 

@@ -62,13 +62,15 @@ class TuneReport:
 
     def __repr__(self) -> str:
         share = "" if self.share is None else f", decoder's share {self.share:g}"
+        own = self.kept == "after" and self.share is not None
+        scores = "; its scores are not calibrated: only min_score leaves things out" if own else ""
         kept = (
             "the tuned decoder is kept" if self.kept == "after" else "no better, so kept as it was"
         )
         return (
             f"mIoU on {_pictures(self.held_out, 'held-out ')}: before {self.before:.1f}, after "
             f"{self.after:.1f}; {kept}{share}\n({self.steps} steps on {_pictures(self.learned)}, "
-            f"{self.seconds:.0f} s)"
+            f"{self.seconds:.0f} s{scores})"
         )
 
 

@@ -40,6 +40,11 @@ class InContextModel(nn.Module, ABC):
     every_gradient = True
 
     @property
+    def absent(self) -> float:
+        """The score below which a thing is left out where people ask."""
+        return self.stock.absent
+
+    @property
     def needs_weights(self) -> bool:
         """Whether it says nothing sensible before it was trained."""
         return True

@@ -222,10 +222,8 @@ class InContextPredictor:
                 (named), a folder without pictures, a model that does not tell objects apart, or a
                 ``min_score`` that is not from 0 to 1.
         """
-        least = (
-            min_score if min_score is not None else 0.0 if independent else self.model.stock.absent
-        )
-        if not 0 <= least <= 1:
+        least = min_score if min_score is not None else 0.0 if independent else self.model.absent
+        if not isinstance(least, int | float) or not 0 <= least <= 1:
             raise ValueError(f"min_score is {min_score!r}; it must be from 0 to 1")
         how = _Shown(with_propagated_mask, instances, not independent, least)
         context, (pictures, total) = self._needed_context(), each_picture(images)

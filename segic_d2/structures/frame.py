@@ -67,7 +67,7 @@ class Frame:
         always; ``nothing``: the label where none does."""
         best = logits.new_full(self.size, -torch.inf if threshold is None else threshold)
         labels = torch.full(self.size, nothing, dtype=torch.int32, device=logits.device)
-        own = torch.as_tensor(list(ids), dtype=torch.int32, device=logits.device)
+        own = upload(list(ids), logits.device, torch.int32)
         for part in self._parts(len(logits)):
             value, index = self.upsample(logits[part]).max(0)
             better = value > best

@@ -94,7 +94,7 @@ class Segmentation:
         if not self.exclusive:
             return self._out(self.frame.masks(self.logits, self.threshold))
         rows = torch.arange(len(self), dtype=torch.int32, device=self.logits.device)
-        labels = self.frame.labels(self.logits, rows.tolist(), self.threshold, -1)
+        labels = self.frame.labels(self.logits, range(len(self)), self.threshold, -1)
         return self._out(labels == rows[:, None, None])
 
     def compete(self, least: float = 0.0) -> Segmentation:
@@ -105,7 +105,8 @@ class Segmentation:
         above = self.logits.float() - self.threshold
         own = torch.as_tensor(self.scores).to(above)
         scores = _shared(above, own.nan_to_num(0.0), self.frame)
-        kept = ((scores >= least) & ~own.isnan()).nonzero()[:, 0].tolist()
+        passed = ((scores >= least) & ~own.isnan()).tolist()
+        kept = [row for row, one in enumerate(passed) if one]
         some = replace(self, scores=self._out(scores), exclusive=True).take(kept)
         above, sure = above[kept], torch.logit(scores[kept].clamp(0, 1), eps=1e-4)
         strength = (above + SURER * sure[:, None, None]).masked_fill(above <= 0, -torch.inf)

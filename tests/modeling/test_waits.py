@@ -56,7 +56,7 @@ def test_masks_are_made_on_the_device_and_then_wait_for_nothing(monkeypatch):
             return masks(frame, logits, *args)
 
         monkeypatch.setattr(Frame, "masks", noted)
-        result = predictor(KIND)(picture(7), with_propagated_mask=True)
+        result = predictor(KIND)(picture(7), with_propagated_mask=True, independent=True)
         device.waits.clear()
         assert result.masks.any() and result.scores.any() and result.propagated.any()
         assert len(result.instances()) and len(result.boxes)

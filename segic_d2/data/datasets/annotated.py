@@ -80,8 +80,10 @@ def give_truth_file(name: str) -> None:
     metadata = MetadataCatalog.get(name)
     if not format_of(name) or metadata.get("json_file") or not metadata.get("thing_classes"):
         return
-    images, annotations = [], []
-    for record in DatasetCatalog.get(name):
+    images, annotations, records = [], [], DatasetCatalog.get(name)
+    if not all("annotations" in record for record in records[:1]):
+        return  # masks of their own, which are read as they are needed
+    for record in records:
         about = {key: record[key] for key in ("file_name", "height", "width")}
         images.append({"id": record["image_id"], **about})
         for one in record["annotations"]:

@@ -154,6 +154,11 @@ class InContextMaskHead(nn.Module):
         return True
 
     @property
+    def tuned(self) -> bool:
+        """Whether its decoder's share was tuned on somebody's pictures."""
+        return False
+
+    @property
     def chooses(self) -> bool:
         """Whether masks are regions that a matcher chooses."""
         return False

@@ -193,6 +193,11 @@ class SegIC(InContextModel):
         return found
 
     @property
+    def absent(self) -> float:
+        """As the config says; 0 for a head that was tuned, whose scores nobody calibrated."""
+        return 0.0 if self.sem_seg_head.tuned else self.stock.absent
+
+    @property
     def needs_weights(self) -> bool:
         return self.sem_seg_head.decodes
 

@@ -93,7 +93,7 @@ def label_maps(root):
     truncate(paths[2])
     reasons = (
         f"{paths[0]} shows the ids",
-        f"such image file: {paths[1]}",
+        f"no such file: {paths[1]}",
         f"cannot read image {paths[2]}",
     )
     return name, paths, reasons

@@ -147,7 +147,7 @@ def test_an_entity_below_the_lowest_score_is_not_found(rule):
 
     predictor = InContextPredictor.from_model(strict)
     predictor.context = strict.encode_context(episode["references"])
-    result = predictor(episode["image"].permute(1, 2, 0).numpy())
+    result = predictor(episode["image"].permute(1, 2, 0).numpy(), independent=True)
     assert not result.masks[lost].any() and result.masks[kept].any((1, 2)).all()
     assert lost not in result.label_map(background=7) and 7 in result.label_map(background=7)
     assert result.scores == pytest.approx(a["scores"].numpy(), abs=1e-5)

@@ -44,6 +44,10 @@ class RegionMatchingHead(InContextMaskHead):
         return {**found, "matcher": matcher}
 
     @property
+    def tuned(self) -> bool:
+        return self.share_of_decoder is not None
+
+    @property
     def share(self) -> float:
         """The decoder's weight among the cues."""
         return self.matcher.options.decoder

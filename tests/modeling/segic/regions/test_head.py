@@ -1,5 +1,7 @@
 """The region head as a SEM_SEG_HEAD: names of its tensors, what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,10 @@ def test_a_model_that_holds_a_context_of_cells_takes_plain_inputs(tmp_path):
 def test_a_share_that_was_tuned_goes_with_the_weights():
     model, other, plain = build(*HEAD, *FUSED), build(*HEAD, *FUSED, seed=1), build(seed=2)
     names = set(model.state_dict())
+    model.stock = replace(model.stock, absent=0.2)
+    assert model.absent == 0.2
     model.sem_seg_head.set_share(0.5)
+    assert model.absent == 0  # its scores are nobody's calibration
     (name,) = set(model.state_dict()) - names
     state = model.state_dict()
     other.load_state_dict(state, strict=True)
