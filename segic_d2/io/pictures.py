@@ -138,12 +138,6 @@ def image_size(path: AnyPath) -> tuple[int, int]:
         return height, width
 
 
-def stored_size(path: AnyPath) -> tuple[int, int]:
-    """(H, W) in px of a file's pixels, unrotated, as label maps are read; as ``image_size``."""
-    with opened(path, decode=False) as image:
-        return image.size[::-1]
-
-
 def file_of(source: object) -> str:
     """Path of a picture or mask for messages; "" where it did not come from a file."""
     if isinstance(source, str | os.PathLike):

@@ -107,8 +107,9 @@ def decode(segmentation: CocoMask, height: int, width: int, file_name: str = "")
     if isinstance(segmentation, dict):
         if fault := rle_fault(segmentation, (height, width)):
             raise ValueError(f"an RLE{_of(file_name)} {fault}")
+        segmentation = {**segmentation, "size": [height, width]}  # which may be text
         if isinstance(segmentation["counts"], list):
-            segmentation = mask_util.frPyObjects(segmentation, *segmentation["size"])
+            segmentation = mask_util.frPyObjects(segmentation, height, width)
         segmentation = mask_util.decode(segmentation)
     mask = np.asarray(segmentation).astype(bool)
     if mask.shape != (height, width):

@@ -24,7 +24,7 @@ from detectron2.utils.file_io import PathManager
 
 from ...io.annotations import format_of
 from ...io.formats import pictures_among
-from ...io.pictures import image_size, stored_size
+from ...io.pictures import image_size
 from ...utils.files import AnyPath
 from ..health.damaged import ERRORS, report_errors
 from ..health.label_cache import label_values
@@ -103,7 +103,7 @@ def _of_one_size(records):
     def check(record):
         image, mask = record["file_name"], mask_file(record)
         try:
-            found, expected = stored_size(mask), image_size(image)
+            found, expected = image_size(mask), image_size(image)
         except ERRORS:
             return None
         if found == expected:
