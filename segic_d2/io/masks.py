@@ -268,7 +268,7 @@ def read_binary_mask(path: AnyPath) -> np.ndarray:
     missing or unreadable, and what is ambiguous (``to_binary_mask``) or too dark to show any."""
     with opened(path) as image:
         mask = to_binary_mask(image)
-        if not mask.any() and image.convert("L").getextrema() != (0, 0):  # type: ignore[comparison-overlap]
+        if not mask.any() and image.convert("L").getextrema() != (0, 0):
             raise ValueError(
                 "a mask without foreground, which is white, or 128 and above in grey; it has "
                 f"{describe_values(image)}"
