@@ -22,6 +22,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from ...io import class_folders
 from ...io.annotations import format_of
 from ...io.formats import pictures_among
 from ...io.pictures import image_size
@@ -137,33 +138,10 @@ def _set_default(metadata, **values):
 
 
 def pair_files(folder: Path) -> list[tuple[Path, Path]]:
-    """(image, mask) pairs of a class folder of layout A, sorted."""
-    files = _images(folder)
-    by_name = {f.stem + f.suffix.lower(): f for f in files}  # cameras write ".JPG", people ".PNG"
-    stems = {}
-    for file in files:
-        stems.setdefault(file.stem, []).append(file)
-    masks, pairs = set(), []
-    for stem, group in stems.items():
-        beside = by_name.get(f"{stem}.png") if len(group) > 1 else None
-        mask = by_name.get(f"{stem}_mask.png") or beside
-        if mask is None:
-            continue
-        images = [f for f in group if f != mask]
-        if len(images) != 1:
-            raise ValueError(f"{[str(f) for f in images]} are images for one mask {mask}")
-        masks.add(mask)
-        pairs.append((images[0], mask))
-    errors = {}
-    for file in sorted(set(files) - masks - {image for image, _ in pairs}):
-        stem = file.stem.removesuffix("_mask")
-        what = "mask without an image" if file.stem != stem else "image without a mask"
-        errors[file] = FileNotFoundError(
-            f"{what}: {file}; expected an image {stem}.jpg (or another format) and its mask "
-            f"{stem}.png or {stem}_mask.png in one folder"
-        )
+    """(image, mask) pairs of a class folder of layout A, sorted (``io.class_folders``)."""
+    pairs, errors = class_folders.pair_files(folder)
     report_errors(errors)
-    return sorted(pairs)
+    return pairs
 
 
 def load_classes(name: str, folders: Sequence[Path]) -> list[dict[str, Any]]:
