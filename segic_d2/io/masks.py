@@ -41,7 +41,8 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
     - a binary image file, 0/1, 0/255, grey with the foreground at 128 and above, or colours painted
       on black: id 1 (``to_binary_mask``);
     - a cut-out, a file of which a part is transparent: what is opaque (``to_binary_mask``): id 1;
-    - a palette image file with ids, such as VOC's and DAVIS': each value but 0 and 255 (ignored).
+    - a palette image file with ids, such as VOC's and DAVIS': each value but 0, 255 and 65535
+      (ignored).
       A file of 0 and 255 alone is binary, and so is a palette of black and white or of greys
       (``holds_ids``). A grey file is read so too where ``as_ids`` asks for it.
       It may be transparent where it is 0; with other transparency it is a cut-out;
@@ -160,8 +161,8 @@ def _split(labels: np.ndarray) -> dict[int, np.ndarray]:
     values = np.unique(labels)
     if values[0] < 0:
         raise ValueError(f"mask has the negative id {values[0]}")
-    masks = {int(v): labels == v for v in values if v not in (0, IGNORE_LABEL)}
-    return masks or {1: labels == IGNORE_LABEL}
+    masks = {int(v): labels == v for v in values if v not in (0, IGNORE_LABEL, VOID_16)}
+    return masks or {1: labels > 0}
 
 
 def _from_array(mask: np.ndarray, size: tuple[int, int]) -> dict[int, np.ndarray]:
@@ -277,3 +278,4 @@ def read_binary_mask(path: AnyPath) -> np.ndarray:
 
 
 IGNORE_LABEL = 255  # Detectron2's usual value, for metadata that does not say
+VOID_16 = 65535  # what maps of 16 bits have in its place

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from ..masks import IGNORE_LABEL, read_label_map
+from ..masks import IGNORE_LABEL, VOID_16, read_label_map
 from ..rle import CocoMask, decode, ring_fault, rle_fault
 
 Size = tuple[int, int]
@@ -35,7 +35,7 @@ class Annotated:
 
     Attributes:
         names: the classes that ``Thing.label`` counts. split: "train", "val", …, or "".
-        label_file: a label map in place of things, whose values are labels; 255 is ignored.
+        label_file: a label map in place of things, whose values are labels; 255 and 65535: ignored.
     """
 
     file_name: str
@@ -56,7 +56,7 @@ class Annotated:
                 raise ValueError(f"{self.label_file} has another size than {self.file_name}")
             for value in np.unique(labels).tolist():
                 name = self.names[value] if value < len(self.names) else f"class {value}"
-                if value not in (0, IGNORE_LABEL) and name != "background":
+                if value not in (0, IGNORE_LABEL, VOID_16) and name != "background":
                     found[name] = labels == value
         for thing in self.things:
             if not thing.crowd:
