@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,26 +77,36 @@ def load_annotations(name: str) -> Sequence[dict[str, Any]]:
 
 def give_truth_file(name: str) -> None:
     """Write what a loaded dataset of ours shows as a COCO file to the cache folder, and set
-    ``json_file`` to it, for stock evaluators; a dataset that has one, or no objects, is left."""
+    ``json_file`` to it, for stock evaluators: they score what was read, whatever the user's file
+    lacks. Another dataset, or one without objects, is left."""
     metadata = MetadataCatalog.get(name)
-    if not format_of(name) or metadata.get("json_file") or not metadata.get("thing_classes"):
+    if not format_of(name) or not metadata.get("thing_classes"):
         return
+    records = DatasetCatalog.get(name)
+    if not isinstance(records, AnnotatedRecords):
+        return
+    ids = {i: number for number, i in metadata.thing_dataset_id_to_contiguous_id.items()}
     images, annotations = [], []
-    for record in DatasetCatalog.get(name):
-        about = {key: record[key] for key in ("file_name", "height", "width")}
-        images.append({"id": record["image_id"], **about})
-        for one in record["annotations"]:
-            mask = decode(one["segmentation"], record["height"], record["width"])
-            own = {"id": len(annotations) + 1, "image_id": record["image_id"], "bbox": one["bbox"]}
-            own |= {"category_id": one["category_id"], "iscrowd": one["iscrowd"]}
-            annotations.append({**own, "segmentation": encode(mask), "area": int(mask.sum())})
-    categories = [{"id": i, "name": label} for i, label in enumerate(metadata.thing_classes)]
+    for picture in records.pictures:
+        height, width = picture.size
+        about = {"id": picture.image_id, "file_name": picture.file_name}
+        images.append({**about, "height": height, "width": width})
+        boxes = _annotations(picture.things, picture.size)
+        for thing, one in zip(picture.things, boxes, strict=True):
+            rle = encode(decode(one["segmentation"], height, width, picture.file_name))
+            area = float(mask_util.area(rle)) if math.isnan(thing.area) else thing.area
+            own = {"id": len(annotations) + 1, "image_id": picture.image_id, "bbox": one["bbox"]}
+            own |= {"category_id": ids[thing.label], "iscrowd": one["iscrowd"]}
+            annotations.append({**own, "segmentation": rle, "area": area})
+    categories = [{"id": ids[i], "name": label} for i, label in enumerate(metadata.thing_classes)]
     about = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
     text = json.dumps(about)
     key = hashlib.sha256(text.encode()).hexdigest()[:32]
     file = cache_folder() / "truth" / f"{key}.json"
     if not file.is_file():
         write_whole(file, text, shared=True)
+    if metadata.get("json_file") is not None:
+        del metadata.json_file  # metadata let nothing be set twice
     metadata.set(json_file=str(file))
 
 

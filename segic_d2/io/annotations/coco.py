@@ -1,6 +1,7 @@
 """COCO's instances: one JSON file with ``images``, ``annotations`` and ``categories``."""
 
 import json
+import math
 import os
 from array import array
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ class coco:  # the name of the format
 
 def _scan(file: Path, found: AnnotationSet) -> tuple[list[Any], list[Any], list[Any]]:
     """The images, the categories, and of each annotation (image id, category id, polygons as flat
-    arrays or RLE, iscrowd, id)."""
+    arrays or RLE, iscrowd, id, area)."""
     lists: dict[str, list[Any]] = {"images": [], "categories": []}
     rows: list[Any] = []
     seen = set()
@@ -99,12 +100,22 @@ def _scan(file: Path, found: AnnotationSet) -> tuple[list[Any], list[Any], list[
             get = value.get
             masks = _packed(get("segmentation"))
             ids = get("image_id"), get("category_id")
-            rows.append((*ids, masks, get("iscrowd", 0), get("id", len(rows))))
+            about = get("iscrowd", 0), get("id", len(rows)), _area(get("area"))
+            rows.append((*ids, masks, *about))
         else:
             lists[key].append(value)
     if lacking := [key for key in KEYS if key not in seen]:
         raise ValueError(f"{file} has no {lacking[0]!r}: it is no file of COCO's instances")
     return lists["images"], lists["categories"], rows
+
+
+def _area(value: Any) -> float:
+    """A positive number, which may be text; NaN: none. Evaluators sort objects by it."""
+    try:
+        area = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return area if 0 < area < math.inf else math.nan
 
 
 def _packed(segmentation: Any) -> Any:
@@ -208,7 +219,7 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
     crowds, total = 0, len(rows)
     rows.reverse()
     while rows:  # which are freed as they are packed
-        image, category, segmentation, crowd, number = rows.pop()
+        image, category, segmentation, crowd, number, area = rows.pop()
         row, label = _of(owners, image), _of(labels, category)
         if row == -1:
             continue  # of a picture with a fault
@@ -218,7 +229,7 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
             found.fault(f"{where}: {reason}; {ADVICE}")
         elif not segmentation:
             found.notes[BOXES] += 1
-        elif found.add(row, label, segmentation, where, CROWD[crowd], number):
+        elif found.add(row, label, segmentation, where, CROWD[crowd], number, area):
             crowds += CROWD[crowd]
     if crowds and crowds == total:
         found.fault(

@@ -4,6 +4,7 @@ A million polygons as Python lists take gigabytes. A set keeps them in a few fla
 the record of a picture when it is asked for.
 """
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,12 +22,14 @@ FAULTS = 1000  # that are kept as text; the others are counted
 
 class Thing(NamedTuple):
     """One marked thing of a picture: the index of its class, its mask as polygons or RLE, whether
-    it is a crowd, and its id in the file, for messages."""
+    it is a crowd, its id in the file, for messages, and its area there, px, NaN where there is
+    none."""
 
     label: int
     segmentation: CocoMask
     crowd: bool = False
     id: object = None
+    area: float = math.nan
 
 
 @dataclass
@@ -82,6 +85,7 @@ class AnnotationSet(Sequence[Annotated]):
         self._pictures: list[tuple[str, Size, Any, str, str]] = []
         self._owner, self._label, self._crowd = array("q"), array("q"), array("b")
         self._ids: list[Any] = []
+        self._area = array("d")
         self._rings_end, self._xy_end, self._xy = array("q", [0]), array("q", [0]), array("d")
         self._rles: dict[int, dict[str, Any]] = {}
         self._order: tuple[np.ndarray, np.ndarray] | None = None
@@ -129,6 +133,7 @@ class AnnotationSet(Sequence[Annotated]):
         where: str,
         crowd: bool = False,
         thing_id: object = None,
+        area: float = math.nan,
     ) -> bool:
         """Add a thing to the picture ``row``: an RLE, or polygons, flat each. Returns whether it
         was taken: what is no mask is a fault, which begins with ``where``; what lies outside of the
@@ -151,6 +156,7 @@ class AnnotationSet(Sequence[Annotated]):
         self._label.append(label)
         self._crowd.append(crowd)
         self._ids.append(thing_id)
+        self._area.append(area)
         self._order = None
         return True
 
@@ -208,7 +214,8 @@ class AnnotationSet(Sequence[Annotated]):
         if segmentation is None:
             rings = range(self._rings_end[i], self._rings_end[i + 1])
             segmentation = [self._xy[self._xy_end[r] : self._xy_end[r + 1]].tolist() for r in rings]
-        return Thing(self._label[i], segmentation, bool(self._crowd[i]), self._ids[i])
+        about = bool(self._crowd[i]), self._ids[i], self._area[i]
+        return Thing(self._label[i], segmentation, *about)
 
 
 def _is_outside(ring: np.ndarray, size: Size) -> bool:
