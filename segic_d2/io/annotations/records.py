@@ -17,6 +17,7 @@ from ..masks import IGNORE_LABEL, VOID_16, read_label_map
 from ..rle import CocoMask, decode, ring_fault, rle_fault
 
 Size = tuple[int, int]
+REDRAW = "correct or delete it in the labelling tool"
 FAULTS = 1000  # that are kept as text; the others are counted
 
 
@@ -141,7 +142,7 @@ class AnnotationSet(Sequence[Annotated]):
         size = self._pictures[row][1]
         if isinstance(segmentation, dict):
             if reason := rle_fault(segmentation, size):
-                self.fault(f"{where}: its RLE {reason}")
+                self.fault(f"{where}: its RLE {reason}; {REDRAW}")
                 return False
             self._rles[len(self._owner)] = segmentation
         else:
@@ -169,8 +170,7 @@ class AnnotationSet(Sequence[Annotated]):
             except (TypeError, OverflowError):
                 value = next((v for v in polygon if not _is_number(v)), polygon)
                 self.fault(
-                    f"{where}: polygon {number} has {value!r} where a number belongs; correct or "
-                    "delete it in the labelling tool"
+                    f"{where}: polygon {number} has {value!r} where a number belongs; {REDRAW}"
                 )
                 return []
             if _is_outside(ring, size):
@@ -178,10 +178,7 @@ class AnnotationSet(Sequence[Annotated]):
                 continue
             reason = ring_fault(ring, size)
             if reason and ring.size >= 6:
-                self.fault(
-                    f"{where}: polygon {number} {reason}; correct or delete it in the labelling "
-                    "tool"
-                )
+                self.fault(f"{where}: polygon {number} {reason}; {REDRAW}")
                 return []
             if not reason:
                 rings.append(ring)
