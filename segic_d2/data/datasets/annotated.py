@@ -4,19 +4,25 @@ import hashlib
 import json
 import logging
 import math
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pycocotools.mask as mask_util
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ...io.annotations import Annotated, AnnotationSet, Thing, format_of, read_annotations
 from ...io.masks import IGNORE_LABEL
+from ...io.pictures import image_size
 from ...io.rle import decode, encode
 from ...utils.files import cache_folder, write_whole
-from ..health.damaged import Damaged, report
+from ..health.damaged import ERRORS, Damaged, is_left_out, report
+
+LOOKED_AT = 64  # pictures whose sizes are compared with their records
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +62,8 @@ def register_annotations(name: str) -> None:
 def load_annotations(name: str) -> Sequence[dict[str, Any]]:
     """Load the dataset dicts, of COCO's form or with label maps, and set the metadata."""
     found = read_annotations(name)
-    texts = [*found.faults, *([f"and {found.more_faults} more"] if found.more_faults else [])]
+    more = [f"and {found.more_faults} more"] if found.more_faults else []
+    texts = [*found.faults, *more, *([] if is_left_out() else _wrong_sizes(found))]
     report([Damaged(text, text) for text in texts], [ValueError(text) for text in texts])
     for what, count in found.notes.items():
         logger.warning("%s: %d %s: left out", found.place, count, what)
@@ -65,11 +72,11 @@ def load_annotations(name: str) -> Sequence[dict[str, Any]]:
     metadata = MetadataCatalog.get(name)
     if found.labelled:
         names = {"stuff_classes": found.names, "ignore_label": IGNORE_LABEL, "background_label": 0}
-        metadata.set(**names, evaluator_type="sem_seg")
+        _set(metadata, **names, evaluator_type="sem_seg")
     else:
         ids = getattr(found, "category_ids", range(len(found.names)))
         contiguous = {number: i for i, number in enumerate(ids)}
-        metadata.set(thing_classes=found.names, thing_dataset_id_to_contiguous_id=contiguous)
+        _set(metadata, thing_classes=found.names, thing_dataset_id_to_contiguous_id=contiguous)
         if metadata.get("evaluator_type") is None:
             metadata.set(evaluator_type="one_shot")
     return AnnotatedRecords(found)
@@ -105,9 +112,39 @@ def give_truth_file(name: str) -> None:
     file = cache_folder() / "truth" / f"{key}.json"
     if not file.is_file():
         write_whole(file, text, shared=True)
-    if metadata.get("json_file") is not None:
-        del metadata.json_file  # metadata let nothing be set twice
-    metadata.set(json_file=str(file))
+    _set(metadata, json_file=str(file))
+
+
+def _set(metadata: Metadata, **values: Any) -> None:
+    """Set metadata, also to other values than those of a file before it was corrected."""
+    for key, value in values.items():
+        if metadata.get(key) is not None:
+            delattr(metadata, key)
+        metadata.set(**{key: value})
+
+
+def _wrong_sizes(found: AnnotationSet) -> list[str]:
+    """A line for each picture of another size than its record says, by the heads of some; of all
+    where one of these is wrong. What cannot be opened shows when it is read."""
+
+    def check(row: int) -> str:
+        file, (height, width) = found.file(row), found.size(row)
+        try:
+            h, w = image_size(file)
+        except ERRORS:
+            return ""
+        if "://" in file or (h, w) == (height, width):
+            return ""
+        return (
+            f"{found.place}: {file} is {w}x{h} px as displayed, its record says {width}x{height} "
+            "px: correct it, or export the file anew"
+        )
+
+    some = np.unique(np.linspace(0, max(len(found) - 1, 0), LOOKED_AT).astype(int))
+    if not any(check(row) for row in some.tolist() if len(found)):
+        return []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [text for text in pool.map(check, range(len(found))) if text]
 
 
 def _record(picture: Annotated) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class AnnotationSet(Sequence[Annotated]):
             if reason := rle_fault(segmentation, size):
                 self.fault(f"{where}: its RLE {reason}; {REDRAW}")
                 return False
-            self._rles[len(self._owner)] = segmentation
+            self._rles[len(self._owner)] = {**segmentation, "size": list(size)}  # not as text
         else:
             rings = self._rings(segmentation, size, where)
             if not rings:
@@ -168,7 +168,8 @@ class AnnotationSet(Sequence[Annotated]):
             try:
                 ring = np.array(array("d", polygon))
             except (TypeError, OverflowError):
-                value = next((v for v in polygon if not _is_number(v)), polygon)
+                values = polygon if isinstance(polygon, list | tuple) else [polygon]
+                value = next((v for v in values if not _is_number(v)), polygon)
                 self.fault(
                     f"{where}: polygon {number} has {value!r} where a number belongs; {REDRAW}"
                 )

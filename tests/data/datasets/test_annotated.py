@@ -185,3 +185,25 @@ def test_targets_of_every_format(name):
     assert [(x["height"], x["width"]) for x in found] == [toy.SIZE] * 6
     assert all("annotations" not in x for x in found)
     assert len({x["image_id"] for x in found}) == 6
+
+
+def test_sizes_of_other_pictures_are_said_on_load(tmp_path):
+    toy.coco(tmp_path)
+    data = json.loads((tmp_path / "coco.json").read_text())
+    file, name = tmp_path / "turned.json", f"coco:{tmp_path}/turned.json:{tmp_path}/images"
+    for image in data["images"][2:4]:
+        image["height"], image["width"] = image["width"], image["height"]
+        for annotation in data["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                annotation["segmentation"] = [[1, 1, 9, 1, 9, 9]]
+    file.write_text(json.dumps(data))
+    with pytest.raises(DamagedDataError) as error:
+        Source(name)
+    text, (height, width) = str(error.value), toy.SIZE
+    assert text.startswith("2 damaged or missing: ")
+    assert f"2.png is {width}x{height} px as displayed, its record says {height}x{width} px" in text
+    toy.coco(tmp_path)
+    data["images"] = json.loads((tmp_path / "coco.json").read_text())["images"]
+    data["categories"][0]["name"] = "mended"
+    file.write_text(json.dumps(data))
+    assert Source(name).names[0] == "mended"  # the same name, in the same process
