@@ -53,6 +53,8 @@ def load_tensors(file: str | IO[bytes]) -> Any:
                 found = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             raise NotTensors(f"it holds {held}, which is never unpickled") from error
+    if isinstance(found, _NotRead):
+        raise NotTensors(f"it holds {held}, which is never unpickled")
     logger.warning("%s holds %s beside tensors: not read", file, held)
     return found
 

@@ -6,6 +6,8 @@ Shape shorthand: H×W as displayed.
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from .odd_masks import listed
 from .pictures import alpha_of, upright
@@ -13,7 +15,7 @@ from .pictures import alpha_of, upright
 DARK, LIGHT = 16, 239  # as black and as white as JPEG leaves them
 FLAT = 16  # values up to which a grey picture may be one of ids
 TINT = 24  # of channels, below which a colour is a grey
-FEW, PAINTS = 8, 256  # colours that are paints whatever they cover; at most
+FEW, PAINTS = 8, 48  # colours that are paints whatever they cover; at most
 MOST = 50_000  # colours of a picture that may be painted
 PAINTED = 0.5  # share of what is not black that the paints cover, but for edges
 ADVICE = "save it in black and white, or give an array of ids"
@@ -163,6 +165,8 @@ def _of_greys(grey: np.ndarray) -> np.ndarray:
                 f"a mask with {listed('values', levels.tolist())} in flat areas: are they ids? "
                 f"Name them by id, or {ADVICE}"
             )
+    if len(levels) > FLAT and ((grey > full // 6) & (grey < full - full // 6)).mean() > 0.5:
+        raise ValueError(f"a mask with {len(levels)} greys, as photographs have; {ADVICE}")
     return grey >= full // 2
 
 
@@ -174,7 +178,7 @@ def _of_colours(colours: np.ndarray) -> np.ndarray:
     own = _apart(found)
     few = len(found) <= FEW
     paints = own if few else _apart(np.array(sorted(_flat(_packed(colours // 16))), np.int32)) * 17
-    if not 0 < len(paints) <= PAINTS or len(found) > MOST:
+    if not 0 < len(paints) <= PAINTS or len(found) > MOST or (not few and _run_over(paints)):
         raise ValueError(f"a mask with {len(found)} colours, as photographs have; {ADVICE}")
     far = np.stack([np.abs(own - paint).max(-1) for paint in paints], -1)
     bright = own.max(-1) > 2 * TINT
@@ -190,6 +194,13 @@ def _of_colours(colours: np.ndarray) -> np.ndarray:
         raise ValueError(f"a mask whose colours cover no area; {ADVICE}")
     painted = far[:, ~black].min(-1) <= far[:, black].min(-1)
     return painted[where].reshape(packed.shape)
+
+
+def _run_over(paints: np.ndarray) -> bool:
+    """Whether paints of bins of 17 run into one another far, as shades do."""
+    apart = np.abs(paints[:, None] - paints).max(-1)
+    number, group = connected_components(csr_array(apart <= 26), directed=False)
+    return any(np.ptp(paints[group == i], axis=0).max() > 80 for i in range(number))
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:

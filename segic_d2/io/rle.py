@@ -73,9 +73,20 @@ def rle_fault(rle: Mapping[str, Any], size: tuple[int, int]) -> str:
     return ""
 
 
+def is_crowd(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation is a crowd; ValueError: ``iscrowd`` is neither 0 nor 1, as a number or
+    text."""
+    value = annotation.get("iscrowd", 0)
+    if value in (0, None, "0"):
+        return False
+    if value in (1, "1"):
+        return True
+    raise ValueError(f"annotation {annotation.get('id')}: iscrowd is {value!r}; it must be 0 or 1")
+
+
 def has_mask(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation is one object with a mask: crowds and empty RLEs are not."""
-    if annotation.get("iscrowd", 0):
+    if is_crowd(annotation):
         return False
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):

@@ -117,6 +117,7 @@ def test_black_on_white_in_a_label_map_is_the_background(tmp_path):
     np.testing.assert_array_equal(read_label_map(tmp_path / "c.tif"), disc() * 3)
 
 
+WAVES = np.indices((H, W)).sum(0)[..., None] * np.array([2.0, 1.2, 0.7]) + 9
 PHOTO = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
 THREE = np.where(disc(), 200, 0) + np.where(disc(8, 8, 6), 100, 0)
 
@@ -126,6 +127,8 @@ THREE = np.where(disc(), 200, 0) + np.where(disc(8, 8, 6), 100, 0)
     [
         (indexed(THREE // 100, GREEN, BLACK, RED), r"ambiguous: id 0 is \(0, 200, 40\), black is"),
         (painted((disc(), RED), ground=WHITE), r"the colours \(255, 0, 0\), \(255, 255, 255\), no"),
+        (Image.fromarray(WAVES.astype(np.uint8)), "a mask with 111 colours, as photographs have;"),
+        (Image.fromarray(WAVES.astype(np.uint8)[..., 0]), "with 11. greys, as photographs have;"),
         (Image.fromarray(PHOTO), "a mask with 30.. colours, as photographs have; save it in"),
         (Image.fromarray(np.uint8(THREE)), "the values 0, 100, 200 in flat areas: are they ids"),
         (Image.fromarray(np.uint16(THREE * 300)), "the values 0, 30000, 60000 in flat areas"),

@@ -285,7 +285,9 @@ def test_torchs_advice_is_not_passed_on(tmp_path, content):
     with pytest.raises(ValueError, match="a.png: it is damaged, no checkpoint at all, or holds mo"):
         InContextPredictor(tiny_config(), file, "cpu")
     torch.save({"a": 1}, file)
-    with pytest.raises(ValueError, match="a.png is no checkpoint: it holds a dict, not named tens"):
+    with pytest.raises(
+        ValueError, match="a.png is no checkpoint: it holds a, and no named tensors"
+    ):
         InContextPredictor(tiny_config(), file, "cpu")
 
 

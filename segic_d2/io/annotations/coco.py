@@ -264,9 +264,9 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
 
 def _of(table: dict[Any, int], key: Any) -> int | None:
     """The entry of an id, whether it is a number or text: 7, 7.0 and "7" are one."""
-    number = _whole(key)
     if _is_id(key) and key in table:
         return table[key]
+    number = _whole(key)
     return None if number is None else table.get(number, table.get(str(number)))
 
 
