@@ -10,7 +10,7 @@ import sys
 from detectron2.engine import default_argument_parser, launch
 
 from segic_d2.engine import EpisodeTrainer
-from segic_d2.engine.run import find_problems, run
+from segic_d2.engine.run import find_problems, one_line_errors, run
 
 
 class Trainer(EpisodeTrainer):
@@ -38,11 +38,12 @@ def require(args):
 if __name__ == "__main__":
     args = parse_args()
     require(args)
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    with one_line_errors():
+        launch(
+            main,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )

@@ -1,5 +1,6 @@
 """What can be wrong with arguments and shows without a heavy import."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -90,3 +91,20 @@ def need_folder(option: str, folder: str | Path) -> None:
         raise NotADirectoryError(f"{option} {folder}: {path} is no folder")
     if not os.access(path, os.W_OK | os.X_OK):
         raise PermissionError(f"{option} {folder}: {path} cannot be written")
+
+
+def need_own(option: str, file: str, keys: set[str]) -> None:
+    """UsageError: a JSON file for results is there already and has not the keys of earlier results,
+    which alone are written over."""
+    if not os.path.lexists(file):
+        return
+    try:
+        with open(file, encoding="utf-8") as content:
+            found = json.load(content)
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not keys <= set(found):
+        raise UsageError(
+            f"{option} {file}: it is there already and holds no results of this command, which "
+            "alone are written over; give another name"
+        )

@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .checks import count, need_folder, need_pairs, need_weights
+from .checks import count, need_folder, need_own, need_pairs, need_weights
 from .process import rest_waiting_threads
 from .train import dataset
 
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     need_weights(args.weights)
     if args.output:
         need_folder("--output", Path(args.output).parent)
+        need_own("--output", args.output, {"results", "shots"})
     rest_waiting_threads()
     label_maps = all(os.path.isdir(os.path.join(args.data, part)) for part in ("images", "masks"))
     pairs = os.path.isdir(args.data) and not label_maps

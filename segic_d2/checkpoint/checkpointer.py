@@ -13,6 +13,7 @@ from ..compat import IncompatibleKeys, forget_failed_load
 from ..utils.files import AnyPath, whole_file
 from ..utils.remote import first_line
 from .files import fetch
+from .foreign import NotTensors, load_tensors, named_tensors
 from .official import HEAD, is_official, official_shapes, to_model_names
 from .pretrained import PREFIX, PRETRAINED, name_of, weights_file
 
@@ -125,28 +126,37 @@ class SegICCheckpointer(DetectionCheckpointer):
             loaded = super()._load_file(filename)
         except (pickle.UnpicklingError, LookupError, EOFError) as error:
             # what torch says of them is a number, or the advice to run the file's code
+            held = f" ({error})" if isinstance(error, NotTensors) else ""
             raise ValueError(
                 f"cannot read the checkpoint {filename}: it is damaged, no checkpoint at all, or "
-                "holds more than tensors; give a state dict as .pth or .safetensors"
+                f"holds more than tensors{held}; give a state dict as .pth or .safetensors"
             ) from error
         except Exception as error:  # every format has its own
             raise ValueError(
                 f"cannot read the checkpoint {filename}: {first_line(error)}"
             ) from error
         state = loaded["model"]
-        tensors = isinstance(state, dict) and any(hasattr(x, "shape") for x in state.values())
-        if not tensors or not all(isinstance(name, str) for name in state):
+        if not isinstance(state, dict) and len(loaded) == 1:
             kind = type(state).__name__
             raise ValueError(f"{filename} is no checkpoint: it holds a {kind}, not named tensors")
+        if isinstance(state, dict) and is_official(state, self._official_shapes()):
+            return loaded  # all of it must fit
+        try:
+            loaded["model"] = named_tensors(loaded, self.model.state_dict())
+        except ValueError as error:
+            raise ValueError(f"{filename} is no checkpoint: {error}") from error
         return loaded
 
+    def _official_shapes(self) -> dict[str, tuple[int, ...]]:
+        needed = trainable_state_dict(self.model)
+        return official_shapes({k: v for k, v in needed.items() if k.startswith(HEAD)})
+
     def _torch_load(self, f: str | IO[bytes]) -> Any:
-        # never unpickle code: our checkpoints hold tensors, numbers and strings
-        return torch.load(f, map_location="cpu", weights_only=True)
+        return load_tensors(f)  # never unpickle code: our checkpoints hold tensors and numbers
 
     def _load_model(self, checkpoint: dict[str, Any]) -> IncompatibleKeys:
         needed = trainable_state_dict(self.model)
-        shapes = official_shapes({k: v for k, v in needed.items() if k.startswith(HEAD)})
+        shapes = self._official_shapes()
         if is_official(checkpoint["model"], shapes):
             checkpoint["model"] = to_model_names(checkpoint["model"], shapes, self._path)
             self.logger.info(f"official SegIC checkpoint: all {len(shapes)} tensors are used")

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from ..utils.files import AnyPath
 from ..utils.remote import first_line, unreachable
+from .foreign import CONTAINERS, load_tensors
 
 KEY = "MODEL.BACKBONE.WEIGHTS"
-_CONTAINERS = ("model", "state_dict", "module", "teacher", "model_state", "blobs")
 _HARMLESS = {  # all that a pickle of numpy arrays needs
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -98,7 +98,7 @@ def read_file(path: AnyPath, key: str = KEY) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix in (".pth", ".pt", ".bin"):
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_tensors(os.fspath(path))
         elif path.suffix == ".pkl":
             with path.open("rb") as file:
                 state = _ArrayUnpickler(file, encoding="latin1").load()
@@ -119,7 +119,7 @@ def read_checkpoint(path: AnyPath) -> tuple[dict[str, torch.Tensor], bool]:
     the names are Caffe2's."""
     state = read_file(path)
     from_caffe2 = os.fspath(path).endswith(".pkl") and "__author__" not in state
-    state = next((state[c] for c in _CONTAINERS if isinstance(state.get(c), dict)), state)
+    state = next((state[c] for c in CONTAINERS if isinstance(state.get(c), dict)), state)
     tensors = {}
     for name, value in state.items():
         if hasattr(value, "__array_interface__"):

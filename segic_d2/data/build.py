@@ -101,6 +101,8 @@ def _training_mappers(cfg):
                 f"DATASETS.TRAIN has {len(datasets)} {tuple(datasets)}"
             )
     sources = {name: Source(name) for name in dict.fromkeys(datasets)}  # one may serve two mappers
+    for source in sources.values():
+        source.look_for_files()
     mappers = []
     for name, dataset, draw in zip(names, datasets, draws, strict=True):
         own = cfg.clone()

@@ -1,5 +1,6 @@
 """Which classes each image of a registered dataset shows."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,6 +101,22 @@ class Source:
             presence.append(classes)
         report_errors(faults)
         return presence
+
+    def look_for_files(self) -> None:
+        """Report pictures that are missing, before training draws them hours later. Each folder is
+        listed once; places that only a handler of Detectron2 knows are left."""
+        listed: dict[str, set[str]] = {}
+        errors = {}
+        for file in self.files:
+            folder, name = os.path.split(os.fspath(file))
+            if "://" in folder:
+                continue
+            if folder not in listed:
+                there = os.path.isdir(folder or ".")
+                listed[folder] = set(os.listdir(folder or ".")) if there else set()
+            if name not in listed[folder]:
+                errors[file] = FileNotFoundError(f"dataset {self.name!r}: no such file: {file}")
+        report_errors(errors)
 
     def class_index(self, single_image: str = "error") -> ClassIndex:
         """The ``ClassIndex`` of this dataset."""

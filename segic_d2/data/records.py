@@ -15,7 +15,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from ..io.masks import IGNORE_LABEL, read_binary_mask, read_label_map
-from ..io.rle import decode, has_mask
+from ..io.rle import decode, has_mask, is_crowd
 
 
 class File(NamedTuple):
@@ -105,7 +105,7 @@ def class_masks(
         return np.stack([labels == c for c in class_ids]), ignore if ignore.any() else None
     of_class = {c: [a for a in record["annotations"] if a["category_id"] == c] for c in class_ids}
     masks = [_union(record, [a for a in of_class[c] if has_mask(a)]) for c in class_ids]
-    crowds = [a for c in class_ids for a in of_class[c] if a.get("iscrowd") and "segmentation" in a]
+    crowds = [a for c in class_ids for a in of_class[c] if is_crowd(a) and "segmentation" in a]
     # a pixel that one entity knows to be its own counts, even inside another's crowd
     ignore = _union(record, crowds) & ~np.any(masks, axis=0) if crowds else None
     return np.stack(masks), ignore

@@ -4,8 +4,13 @@
 """
 
 import argparse
+import contextlib
 import logging
+import sys
+import traceback
 from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -38,6 +43,19 @@ def find_problems(args: argparse.Namespace) -> list[str]:
     except (FileNotFoundError, ValueError) as error:  # of a config that cannot be read on
         problems += [str(error)]
     return problems
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line where this package says what is wrong with data, files or keys:
+    with a ValueError or OSError that it raises itself. All other errors keep their traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raised = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not Path(raised).is_relative_to(Path(__file__).parents[1]):
+            raise
+        sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

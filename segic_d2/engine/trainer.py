@@ -66,6 +66,17 @@ def clip_gradients(cfg: CfgNode, optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
+_NEW_RUN = "start a new run in another OUTPUT_DIR with its weights as MODEL.WEIGHTS"
+
+
+def _optimizer_of(state: dict[str, Any]) -> dict[str, int | str]:
+    """The ``SOLVER.OPTIMIZER`` of a checkpoint that does not say, by what it keeps."""
+    groups = state.get("_trainer", {}).get("optimizer", {}).get("param_groups") or [{}]
+    if "betas" in groups[0]:
+        return {"SOLVER.OPTIMIZER": "ADAMW"}
+    return {"SOLVER.OPTIMIZER": "SGD"} if "momentum" in groups[0] else {}
+
+
 class Trainer(GivenTrainer):
     """A DefaultTrainer with precision, clipping, averaging and a schedule in samples. Checkpoints
     hold trainable weights only. A subclass gives ``build_train_loader`` and perhaps ``test``."""
@@ -95,25 +106,36 @@ class Trainer(GivenTrainer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint's state. ValueError: another ``SOLVER.IMS_PER_BATCH``, whose
-        iterations are other samples in the stream of data and in the schedule."""
+        iterations are other samples in the stream of data and in the schedule; another
+        ``SOLVER.OPTIMIZER``, or other parameters, whose state is none of these."""
+        earlier = {**_optimizer_of(state_dict), **state_dict.get("run", {})}
         for key, value in self._run().items():
-            before = state_dict.get("run", {}).get(key, value)
+            before = earlier.get(key, value)
             if before == value:
                 continue
-            if key == "SOLVER.IMS_PER_BATCH":
+            if key in ("SOLVER.IMS_PER_BATCH", "SOLVER.OPTIMIZER"):
+                more = " (any number of processes will do)" if key == "SOLVER.IMS_PER_BATCH" else ""
                 raise ValueError(
                     f"{key} is {value}, but the checkpoint to resume from was trained with "
-                    f"{before}: resume with that (any number of processes will do), or start a new "
-                    "run in another OUTPUT_DIR with its weights as MODEL.WEIGHTS"
+                    f"{before}: resume with that{more}, or {_NEW_RUN}"
                 )
             logging.getLogger(__name__).warning(
                 f"{key} is {value}, and was {before} until now: the run does not go on bit for bit"
             )
-        super().load_state_dict(state_dict)
+        try:
+            super().load_state_dict(state_dict)
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise ValueError(
+                f"the checkpoint to resume from was trained with another config ({error!r:.200}): "
+                f"resume with the one that lies beside it, or {_NEW_RUN}"
+            ) from error
 
     def _run(self) -> dict[str, int | str]:
         batch, seed = self.cfg.SOLVER.IMS_PER_BATCH, self.cfg.SEED
-        return {"SOLVER.IMS_PER_BATCH": batch, "SEED": seed, "SOLVER.AMP": precision_of(self.cfg)}
+        return {
+            **{"SOLVER.IMS_PER_BATCH": batch, "SOLVER.OPTIMIZER": self.cfg.SOLVER.OPTIMIZER},
+            **{"SEED": seed, "SOLVER.AMP": precision_of(self.cfg)},
+        }
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from detectron2.evaluation import COCOEvaluator, LVISEvaluator, SemSegEvaluator
-from detectron2.utils.file_io import PathManager
-from PIL import Image
+
+from ..structures.picture import read_labels
 
 
 def read_label_file(file_name: str, dtype: npt.DTypeLike | None = None) -> np.ndarray:
-    """Read a label map; SemSegEvaluator's own reader fails on numpy 2 (copy=False)."""
-    with PathManager.open(file_name, "rb") as f:
-        return np.asarray(Image.open(f)).astype(dtype or np.int64)
+    """Read a label map as training does. (SemSegEvaluator's own reader takes one channel alone, and
+    fails on numpy 2: copy=False.)"""
+    return read_labels(file_name).astype(dtype or np.int64)
 
 
 def build_sem_seg_evaluator(dataset_name: str, output_dir: str | None = None) -> SemSegEvaluator:

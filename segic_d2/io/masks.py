@@ -14,11 +14,23 @@ from PIL import Image
 
 from ..utils.files import AnyPath
 from .formats import suffix_of
+from .mask_pictures import holds_ids, to_binary_mask, to_label_map
+from .odd_masks import describe_values
 from .pictures import AnyPicture, alpha_of, open_file, opened
 from .rle import decode
 
 # masks as people have them, see `to_masks`
 AnyMask: TypeAlias = AnyPicture | dict[str, Any] | Sequence[dict[str, Any] | Sequence[float]]
+
+FOREIGN = {  # key of what is no prompt → what it is, and what to do
+    "annotations": "it is a whole COCO file: give the 'segmentation' of one of its 'annotations'",
+    "shapes": "it is a labelme file: give {'polygon': points} with the 'points' of one of its "
+    "'shapes', or {'box': …} for a rectangle",
+    "segmentation": "it is a COCO annotation: give its 'segmentation'",
+    "bbox": "a box is {'box': [x0, y0, x1, y1]}; COCO's bbox x, y, width, height is x, y, "
+    "x + width, y + height",
+    "text": "texts are not taken in references; mark the thing, and give the text as its name",
+}
 
 
 def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict[int, np.ndarray]:
@@ -26,13 +38,17 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
 
     What serves as a mask, and its ids:
 
-    - a binary image file, 0/1, 0/255, or grey with the foreground at 128 and above: id 1;
+    - a binary image file, 0/1, 0/255, grey with the foreground at 128 and above, or colours painted
+      on black: id 1 (``to_binary_mask``);
     - a cut-out, a file of which a part is transparent: what is opaque (``to_binary_mask``): id 1;
-    - a palette image file with ids, such as VOC's and DAVIS': each value but 0 and 255 (ignored).
-      A file of 0 and 255 alone is binary. A grey file is read so too where ``as_ids`` asks for it.
+    - a palette image file with ids, such as VOC's and DAVIS': each value but 0, 255 and 65535
+      (ignored).
+      A file of 0 and 255 alone is binary, and so is a palette of black and white or of greys
+      (``holds_ids``). A grey file is read so too where ``as_ids`` asks for it.
       It may be transparent where it is 0; with other transparency it is a cut-out;
     - a ``.json`` file that holds one of the following:
     - a COCO RLE, compressed or not: id 1; a list of n of them: 1…n;
+    - the numbers of an array as lists in lists, of the picture's size;
     - polygons, a list of flat lists x, y, x, y, … in pixels of the displayed picture: id 1;
     - a PIL image, as a file;
     - an array or tensor, or a ``.npy`` file of one: bool (H, W): id 1; integer (H, W): as a palette
@@ -51,6 +67,8 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
     if isinstance(mask, list | tuple):
         if mask and all(isinstance(m, dict) for m in mask):
             return {i: _from_rle(m, size) for i, m in enumerate(mask, 1)}
+        if (array := _as_array(mask, size)) is not None:
+            return _from_array(array, size)
         return {1: _from_polygons(mask, size)}
     if isinstance(mask, torch.Tensor):
         mask = mask.detach().cpu().numpy()
@@ -68,10 +86,12 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
 
 def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.ndarray]:
     suffix = suffix_of(path)
-    if suffix == ".json":
-        return to_masks(read_json(path), size)
-    if suffix == ".npy":
-        return to_masks(_read_array(path), size, as_ids)
+    if suffix in (".json", ".npy"):
+        content = read_json(path) if suffix == ".json" else _read_array(path)
+        try:
+            return to_masks(content, size, as_ids)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     if suffix == ".txt":
         raise ValueError(
             f"{path} is a text file, as YOLO's labels are, which are not taken: give a picture of "
@@ -97,16 +117,17 @@ def read_json(path: AnyPath) -> dict[str, Any] | list[Any]:
 
 def _from_image(image: Image.Image, as_ids: bool) -> np.ndarray:
     """Integer (H, W) ids of a label map, or the foreground, bool (H, W)."""
-    if as_ids or (image.mode == "P" and not _is_cut_out(image)):
-        return _to_label_map(image)
+    if as_ids or (image.mode == "P" and _is_label_map(image)):
+        return to_label_map(image)
     return to_binary_mask(image)
 
 
-def _is_cut_out(image: Image.Image) -> bool:
-    """Whether a palette image has other transparency than a label map's, whose background alone is
-    transparent."""
+def _is_label_map(image: Image.Image) -> bool:
+    """Whether a palette image holds ids: it has no transparency but that of the background."""
     alpha = alpha_of(image)
-    return alpha is not None and (alpha != np.where(np.asarray(image) > 0, 255, 0)).any()
+    if alpha is None:
+        return holds_ids(image)
+    return not (alpha != np.where(np.asarray(image) > 0, 255, 0)).any()
 
 
 def _read_array(path: str) -> np.ndarray:
@@ -140,8 +161,8 @@ def _split(labels: np.ndarray) -> dict[int, np.ndarray]:
     values = np.unique(labels)
     if values[0] < 0:
         raise ValueError(f"mask has the negative id {values[0]}")
-    masks = {int(v): labels == v for v in values if v not in (0, IGNORE_LABEL)}
-    return masks or {1: labels == IGNORE_LABEL}
+    masks = {int(v): labels == v for v in values if v not in (0, IGNORE_LABEL, VOID_16)}
+    return masks or {1: labels > 0}
 
 
 def _from_array(mask: np.ndarray, size: tuple[int, int]) -> dict[int, np.ndarray]:
@@ -161,8 +182,14 @@ def _from_array(mask: np.ndarray, size: tuple[int, int]) -> dict[int, np.ndarray
 
 def _from_rle(rle: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     if not {"size", "counts"} <= set(rle):
-        raise ValueError(f"mask is a dict with {sorted(rle)}; a COCO RLE has 'counts' and 'size'")
-    _check_size(tuple(rle["size"]), size)
+        advice = [text for key, text in FOREIGN.items() if key in rle]
+        what = (*advice, "a COCO RLE has 'counts' and 'size'")[0]
+        raise ValueError(f"mask is a dict with {sorted(rle)}; {what}")
+    try:
+        found = tuple(int(side) for side in rle["size"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"mask has the size {rle['size']!r}; it is [height, width]") from error
+    _check_size(found, size)
     counts = rle["counts"]
     try:
         if isinstance(counts, list) and sum(counts) != size[0] * size[1]:
@@ -170,6 +197,22 @@ def _from_rle(rle: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         return decode(rle, *size)
     except Exception as error:  # pycocotools raises what its C code finds
         raise ValueError(f"mask is no RLE of {size[1]}x{size[0]} px: {error}") from error
+
+
+def _as_array(rows: Sequence[Any], size: tuple[int, int]) -> np.ndarray | None:
+    """Lists of the numbers of an array (H, W) or (n, H, W); None: they may be polygons. ValueError:
+    0 and 1 alone, of another size."""
+    try:
+        array = np.array(rows)
+    except ValueError:  # of several lengths
+        return None
+    if array.ndim not in (2, 3) or array.dtype.kind not in "biuf" or not array.size:
+        return None
+    if array.shape[-2:] == size:
+        return array
+    if len(array) > 1 and array.ndim == 2 and np.isin(array, (0, 1)).all():
+        _check_size(array.shape, size)
+    return None
 
 
 def _from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
@@ -202,27 +245,16 @@ def _check_size(found: tuple[int, ...], size: tuple[int, int]) -> None:
 
 
 def read_label_map(path: AnyPath) -> np.ndarray:
-    """Read the raw ids of a label map, int32 (H, W): no palette expansion, rotation or scaling.
+    """Read the raw ids of a label map, int32 (H, W), as displayed: no palette expansion or scaling.
 
-    Accepts bilevel (ids 0 and 1), 8-bit grey, palette, 16- and 32-bit integer files, and colour
-    files whose channels are all equal (grey maps are often saved so). FileNotFoundError or
-    ValueError names a file that is missing, unreadable, or truly a colour or float image.
+    Accepts bilevel (ids 0 and 1), 8-bit grey, palette, 16- and 32-bit integer files, floats that
+    are whole numbers, and colour files whose channels are all equal (grey maps are often saved so).
+    Where a palette's 0 is white and black the only other colour, as optimisers number them, white
+    is 1. FileNotFoundError or ValueError names a file that is missing, unreadable, truly a colour
+    image, or has fractions.
     """
     with opened(path) as image:
-        return _to_label_map(image)
-
-
-def _to_label_map(image: Image.Image) -> np.ndarray:
-    if image.mode in ("LA", "La"):
-        image = image.getchannel(0)
-    if image.mode not in ("1", "L", "P", "RGB", "RGBA") and not image.mode.startswith("I"):
-        raise ValueError(f"mode {image.mode!r} is not a label map; save it as PNG of integers")
-    ids = np.asarray(image)
-    if ids.ndim == 3:
-        if (ids[..., 0] != ids[..., 1]).any() or (ids[..., 0] != ids[..., 2]).any():
-            raise ValueError("a label map has one channel of integer ids, this one is coloured")
-        ids = ids[..., 0]
-    return ids.astype(np.int32)
+        return to_label_map(image)
 
 
 def read_grey(path: AnyPath) -> np.ndarray:
@@ -233,39 +265,17 @@ def read_grey(path: AnyPath) -> np.ndarray:
 
 
 def read_binary_mask(path: AnyPath) -> np.ndarray:
-    """Read a mask's foreground, bool (H, W); errors as of ``read_label_map``."""
+    """Read a mask's foreground, bool (H, W). FileNotFoundError or ValueError names a file that is
+    missing or unreadable, and what is ambiguous (``to_binary_mask``) or too dark to show any."""
     with opened(path) as image:
-        return to_binary_mask(image)
-
-
-def to_binary_mask(image: Image.Image) -> np.ndarray:
-    """An image's foreground, bool (H, W): > 0 in palette maps and in maps of {0, 1} or {0, 255},
-    else ≥ 128.
-
-    Colour masks are converted to grey first (FSS-1000 and many drawing programs save them so).
-    Where a part of an image with alpha is transparent (opacity below 128) the image is a cut-out,
-    and what is opaque is foreground, dark or bright. Only where its opaque part is both black and
-    white, without any other colour, was a mask drawn on a transparent layer: the white one.
-    """
-    alpha = alpha_of(image) if image.mode in ("RGBA", "LA", "PA", "P") else None
-    if alpha is not None and (image.mode == "P" or not _black_and_white(image, alpha >= 128)):
-        return alpha >= 128
-    if image.mode in ("1", "P"):
-        return np.asarray(image) > 0
-    if image.mode in ("RGBA", "LA", "PA"):  # what was not painted is background
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
-    grey = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
-    if grey.max() > 255:
-        return grey >= 32768
-    return grey > 0 if grey.max() <= 1 else grey >= 128
-
-
-def _black_and_white(image: Image.Image, shown: np.ndarray) -> bool:
-    colours = np.asarray(image.convert("RGB"))[shown]
-    grey = colours[:, :1]
-    pure = ((colours == grey) & ((grey == 0) | (grey == 255))).all()
-    return bool(pure and grey.any() and not grey.all())
+        mask = to_binary_mask(image)
+        if not mask.any() and image.convert("L").getextrema() != (0, 0):
+            raise ValueError(
+                "a mask without foreground, which is white, or 128 and above in grey; it has "
+                f"{describe_values(image)}"
+            )
+        return mask
 
 
 IGNORE_LABEL = 255  # Detectron2's usual value, for metadata that does not say
+VOID_16 = 65535  # what maps of 16 bits have in its place

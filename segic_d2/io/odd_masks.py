@@ -58,14 +58,15 @@ def describe_values(mask: object) -> str:
             return describe_values(image)
     if isinstance(mask, Image.Image) and len(mask.getbands()) > 1:
         colours = mask.getcolors(mask.width * mask.height) or ()
-        return _listed("colours", sorted(colour for _, colour in colours))
+        return listed("colours", sorted(colour for _, colour in colours))
     if isinstance(mask, torch.Tensor):
         mask = mask.detach().cpu().numpy()
     if isinstance(mask, Image.Image | np.ndarray):
-        return _listed("values", np.unique(np.asarray(mask)).tolist())
+        return listed("values", np.unique(np.asarray(mask)).tolist())
     return ""
 
 
-def _listed(what: str, values: list[Any]) -> str:
+def listed(what: str, values: list[Any]) -> str:
+    """Up to ``MOST`` values and the number of the others, in words."""
     shown = [*map(str, values[:MOST]), *([f"{len(values) - MOST} more"] * (len(values) > MOST))]
     return f"the {what} {', '.join(shown)}"

@@ -17,9 +17,11 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from ..utils.files import AnyPath
 from ..utils.remote import download, is_web_address
 from .formats import lacking, suffix_of
+from .ranges import depth, to_eight_bits
 
 logger = logging.getLogger(__name__)
 
+DARK = 32  # of 256, up to which a picture of 16 bits per colour uses few of them
 ONE_PICTURE = "MPO", "PSD"  # formats whose other frames are previews and layers of the first
 
 # a picture as people have it, see `to_picture`
@@ -39,7 +41,9 @@ def opened(path: AnyPath, decode: bool = True) -> Iterator[Image.Image]:
             with Image.open(file) as image:
                 if decode:
                     _say_frames(path, image)
+                    wide = any(";16" in str(tile) for tile in image.tile)  # until it is loaded
                     image.load()
+                    _say_dark(path, image, wide)
                 yield image
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, …
         if isinstance(error, UnidentifiedImageError):
@@ -70,6 +74,15 @@ def _say_frames(path: str, image: Image.Image) -> None:
             _say_once(f"{path} has {frames} frames or pages: the first is taken")
 
 
+def _say_dark(path: str, image: Image.Image, wide: bool) -> None:
+    """Log that of 16 bits per colour, whose upper 8 Pillow reads, few are used."""
+    if wide and image.mode == "RGB" and int(np.asarray(image).max()) < DARK:
+        _say_once(
+            f"{path} has 16 bits per colour and uses less than {100 * DARK // 256} % of their "
+            "range: it comes out nearly black; save it with 8 bits, scaled to their full range"
+        )
+
+
 @lru_cache(1024)
 def _say_once(text: str) -> None:
     logger.warning(text)
@@ -97,15 +110,10 @@ def alpha_of(image: Image.Image) -> np.ndarray | None:
     return alpha if alpha.min() < 128 else None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, source: str = "") -> Image.Image:
+    """A picture in RGB, on white; ``source`` names it in what is logged. ValueError: floats."""
     if image.mode.startswith("I"):  # "I;16", "I;16B", and "I", which older Pillow uses for 16 bits
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(
-                f"mode {image.mode!r} with values {values.min()} to {values.max()}; "
-                "8 or 16 bits per channel are supported"
-            )
-        image = Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
+        image = Image.fromarray(to_eight_bits(np.asarray(image), source))
     elif image.mode == "F":
         raise ValueError("floating-point images are not supported; save it with 8 or 16 bits")
     if has_alpha(image):
@@ -117,14 +125,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def read_image(path: AnyPath) -> np.ndarray:
     """Read a picture as it is displayed: uint8 (H, W, 3), RGB, writable and contiguous.
 
-    EXIF rotation is applied; transparency is composited on white; 16-bit grey is scaled by 1/257;
+    EXIF rotation is applied; transparency is composited on white; grey of more than 8 bits is
+    scaled by the range that it uses (``to_eight_bits``);
     grey, palette, bilevel and CMYK become RGB; of several frames or pages the first is taken, and a
     warning says so. The path may be a web address, or a URL that Detectron2's ``PathManager``
     understands. FileNotFoundError or ValueError names a file that is missing or cannot be fetched,
     no image, or of an unsupported pixel format.
     """
     with opened(path) as image:
-        return np.array(to_rgb(upright(image)))
+        return np.array(to_rgb(upright(image), str(path)))
 
 
 def image_size(path: AnyPath) -> tuple[int, int]:
@@ -136,12 +145,6 @@ def image_size(path: AnyPath) -> tuple[int, int]:
             if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
                 width, height = height, width
         return height, width
-
-
-def stored_size(path: AnyPath) -> tuple[int, int]:
-    """(H, W) in px of a file's pixels, unrotated, as label maps are read; as ``image_size``."""
-    with opened(path, decode=False) as image:
-        return image.size[::-1]
 
 
 def file_of(source: object) -> str:
@@ -158,7 +161,7 @@ def to_picture(image: AnyPicture) -> np.ndarray:
     if isinstance(image, str | os.PathLike):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return np.array(to_rgb(upright(image)))
+        return np.array(to_rgb(upright(image), file_of(image)))
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):
@@ -170,8 +173,18 @@ def to_picture(image: AnyPicture) -> np.ndarray:
             "(H, W), (H, W, 3) or (H, W, 4)"
         )
     if image.dtype == np.uint16:
-        image = np.rint(image / 257).astype(np.uint8)
+        image = _eight_bits(image)
     return np.array(to_rgb(Image.fromarray(np.ascontiguousarray(image))))
+
+
+def _eight_bits(image: np.ndarray) -> np.ndarray:
+    """A uint16 array as uint8; its alpha has a range of its own."""
+    colours = image if image.ndim == 2 else image[..., :3]
+    scaled = to_eight_bits(colours)
+    if image.ndim == 2 or image.shape[2] == 3:
+        return scaled
+    alpha = image[..., 3:]
+    return np.concatenate([scaled, alpha >> max(depth(alpha) - 8, 0)], -1).astype(np.uint8)
 
 
 def to_cut_out(image: AnyPicture) -> np.ndarray | None:
@@ -182,7 +195,7 @@ def to_cut_out(image: AnyPicture) -> np.ndarray | None:
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 4:
             return None
-        opaque = image[..., 3] >= (32768 if image.dtype == np.uint16 else 128)
+        opaque = (image if image.dtype == np.uint8 else _eight_bits(image))[..., 3] >= 128
         return None if opaque.all() else opaque
     if isinstance(image, Image.Image):
         alpha = alpha_of(upright(image))

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from ..structures.prompts import Marked
 from .formats import suffix_of
-from .masks import AnyMask, read_json, to_masks
+from .masks import FOREIGN, AnyMask, read_json, to_masks
 
 PROMPT_REGISTRY = Registry("PROMPT")
 PROMPT_REGISTRY.__doc__ = """
@@ -31,16 +31,6 @@ ValueError: a value that it cannot be; the message begins with the kind.
 # what points at one thing, or at several, see `to_marked`
 AnyPrompt: TypeAlias = AnyMask | Mapping[str, Any] | Sequence[Mapping[str, Any] | float]
 Size: TypeAlias = tuple[int, int]
-
-_ADVICE = {  # key of what is no prompt → what it is, and what to do
-    "annotations": "it is a whole COCO file: give the 'segmentation' of one of its 'annotations'",
-    "shapes": "it is a labelme file: give {'polygon': points} with the 'points' of one of its "
-    "'shapes', or {'box': …} for a rectangle",
-    "segmentation": "it is a COCO annotation: give its 'segmentation'",
-    "bbox": "a box is {'box': [x0, y0, x1, y1]}; COCO's bbox x, y, width, height is x, y, "
-    "x + width, y + height",
-    "text": "texts are not taken in references; mark the thing, and give the text as its name",
-}
 
 
 def to_marked(prompt: AnyPrompt, size: Size, as_ids: bool = False) -> dict[int, Marked]:
@@ -86,7 +76,7 @@ def _of_dict(prompt: Mapping[str, Any], size: Size) -> Marked:
     known = {name: list(inspect.signature(kind).parameters)[1:] for name, kind in kinds.items()}
     unknown = [key for key in prompt if not any(key in keys for keys in known.values())]
     if unknown or not kinds:
-        advice = [text for key, text in _ADVICE.items() if key in prompt]
+        advice = [text for key, text in FOREIGN.items() if key in prompt]
         odd = f"{unknown[0]!r} is none of its keys: " if unknown else ""
         raise ValueError(f"mask is a dict with {list(prompt)}; {(*advice, odd + _known())[0]}")
     own = [

@@ -73,9 +73,20 @@ def rle_fault(rle: Mapping[str, Any], size: tuple[int, int]) -> str:
     return ""
 
 
+def is_crowd(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation is a crowd; ValueError: ``iscrowd`` is neither 0 nor 1, as a number or
+    text."""
+    value = annotation.get("iscrowd", 0)
+    if value in (0, None, "0"):
+        return False
+    if value in (1, "1"):
+        return True
+    raise ValueError(f"annotation {annotation.get('id')}: iscrowd is {value!r}; it must be 0 or 1")
+
+
 def has_mask(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation is one object with a mask: crowds and empty RLEs are not."""
-    if annotation.get("iscrowd", 0):
+    if is_crowd(annotation):
         return False
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
@@ -107,8 +118,9 @@ def decode(segmentation: CocoMask, height: int, width: int, file_name: str = "")
     if isinstance(segmentation, dict):
         if fault := rle_fault(segmentation, (height, width)):
             raise ValueError(f"an RLE{_of(file_name)} {fault}")
+        segmentation = {**segmentation, "size": [height, width]}  # which may be text
         if isinstance(segmentation["counts"], list):
-            segmentation = mask_util.frPyObjects(segmentation, *segmentation["size"])
+            segmentation = mask_util.frPyObjects(segmentation, height, width)
         segmentation = mask_util.decode(segmentation)
     mask = np.asarray(segmentation).astype(bool)
     if mask.shape != (height, width):

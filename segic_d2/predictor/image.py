@@ -157,8 +157,18 @@ class InContextPredictor:
 
     def save_context(self, path: str | os.PathLike[str]) -> None:
         """Write the encoded references to a .safetensors file of a few KB per entity, or, of a
-        model that remembers reference cells, 400 KB per entity and shot at most."""
-        self._needed_context().save(path)
+        model that remembers reference cells, 400 KB per entity and shot at most. FileExistsError:
+        something else is there already."""
+        context = self._needed_context()
+        if os.path.lexists(path):
+            try:
+                Context.load(path)
+            except (ValueError, OSError) as error:
+                raise FileExistsError(
+                    f"{path} is there already and is no context of references, which alone are "
+                    "written over: give another name"
+                ) from error
+        context.save(path)
 
     def load_context(self, path: str | os.PathLike[str]) -> None:
         """Read encoded references in place of earlier ones; a call that fails changes nothing.

@@ -17,7 +17,9 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
 from torch import Tensor
 
+from ..io.masks import read_label_map
 from ..io.pictures import image_size, read_image
+from ..utils.files import AnyPath
 from .episode import View
 from .features import ViewStore
 from .resize import FloatResize
@@ -135,3 +137,8 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(states[0])
         random.setstate(states[1])
         torch.set_rng_state(states[2])
+
+
+def read_labels(path: AnyPath) -> np.ndarray:
+    """The ids of a label map, int32 (H, W), as displayed; errors as of ``io.masks``."""
+    return read_label_map(path)

@@ -14,6 +14,7 @@ from segic_d2.data import (
     set_start,
 )
 from segic_d2.data.episodes import derive_seed
+from segic_d2.data.health.damaged import DamagedDataError
 from tests.data import toy
 from tests.data.every_reference import load_references
 
@@ -228,3 +229,15 @@ def test_references_of_strange_classes_are_an_error(mixed, tmp_path):
     MetadataCatalog.get(other).set(stuff_classes=["background", "x", "y", "z"])
     with pytest.raises(ValueError, match=f"show no class of dataset '{other}'"):
         load_references(mixed, [name], other)
+
+
+@pytest.mark.parametrize("make", [toy.coco, toy.sem_seg])
+def test_missing_pictures_are_named_before_the_first_iteration(tmp_path, make):
+    name = make(tmp_path)
+    gone = sorted(r["file_name"] for r in DatasetCatalog.get(name))[:2]
+    for file in gone:
+        os.remove(file)
+    with pytest.raises(DamagedDataError) as error:
+        build_train_loader(toy.config((name,)))
+    assert str(error.value).startswith("2 damaged or missing: ")
+    assert all(f"dataset {name!r}: no such file: {file}" in str(error.value) for file in gone)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data import toy
 from trees import expected as expected_trees
 from trees import verify as verify_trees
 from trees.expected import GROUPS, TREES, Part
@@ -191,3 +192,14 @@ def test_the_published_lists_have_the_numbers(tmp_path):
         assert count_entries(REFERENCE / f"pascal5i_val_fold{number}.txt") == expected
     assert count_entries(REFERENCE / "fss1000_test.txt") == 240
     assert count_entries(REFERENCE / "fss1000_trn.txt") == 520
+
+
+def test_names_that_say_where_the_data_are(main, tmp_path, capsys):
+    toy.folder_a(tmp_path)
+    assert main([f"folder:{tmp_path / 'a'}"]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+    toy.coco(tmp_path)
+    name = f"coco:{tmp_path / 'coco.json'}:{tmp_path / 'images'}"
+    assert main([name, "--full"]) == 0
+    next((tmp_path / "images").iterdir()).unlink()
+    assert main([name]) == 1 and "no such file: " in capsys.readouterr().out

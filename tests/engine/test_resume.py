@@ -70,9 +70,33 @@ def test_checkpoints_of_before_the_record_resume(tmp_path):
     saved = final_state(tmp_path)
     assert saved["trainer"].pop("run") == {
         "SOLVER.IMS_PER_BATCH": 2,
+        "SOLVER.OPTIMIZER": "ADAMW",
         "SEED": 42,
         "SOLVER.AMP": "fp32",
     }
     torch.save(saved, tmp_path / "model_final.pth")
     _, values = train(tmp_path, "SOLVER.MAX_ITER", 2, resume=True)
     assert sorted(values) == [1]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_another_optimizer_is_said(tmp_path, told):
+    train(tmp_path, "SOLVER.MAX_ITER", 1, "SOLVER.OPTIMIZER", "ADAMW")
+    if not told:  # by a checkpoint of before the record
+        saved = final_state(tmp_path)
+        del saved["trainer"]["run"]
+        torch.save(saved, tmp_path / "model_final.pth")
+    with pytest.raises(ValueError, match="OPTIMIZER is SGD, but .* trained with ADAMW: resume wi"):
+        train(tmp_path, "SOLVER.MAX_ITER", 2, "SOLVER.OPTIMIZER", "SGD", resume=True)
+
+
+def test_other_parameters_are_another_config(tmp_path):
+    train(tmp_path, "SOLVER.MAX_ITER", 1)
+    saved = final_state(tmp_path)
+    saved["trainer"]["_trainer"]["optimizer"]["param_groups"].pop()
+    torch.save(saved, tmp_path / "model_final.pth")
+    with pytest.raises(ValueError, match="to resume from was trained with another config"):
+        train(tmp_path, "SOLVER.MAX_ITER", 2, resume=True)
+    longer = ("SOLVER.MAX_ITER", 2, "MODEL.SEGIC.DECODER.MLP", 24)
+    with pytest.raises(ValueError, match="holds another model's weights: .* expected"):
+        train(tmp_path, *longer, resume=True)

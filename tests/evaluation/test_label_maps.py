@@ -134,3 +134,20 @@ def test_255_is_a_class_in_16_bit_maps(dataset):
     name = dataset([[[255, 255, 65535, 0]]], classes, 65535, np.uint16)
     got = score(name, [[[255, 0, 0, 0]]])
     assert got["IoU-class 255"] == pytest.approx(50) and got["IoU-class 0"] == pytest.approx(50)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_maps_of_three_equal_channels_score_as_those_of_one(dataset):
+    rng = np.random.default_rng(1)
+    truth = rng.choice([0, 1, 2, 255], (3, 9, 11))
+    predictions = rng.choice([0, 1, 2], (3, 9, 11))
+    plain = dataset(truth, ["a", "b", "c"], 255)
+    expected = score(plain, predictions)
+    grey = dataset(np.repeat(truth[..., None], 3, -1), ["a", "b", "c"], 255)
+    assert score(grey, predictions) == expected
+    stock = build_sem_seg_evaluator(grey)
+    stock.reset()
+    for i, labels in enumerate(predictions):
+        scores = torch.from_numpy(labels == np.arange(3)[:, None, None]).double()
+        stock.process([{"file_name": f"{i}.jpg"}], [{"sem_seg": scores}])
+    assert stock.evaluate()["sem_seg"]["mIoU"] == pytest.approx(expected["mIoU"])

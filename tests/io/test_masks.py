@@ -137,6 +137,21 @@ def test_an_array_of_three_equal_channels_is_a_grey_mask(square, tmp_path):
     assert list(to_masks(np.ones((H, H, 3), bool), (H, 3))) == list(range(1, H + 1))
 
 
+def test_lists_of_the_numbers_of_an_array(square, tmp_path):
+    for rows in (square.tolist(), square.astype(int).tolist(), [(square * 255).tolist()]):
+        (tmp_path / "rows.json").write_text(json.dumps(rows))
+        for form in (rows, tmp_path / "rows.json"):
+            masks = to_masks(form, (H, W))
+            assert list(masks) == [1]
+            np.testing.assert_array_equal(masks[1], square)
+    ids = (square * 7).tolist()
+    assert list(to_masks(ids, (H, W))) == [7]
+    assert to_masks([[0, 0, 1, 0, 1, 1, 0, 1]], (H, W))[1].sum() == 1  # a small polygon
+    (tmp_path / "rows.json").write_text(json.dumps(square[:9].astype(int).tolist()))
+    with pytest.raises(ValueError, match="rows.json: mask is 40x9 px, the image as displayed is"):
+        to_masks(tmp_path / "rows.json", (H, W))
+
+
 def test_numpy_files(square, tmp_path):
     np.save(tmp_path / "one.npy", square)
     np.testing.assert_array_equal(to_masks(tmp_path / "one.npy", (H, W))[1], square)
@@ -180,7 +195,10 @@ def test_several_ids(tmp_path, form):
     elif form == "grey file as ids":
         Image.fromarray(ids).save(path)
         masks = to_masks(path, (H, W), as_ids=True)
-        np.testing.assert_array_equal(to_masks(path, (H, W))[1], ids >= 128)
+        with pytest.raises(
+            ValueError, match="the values 0, 2, 7, 130, 255 in flat areas: are they"
+        ):
+            to_masks(path, (H, W))
     elif form == "stack":
         masks = to_masks(np.stack([ids == i for i in (2, 7, 130)]), (H, W))
         masks = dict(zip((2, 7, 130), (masks[i] for i in (1, 2, 3)), strict=True))
@@ -279,6 +297,9 @@ def test_polygon_outside_of_the_picture_is_empty():
         (np.full((H, W), "a"), "type <U1"),
         (np.full((H, W), -1), "negative id -1"),
         ({"counts": [5]}, r"dict with \['counts'\]"),
+        ({"shapes": []}, r"dict with \['shapes'\]; it is a labelme file: give"),
+        ({"counts": [5], "size": None}, r"mask has the size None; it is \[height, width\]"),
+        ({"counts": [5], "size": ["a", 2]}, r"mask has the size \['a', 2\]; it is"),
         ({"size": [H, W + 2], "counts": [H * (W + 2)]}, "42x30 px, the image as displayed"),
         ({"size": [H, W], "counts": [7]}, "no RLE of 40x30 px: its counts sum to 7"),
         ([[1, 2, 3]], "not of polygons"),

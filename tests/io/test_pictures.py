@@ -31,13 +31,15 @@ def test_rgb_is_read_exactly(tmp_path, picture):
     "orientation, turned",
     [(3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1)), (8, lambda a: np.rot90(a))],
 )
-def test_exif_rotation_is_applied_to_pictures_only(tmp_path, picture, orientation, turned):
+def test_exif_rotation_is_applied_to_pictures_and_masks(tmp_path, picture, orientation, turned):
     exif = Image.Exif()
     exif[274] = orientation
     path = saved(tmp_path / "a.png", picture, exif=exif)
     np.testing.assert_array_equal(read_image(path), turned(picture))
     labels = saved(tmp_path / "b.png", picture[..., 0].copy(), exif=exif)
-    np.testing.assert_array_equal(read_label_map(labels), picture[..., 0])
+    np.testing.assert_array_equal(read_label_map(labels), turned(picture)[..., 0])
+    mask = saved(tmp_path / "c.png", np.uint8(picture[..., 0] > 99) * 255, exif=exif)
+    np.testing.assert_array_equal(read_binary_mask(mask), turned(picture)[..., 0] > 99)
 
 
 def test_grey_16_bit_is_scaled(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
-from segic_d2.io.rle import decode, has_mask, runs
+from segic_d2.io.rle import decode, has_mask, is_crowd, runs
 
 
 def rle(mask):
@@ -47,3 +47,14 @@ def test_runs_of_compressed_rles_are_those_of_pycocotools():
 def test_what_pycocotools_must_not_see(segmentation, message):
     with pytest.raises(ValueError, match=f"in the annotations of scene.jpg .*{message}"):
         decode(segmentation, 20, 30, "scene.jpg")
+
+
+@pytest.mark.parametrize(
+    ("value", "crowd"),
+    [(0, False), ("0", False), (None, False), (False, False), (1, True), ("1", True), (True, True)],
+)
+def test_crowds_as_numbers_and_text(value, crowd):
+    annotation = {"id": 7, "iscrowd": value, "segmentation": [[0, 0, 9, 0, 9, 9]]}
+    assert is_crowd(annotation) == crowd and has_mask(annotation) != crowd
+    with pytest.raises(ValueError, match="annotation 7: iscrowd is 'yes'; it must be 0 or 1"):
+        has_mask({**annotation, "iscrowd": "yes"})

@@ -213,6 +213,12 @@ def test_context_of_another_model_is_refused(predictor, references, tmp_path):
     (tmp_path / "text.safetensors").write_text("no context")
     with pytest.raises(ValueError, match="text.safetensors"):
         other.load_context(tmp_path / "text.safetensors")
+    with pytest.raises(
+        FileExistsError, match="text.safetensors is there already and is no context"
+    ):
+        other.save_context(tmp_path / "text.safetensors")
+    assert (tmp_path / "text.safetensors").read_text() == "no context"
+    other.save_context(tmp_path / "cats.safetensors")  # of another model, and ours
     with pytest.raises(FileNotFoundError, match="absent.safetensors"):
         other.load_context(tmp_path / "absent.safetensors")
     assert other.context is before
@@ -279,7 +285,9 @@ def test_torchs_advice_is_not_passed_on(tmp_path, content):
     with pytest.raises(ValueError, match="a.png: it is damaged, no checkpoint at all, or holds mo"):
         InContextPredictor(tiny_config(), file, "cpu")
     torch.save({"a": 1}, file)
-    with pytest.raises(ValueError, match="a.png is no checkpoint: it holds a dict, not named tens"):
+    with pytest.raises(
+        ValueError, match="a.png is no checkpoint: it holds a, and no named tensors"
+    ):
         InContextPredictor(tiny_config(), file, "cpu")
 
 

@@ -56,3 +56,14 @@ def test_weights_and_pairs(tmp_path):
     checks.need_pairs(["SEED", "1"])
     with pytest.raises(checks.UsageError, match="^--opts SEED: expected KEY VALUE pairs$"):
         checks.need_pairs(["SEED"])
+
+
+def test_results_are_written_over_results_alone(tmp_path):
+    file = tmp_path / "figures.json"
+    checks.need_own("--output", str(file), {"results"})
+    file.write_text('{"results": {}, "shots": 1}')
+    checks.need_own("--output", str(file), {"results", "shots"})
+    for text in ('{"images": []}', "[1]", "no JSON", "[" * 99999):
+        file.write_text(text)
+        with pytest.raises(checks.UsageError, match="^--output .*figures.json: it is there alr"):
+            checks.need_own("--output", str(file), {"results"})

@@ -3,19 +3,26 @@
 import hashlib
 import json
 import logging
+import math
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pycocotools.mask as mask_util
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ...io.annotations import Annotated, AnnotationSet, Thing, format_of, read_annotations
 from ...io.masks import IGNORE_LABEL
+from ...io.pictures import image_size
 from ...io.rle import decode, encode
 from ...utils.files import cache_folder, write_whole
-from ..health.damaged import Damaged, report
+from ..health.damaged import ERRORS, Damaged, is_left_out, report
+
+LOOKED_AT = 64  # pictures whose sizes are compared with their records
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +62,8 @@ def register_annotations(name: str) -> None:
 def load_annotations(name: str) -> Sequence[dict[str, Any]]:
     """Load the dataset dicts, of COCO's form or with label maps, and set the metadata."""
     found = read_annotations(name)
-    texts = [*found.faults, *([f"and {found.more_faults} more"] if found.more_faults else [])]
+    more = [f"and {found.more_faults} more"] if found.more_faults else []
+    texts = [*found.faults, *more, *([] if is_left_out() else _wrong_sizes(found))]
     report([Damaged(text, text) for text in texts], [ValueError(text) for text in texts])
     for what, count in found.notes.items():
         logger.warning("%s: %d %s: left out", found.place, count, what)
@@ -64,11 +72,11 @@ def load_annotations(name: str) -> Sequence[dict[str, Any]]:
     metadata = MetadataCatalog.get(name)
     if found.labelled:
         names = {"stuff_classes": found.names, "ignore_label": IGNORE_LABEL, "background_label": 0}
-        metadata.set(**names, evaluator_type="sem_seg")
+        _set(metadata, **names, evaluator_type="sem_seg")
     else:
         ids = getattr(found, "category_ids", range(len(found.names)))
         contiguous = {number: i for i, number in enumerate(ids)}
-        metadata.set(thing_classes=found.names, thing_dataset_id_to_contiguous_id=contiguous)
+        _set(metadata, thing_classes=found.names, thing_dataset_id_to_contiguous_id=contiguous)
         if metadata.get("evaluator_type") is None:
             metadata.set(evaluator_type="one_shot")
     return AnnotatedRecords(found)
@@ -76,29 +84,67 @@ def load_annotations(name: str) -> Sequence[dict[str, Any]]:
 
 def give_truth_file(name: str) -> None:
     """Write what a loaded dataset of ours shows as a COCO file to the cache folder, and set
-    ``json_file`` to it, for stock evaluators; a dataset that has one, or no objects, is left."""
+    ``json_file`` to it, for stock evaluators: they score what was read, whatever the user's file
+    lacks. Another dataset, or one without objects, is left."""
     metadata = MetadataCatalog.get(name)
-    if not format_of(name) or metadata.get("json_file") or not metadata.get("thing_classes"):
+    if not format_of(name) or not metadata.get("thing_classes"):
         return
-    images, annotations, records = [], [], DatasetCatalog.get(name)
-    if not all("annotations" in record for record in records[:1]):
-        return  # masks of their own, which are read as they are needed
-    for record in records:
-        about = {key: record[key] for key in ("file_name", "height", "width")}
-        images.append({"id": record["image_id"], **about})
-        for one in record["annotations"]:
-            mask = decode(one["segmentation"], record["height"], record["width"])
-            own = {"id": len(annotations) + 1, "image_id": record["image_id"], "bbox": one["bbox"]}
-            own |= {"category_id": one["category_id"], "iscrowd": one["iscrowd"]}
-            annotations.append({**own, "segmentation": encode(mask), "area": int(mask.sum())})
-    categories = [{"id": i, "name": label} for i, label in enumerate(metadata.thing_classes)]
+    records = DatasetCatalog.get(name)
+    if not isinstance(records, AnnotatedRecords):
+        return
+    ids = {i: number for number, i in metadata.thing_dataset_id_to_contiguous_id.items()}
+    images, annotations = [], []
+    for picture in records.pictures:
+        height, width = picture.size
+        about = {"id": picture.image_id, "file_name": picture.file_name}
+        images.append({**about, "height": height, "width": width})
+        boxes = _annotations(picture.things, picture.size)
+        for thing, one in zip(picture.things, boxes, strict=True):
+            rle = encode(decode(one["segmentation"], height, width, picture.file_name))
+            area = float(mask_util.area(rle)) if math.isnan(thing.area) else thing.area
+            own = {"id": len(annotations) + 1, "image_id": picture.image_id, "bbox": one["bbox"]}
+            own |= {"category_id": ids[thing.label], "iscrowd": one["iscrowd"]}
+            annotations.append({**own, "segmentation": rle, "area": area})
+    categories = [{"id": ids[i], "name": label} for i, label in enumerate(metadata.thing_classes)]
     about = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
     text = json.dumps(about)
     key = hashlib.sha256(text.encode()).hexdigest()[:32]
     file = cache_folder() / "truth" / f"{key}.json"
     if not file.is_file():
         write_whole(file, text, shared=True)
-    metadata.set(json_file=str(file))
+    _set(metadata, json_file=str(file))
+
+
+def _set(metadata: Metadata, **values: Any) -> None:
+    """Set metadata, also to other values than those of a file before it was corrected."""
+    for key, value in values.items():
+        if metadata.get(key) is not None:
+            delattr(metadata, key)
+        metadata.set(**{key: value})
+
+
+def _wrong_sizes(found: AnnotationSet) -> list[str]:
+    """A line for each picture of another size than its record says, by the heads of some; of all
+    where one of these is wrong. What cannot be opened shows when it is read."""
+
+    def check(row: int) -> str:
+        file, (height, width) = found.file(row), found.size(row)
+        try:
+            h, w = image_size(file)
+        except ERRORS:
+            return ""
+        if "://" in file or (h, w) == (height, width):
+            return ""
+        return (
+            f"{found.place}: {file} is {w}x{h} px as displayed, its record says {width}x{height} "
+            "px: correct it, or export the file anew"
+        )
+
+    some = np.unique(np.linspace(0, max(len(found) - 1, 0), LOOKED_AT).astype(int))
+    if not any(check(row) for row in some.tolist() if len(found)):
+        return []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [text for text in pool.map(check, range(len(found))) if text]
 
 
 def _record(picture: Annotated) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Layout A, a folder per class, one binary mask beside each image (that of FSS-100
 
 Layout B, label maps, with optional class names::
 
-    root/images/<stem>.jpg    root/masks/<stem>.png          0 background, 255 ignored
+    root/images/<stem>.jpg    root/masks/<stem>.png          0 background, 255 ignored, or 65535
+                                                             where a map of 16 bits shows it
     root/classes.txt          one "id name" per line
 
 Where all maps of layout B have no other values than 0 and 255, they are binary masks of one class.
@@ -22,9 +23,11 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from ...io import class_folders
 from ...io.annotations import format_of
 from ...io.formats import pictures_among
-from ...io.pictures import image_size, stored_size
+from ...io.masks import IGNORE_LABEL, VOID_16
+from ...io.pictures import image_size
 from ...utils.files import AnyPath
 from ..health.damaged import ERRORS, report_errors
 from ..health.label_cache import label_values
@@ -34,7 +37,8 @@ from .coco_folds import NAME as FOLD_NAME
 from .coco_folds import register_fold
 from .synthetic import register_synthetic
 
-BACKGROUND, IGNORED = 0, 255
+BACKGROUND, IGNORED = 0, IGNORE_LABEL
+HIGHEST = 10_000  # id of a class: evaluators count pairs of ids
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +107,7 @@ def _of_one_size(records):
     def check(record):
         image, mask = record["file_name"], mask_file(record)
         try:
-            found, expected = stored_size(mask), image_size(image)
+            found, expected = image_size(mask), image_size(image)
         except ERRORS:
             return None
         if found == expected:
@@ -137,33 +141,10 @@ def _set_default(metadata, **values):
 
 
 def pair_files(folder: Path) -> list[tuple[Path, Path]]:
-    """(image, mask) pairs of a class folder of layout A, sorted."""
-    files = _images(folder)
-    by_name = {f.stem + f.suffix.lower(): f for f in files}  # cameras write ".JPG", people ".PNG"
-    stems = {}
-    for file in files:
-        stems.setdefault(file.stem, []).append(file)
-    masks, pairs = set(), []
-    for stem, group in stems.items():
-        beside = by_name.get(f"{stem}.png") if len(group) > 1 else None
-        mask = by_name.get(f"{stem}_mask.png") or beside
-        if mask is None:
-            continue
-        images = [f for f in group if f != mask]
-        if len(images) != 1:
-            raise ValueError(f"{[str(f) for f in images]} are images for one mask {mask}")
-        masks.add(mask)
-        pairs.append((images[0], mask))
-    errors = {}
-    for file in sorted(set(files) - masks - {image for image, _ in pairs}):
-        stem = file.stem.removesuffix("_mask")
-        what = "mask without an image" if file.stem != stem else "image without a mask"
-        errors[file] = FileNotFoundError(
-            f"{what}: {file}; expected an image {stem}.jpg (or another format) and its mask "
-            f"{stem}.png or {stem}_mask.png in one folder"
-        )
+    """(image, mask) pairs of a class folder of layout A, sorted (``io.class_folders``)."""
+    pairs, errors = class_folders.pair_files(folder)
     report_errors(errors)
-    return sorted(pairs)
+    return pairs
 
 
 def load_classes(name: str, folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -201,21 +182,23 @@ def _load_label_maps(name, root):
     named = _read_classes(root / "classes.txt")
     stems = sorted(masks)
     shown = dict(zip(stems, label_values([masks[s] for s in stems]), strict=True))
-    values = {v for own in shown.values() for v in own or ()}
-    if values - {BACKGROUND} == {IGNORED}:
-        pairs = [(images[s], masks[s]) for s in stems if IGNORED in (shown[s] or ())]
-        return _load_binary(name, root, pairs, named)
+    first = {v: masks[s] for s in reversed(stems) for v in shown[s] or ()}  # which show a value
+    ignored = _ignored(first, named, root)
+    if first.keys() - {BACKGROUND} == {ignored}:
+        pairs = [(images[s], masks[s]) for s in stems if ignored in (shown[s] or ())]
+        return _load_binary(name, root, pairs, named, ignored)
     if named is None:
-        named = {v: f"class {v}" for v in values - {BACKGROUND, IGNORED}}
+        named = {v: f"class {v}" for v in first.keys() - {BACKGROUND, ignored}}
+        _check_ids(first, named, root)
     else:
-        images = {s: images[s] for s in _check_named(masks, named, root)}
+        images = {s: images[s] for s in _check_named(masks, shown, named, ignored, root)}
     named[BACKGROUND] = "background"
     classes = [named.get(i, f"class {i}") for i in range(max(named) + 1)]
     _set_default(
         MetadataCatalog.get(name),
         stuff_classes=classes,
         background_label=BACKGROUND,
-        ignore_label=IGNORED,
+        ignore_label=ignored,
         evaluator_type="sem_seg",
     )
     return [
@@ -224,18 +207,46 @@ def _load_label_maps(name, root):
     ]
 
 
-def _load_binary(name, root, pairs, named):
-    """Records of images and their binary masks, 0 and 255, of one class."""
-    if named is not None and IGNORED not in named:
+def _ignored(first, named, root):
+    """The value that is ignored: 65535 where the maps show it and it is no class, else 255."""
+    if VOID_16 not in first or VOID_16 in (named or ()):
+        return IGNORED
+    if IGNORED in first and IGNORED not in (named or ()):
         raise ValueError(
-            f"dataset {name!r}: the maps in {root / 'masks'} show 0 (background) and 255 alone, "
-            f"which {root / 'classes.txt'} does not name: give its class the id 255 there"
+            f"{first[VOID_16]} shows 65535, which is ignored in maps of 16 bits, and "
+            f"{first[IGNORED]} shows 255: save all maps with one of them, or name the class 255 in "
+            f"{root / 'classes.txt'}"
         )
-    title = (named or {}).get(IGNORED, f"class {IGNORED}")
+    return VOID_16
+
+
+def _check_ids(first, named, root):
+    """ValueError: ids that were hardly meant as those of classes; where none is, the maps show
+    background alone."""
+    low, top = min(named, default=1), max(named, default=1)
+    if low < 0:
+        raise ValueError(f"{first[low]} shows the id {low}; ids of classes are 1, 2, …")
+    if top > HIGHEST or top > 50 * len(named) + 255:
+        raise ValueError(
+            f"{first[top]} shows the id {top}, far above the number of classes, {len(named)}: are "
+            f"the maps of objects, or is it what is ignored (255, or 65535 in 16 bits)? Number the "
+            f"classes from 1, or name them in {root / 'classes.txt'}"
+        )
+
+
+def _load_binary(name, root, pairs, named, value):
+    """Records of images and their binary masks, 0 and 255 (or 65535), of one class."""
+    if named is not None and value not in named:
+        raise ValueError(
+            f"dataset {name!r}: the maps in {root / 'masks'} show 0 (background) and {value} "
+            f"alone, which {root / 'classes.txt'} does not name: give its class the id {value} "
+            "there"
+        )
+    title = (named or {}).get(value, f"class {value}")
     logger.warning(
-        "dataset %r: the maps in %s show 0 and 255 alone: they are taken as binary masks of one "
+        "dataset %r: the maps in %s show 0 and %d alone: they are taken as binary masks of one "
         "class, %r",
-        *(name, root / "masks", title),
+        *(name, root / "masks", value, title),
     )
     _set_default(MetadataCatalog.get(name), thing_classes=[title], evaluator_type="one_shot")
     records = []
@@ -245,11 +256,11 @@ def _load_binary(name, root, pairs, named):
     return records
 
 
-def _check_named(masks, named, root):
+def _check_named(masks, shown, named, ignored, root):
     """Stems of the maps whose ids ``classes.txt`` names. The other maps are reported."""
-    stems, errors, good = sorted(masks), {}, []
-    for stem, values in zip(stems, label_values([masks[s] for s in stems]), strict=True):
-        unknown = set(values or ()) - set(named) - {BACKGROUND, IGNORED}
+    errors, good = {}, []
+    for stem, values in shown.items():
+        unknown = set(values or ()) - set(named) - {BACKGROUND, ignored}
         if unknown:
             errors[masks[stem]] = ValueError(
                 f"{masks[stem]} shows the id {min(unknown)}, which {root / 'classes.txt'} does not "
@@ -266,11 +277,13 @@ def _read_classes(file):
     if not file.is_file():
         return None
     named = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
         class_id, _, class_name = line.strip().partition(" ")
-        if not class_id.isdigit() or not class_name.strip():
-            raise ValueError(f'{file}, line {number}: expected "id name", found {line!r}')
+        if not class_id.isdecimal() or not class_name.strip() or int(class_id) > HIGHEST:
+            raise ValueError(
+                f'{file}, line {number}: expected "id name", an id up to {HIGHEST}, found {line!r}'
+            )
         named[int(class_id)] = class_name.strip()
     return named

@@ -1,6 +1,7 @@
 """COCO's instances: one JSON file with ``images``, ``annotations`` and ``categories``."""
 
 import json
+import math
 import os
 from array import array
 from collections.abc import Sequence
@@ -29,6 +30,10 @@ class CocoSet(AnnotationSet):
 
     category_ids: list[Any]
 
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.faulty: set[str] = set()  # categories with a fault, whose annotations have it too
+
 
 @ANNOTATION_REGISTRY.register()
 class coco:  # the name of the format
@@ -47,9 +52,7 @@ class coco:  # the name of the format
             raise FileNotFoundError(f"no such file: {file}")
         found = CocoSet(str(file))
         images, categories, rows = _scan(file, found)
-        _add_categories(
-            found, categories, {r[1] for r in rows if isinstance(r[1], int | str)}, file
-        )
+        _add_categories(found, categories, {_spelled(r[1]) for r in rows}, file)
         owners = _add_pictures(found, images, file, root)
         _add_things(found, rows, owners, file)
         return found
@@ -83,7 +86,7 @@ class coco:  # the name of the format
 
 def _scan(file: Path, found: AnnotationSet) -> tuple[list[Any], list[Any], list[Any]]:
     """The images, the categories, and of each annotation (image id, category id, polygons as flat
-    arrays or RLE, iscrowd, id)."""
+    arrays or RLE, iscrowd, id, area)."""
     lists: dict[str, list[Any]] = {"images": [], "categories": []}
     rows: list[Any] = []
     seen = set()
@@ -99,12 +102,22 @@ def _scan(file: Path, found: AnnotationSet) -> tuple[list[Any], list[Any], list[
             get = value.get
             masks = _packed(get("segmentation"))
             ids = get("image_id"), get("category_id")
-            rows.append((*ids, masks, get("iscrowd", 0), get("id", len(rows))))
+            about = get("iscrowd", 0), get("id", len(rows)), _area(get("area"))
+            rows.append((*ids, masks, *about))
         else:
             lists[key].append(value)
     if lacking := [key for key in KEYS if key not in seen]:
         raise ValueError(f"{file} has no {lacking[0]!r}: it is no file of COCO's instances")
     return lists["images"], lists["categories"], rows
+
+
+def _area(value: Any) -> float:
+    """A positive number, which may be text; NaN: none. Evaluators sort objects by it."""
+    try:
+        area = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return area if 0 < area < math.inf else math.nan
 
 
 def _packed(segmentation: Any) -> Any:
@@ -119,24 +132,40 @@ def _packed(segmentation: Any) -> Any:
 
 
 def _add_categories(found: CocoSet, categories: list[Any], used: set[Any], file: Path) -> None:
+    """Set the names, and ``category_ids``; ``used``: ids of the annotations, as text."""
     above = [(c.get("supercategory"), c.get("name")) for c in categories]
     groups = {group for group, name in above if isinstance(group, str) and group != name}
     roots = [c for c in categories if c.get("supercategory") == "none"]  # as Roboflow writes it
     if len(roots) == 1 and roots[0].get("id") == 0 and len(categories) > 1:
         groups.add(str(roots[0].get("name")))
     ids: dict[Any, str] = {}
+    owners: dict[str, Any] = {}  # of names
     for category in categories:
-        number, name = category.get("id"), category.get("name")
-        if not isinstance(number, int) or not isinstance(name, str):
-            found.fault(f"{file}: category {category}: 'id' must be a number, 'name' a text")
-        elif number in ids:
+        number, name = _whole(category.get("id")), category.get("name")
+        if number is None or not isinstance(name, str) or not name.strip():
+            found.fault(
+                f"{file}: category {str(category)[:80]}: 'id' must be a number, 'name' a text"
+            )
+            found.faulty.add(_spelled(category.get("id")))
+        elif ids.get(number, name) != name:
             found.fault(f"{file}: category id {number} stands for {ids[number]!r} and for {name!r}")
-        elif name in groups and number not in used:
+        elif name in groups and _spelled(number) not in used:
             found.notes["classes that only group others"] += 1
-        else:
+        elif name in owners and owners[name] != number and _spelled(number) in used:
+            found.fault(
+                f"{file}: the categories {owners[name]!r} and {number!r} are both named {name!r}: "
+                "give all annotations one of them, or name them apart"
+            )
+            found.faulty.add(_spelled(number))
+        elif owners.setdefault(name, number) == number:
             ids[number] = name
+        else:
+            found.notes["classes of a name that another one has, without annotations"] += 1
     if not ids:
-        raise ValueError(f"{file}: its 'categories' name no class; export it with its classes")
+        more = f": {found.faults[0]}" if found.faults else ""
+        raise ValueError(
+            f"{file}: its 'categories' name no class; export it with its classes{more}"
+        )
     found.category_ids = sorted(ids)
     found.names = [ids[i] for i in found.category_ids]
 
@@ -152,7 +181,7 @@ def _add_pictures(found: AnnotationSet, images: list[Any], file: Path, root: str
     for image in sorted(images, key=_rank):
         number, name = image.get("id"), image.get("file_name")
         where = f"{file}: image {number!r}"
-        if not isinstance(number, int | str) or not isinstance(name, str) or not name:
+        if not _is_id(number) or not isinstance(name, str) or not name:
             found.fault(f"{where}: 'id' and 'file_name' must be there, not {number!r} and {name!r}")
             continue
         again, owners[number] = number in owners, -1
@@ -191,11 +220,13 @@ def _path(root: str, name: str, listed: dict[str, set[str]]) -> str:
 def _size(found: AnnotationSet, image: dict[str, Any], path: str, where: str) -> Size | None:
     said = image.get("height"), image.get("width")
     try:
+        if any(isinstance(v, bool | list | dict) for v in said):
+            raise TypeError("no numbers")
         if None in said:
             return image_size(path)
         height, width = (int(v) for v in said)  # type: ignore[arg-type]
     except (ValueError, TypeError, OSError, OverflowError) as error:
-        found.fault(f"{where}: height and width are {said!r}: {error}")
+        found.fault(f"{where}: height and width are {said!r} ({error}); {ADVICE}")
         return None
     if not (0 < height < 1 << 20 and 0 < width < 1 << 20):
         found.fault(f"{where}: height and width are {said!r}, no size of a picture; {ADVICE}")
@@ -208,17 +239,17 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
     crowds, total = 0, len(rows)
     rows.reverse()
     while rows:  # which are freed as they are packed
-        image, category, segmentation, crowd, number = rows.pop()
+        image, category, segmentation, crowd, number, area = rows.pop()
         row, label = _of(owners, image), _of(labels, category)
-        if row == -1:
-            continue  # of a picture with a fault
+        if row == -1 or (label is None and _spelled(category) in found.faulty):
+            continue  # of a picture or a category with a fault
         where = f"{file}: annotation {number!r}"
         if row is None or label is None or not _is_crowd(crowd) or not _is_mask(segmentation):
             reason = _reason(row, image, label, category, crowd, segmentation)
             found.fault(f"{where}: {reason}; {ADVICE}")
         elif not segmentation:
             found.notes[BOXES] += 1
-        elif found.add(row, label, segmentation, where, CROWD[crowd], number):
+        elif found.add(row, label, segmentation, where, CROWD[crowd], number, area):
             crowds += CROWD[crowd]
     if crowds and crowds == total:
         found.fault(
@@ -232,11 +263,34 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
 
 
 def _of(table: dict[Any, int], key: Any) -> int | None:
-    return table.get(key) if isinstance(key, int | str) else None
+    """The entry of an id, whether it is a number or text: 7, 7.0 and "7" are one."""
+    if _is_id(key) and key in table:
+        return table[key]
+    number = _whole(key)
+    return None if number is None else table.get(number, table.get(str(number)))
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool) and value != ""
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, which may be text or a float; None: it is none."""
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() and len(value) < 19 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if value == value and abs(value) < 1e18 and value % 1 == 0 else None
+
+
+def _spelled(value: Any) -> str:
+    """An id as text, however it is written."""
+    number = _whole(value)
+    return str(value if number is None else number)
 
 
 def _is_crowd(value: Any) -> bool:
-    return isinstance(value, int | str | None) and value in CROWD
+    return isinstance(value, int | float | str | None) and value in CROWD
 
 
 def _is_mask(value: Any) -> bool:

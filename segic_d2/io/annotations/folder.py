@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ...utils.files import whole_file, write_whole
-from ..formats import pictures_among
+from ..class_folders import pair_files
 from ..masks import read_binary_mask
 from ..rle import decode, encode
 from .files import add_file, copy_pictures, lines_of, need_folder, pictures_in, start_folder
@@ -68,16 +68,11 @@ class masks:  # the name of the format
 
 
 def _read_class(found: AnnotationSet, own: Path) -> None:
-    files = {f.name.lower(): f for f in sorted(pictures_among(own.iterdir()))}
     label = found.label(own.name.replace("_", " "))
-    for name, file in files.items():
-        stem = Path(name).stem
-        mask = files.get(f"{stem}_mask.png") or files.get(f"{stem}.png")
-        if stem.endswith("_mask") or mask == file:
-            continue
-        if mask is None:
-            found.fault(f"image without a mask: {file}; expected {file.stem}.png beside it")
-            continue
+    pairs, errors = pair_files(own)
+    for text in dict.fromkeys(map(str, errors.values())):
+        found.fault(text)
+    for file, mask in pairs:
         row = add_file(found, file)
         if row is not None:
             try:

@@ -4,6 +4,7 @@ A million polygons as Python lists take gigabytes. A set keeps them in a few fla
 the record of a picture when it is asked for.
 """
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,21 +13,24 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from ..masks import IGNORE_LABEL, read_label_map
+from ..masks import IGNORE_LABEL, VOID_16, read_label_map
 from ..rle import CocoMask, decode, ring_fault, rle_fault
 
 Size = tuple[int, int]
+REDRAW = "correct or delete it in the labelling tool"
 FAULTS = 1000  # that are kept as text; the others are counted
 
 
 class Thing(NamedTuple):
     """One marked thing of a picture: the index of its class, its mask as polygons or RLE, whether
-    it is a crowd, and its id in the file, for messages."""
+    it is a crowd, its id in the file, for messages, and its area there, px, NaN where there is
+    none."""
 
     label: int
     segmentation: CocoMask
     crowd: bool = False
     id: object = None
+    area: float = math.nan
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Annotated:
 
     Attributes:
         names: the classes that ``Thing.label`` counts. split: "train", "val", …, or "".
-        label_file: a label map in place of things, whose values are labels; 255 is ignored.
+        label_file: a label map in place of things, whose values are labels; 255 and 65535: ignored.
     """
 
     file_name: str
@@ -56,7 +60,7 @@ class Annotated:
                 raise ValueError(f"{self.label_file} has another size than {self.file_name}")
             for value in np.unique(labels).tolist():
                 name = self.names[value] if value < len(self.names) else f"class {value}"
-                if value not in (0, IGNORE_LABEL) and name != "background":
+                if value not in (0, IGNORE_LABEL, VOID_16) and name != "background":
                     found[name] = labels == value
         for thing in self.things:
             if not thing.crowd:
@@ -82,6 +86,7 @@ class AnnotationSet(Sequence[Annotated]):
         self._pictures: list[tuple[str, Size, Any, str, str]] = []
         self._owner, self._label, self._crowd = array("q"), array("q"), array("b")
         self._ids: list[Any] = []
+        self._area = array("d")
         self._rings_end, self._xy_end, self._xy = array("q", [0]), array("q", [0]), array("d")
         self._rles: dict[int, dict[str, Any]] = {}
         self._order: tuple[np.ndarray, np.ndarray] | None = None
@@ -129,6 +134,7 @@ class AnnotationSet(Sequence[Annotated]):
         where: str,
         crowd: bool = False,
         thing_id: object = None,
+        area: float = math.nan,
     ) -> bool:
         """Add a thing to the picture ``row``: an RLE, or polygons, flat each. Returns whether it
         was taken: what is no mask is a fault, which begins with ``where``; what lies outside of the
@@ -136,9 +142,9 @@ class AnnotationSet(Sequence[Annotated]):
         size = self._pictures[row][1]
         if isinstance(segmentation, dict):
             if reason := rle_fault(segmentation, size):
-                self.fault(f"{where}: its RLE {reason}")
+                self.fault(f"{where}: its RLE {reason}; {REDRAW}")
                 return False
-            self._rles[len(self._owner)] = segmentation
+            self._rles[len(self._owner)] = {**segmentation, "size": list(size)}  # not as text
         else:
             rings = self._rings(segmentation, size, where)
             if not rings:
@@ -151,6 +157,7 @@ class AnnotationSet(Sequence[Annotated]):
         self._label.append(label)
         self._crowd.append(crowd)
         self._ids.append(thing_id)
+        self._area.append(area)
         self._order = None
         return True
 
@@ -161,10 +168,10 @@ class AnnotationSet(Sequence[Annotated]):
             try:
                 ring = np.array(array("d", polygon))
             except (TypeError, OverflowError):
-                value = next((v for v in polygon if not _is_number(v)), polygon)
+                values = polygon if isinstance(polygon, list | tuple) else [polygon]
+                value = next((v for v in values if not _is_number(v)), polygon)
                 self.fault(
-                    f"{where}: polygon {number} has {value!r} where a number belongs; correct or "
-                    "delete it in the labelling tool"
+                    f"{where}: polygon {number} has {value!r} where a number belongs; {REDRAW}"
                 )
                 return []
             if _is_outside(ring, size):
@@ -172,10 +179,7 @@ class AnnotationSet(Sequence[Annotated]):
                 continue
             reason = ring_fault(ring, size)
             if reason and ring.size >= 6:
-                self.fault(
-                    f"{where}: polygon {number} {reason}; correct or delete it in the labelling "
-                    "tool"
-                )
+                self.fault(f"{where}: polygon {number} {reason}; {REDRAW}")
                 return []
             if not reason:
                 rings.append(ring)
@@ -208,7 +212,8 @@ class AnnotationSet(Sequence[Annotated]):
         if segmentation is None:
             rings = range(self._rings_end[i], self._rings_end[i + 1])
             segmentation = [self._xy[self._xy_end[r] : self._xy_end[r + 1]].tolist() for r in rings]
-        return Thing(self._label[i], segmentation, bool(self._crowd[i]), self._ids[i])
+        about = bool(self._crowd[i]), self._ids[i], self._area[i]
+        return Thing(self._label[i], segmentation, *about)
 
 
 def _is_outside(ring: np.ndarray, size: Size) -> bool:

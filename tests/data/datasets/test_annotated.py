@@ -117,7 +117,54 @@ def test_what_is_left_out_is_said(tmp_path, caplog):
 def test_objects_of_every_format_are_scored(tmp_path, monkeypatch, kind):
     """The stock COCOEvaluator gives 100 to the truth itself."""
     monkeypatch.setenv("SEGIC_D2_CACHE", str(tmp_path / "cache"))
-    name = write_annotations(kind, pictures(tmp_path), tmp_path / "out")
+    assert score(write_annotations(kind, pictures(tmp_path), tmp_path / "out"))["AP"] == 100
+
+
+ODD = {
+    "no area": lambda d: [a.pop("area", None) for a in d["annotations"]],
+    "area is null, text or 0": lambda d: [
+        a.update(area=v) for a, v in zip(d["annotations"], [None, "x", 0, "9"] * 6, strict=False)
+    ],
+    "sizes are text": lambda d: [i.update(height=str(i["height"])) for i in d["images"]],
+    "no sizes": lambda d: [i.pop("height") for i in d["images"]],
+    "iscrowd is text": lambda d: [a.update(iscrowd="0") for a in d["annotations"]],
+    "ids are text": lambda d: [
+        *[i.update(id=f"i{i['id']}") for i in d["images"]],
+        *[a.update(image_id=f"i{a['image_id']}") for a in d["annotations"]],
+    ],
+    "a class that groups": lambda d: d["categories"].append(
+        {"id": 0, "name": "things", "supercategory": "none"}
+    ),
+    "no ids of annotations": lambda d: [a.pop("id") for a in d["annotations"]],
+    "no info": lambda d: d.pop("info", None),
+    "no boxes": lambda d: [a.pop("bbox", None) for a in d["annotations"]],
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_files_that_lack_something_are_scored_to_the_end(tmp_path, monkeypatch, odd):
+    monkeypatch.setenv("SEGIC_D2_CACHE", str(tmp_path / "cache"))
+    toy.coco(tmp_path)
+    data = json.loads((tmp_path / "coco.json").read_text())
+    ODD[odd](data)
+    (tmp_path / "odd.json").write_text(json.dumps(data), encoding="utf-8-sig")
+    found = score(f"coco:{tmp_path}/odd.json:{tmp_path}/images")
+    assert found["AP"] == 100 and found["APs"] == 100
+
+
+def test_areas_of_the_file_sort_objects(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGIC_D2_CACHE", str(tmp_path / "cache"))
+    toy.coco(tmp_path)
+    data = json.loads((tmp_path / "coco.json").read_text())
+    for annotation in data["annotations"]:
+        annotation["area"] = 99.0**2
+    (tmp_path / "large.json").write_text(json.dumps(data))
+    found = score(f"coco:{tmp_path}/large.json:{tmp_path}/images")
+    assert found["APl"] == 100 and np.isnan(found["APs"])
+
+
+def score(name):
+    """What the stock COCOEvaluator says of the truth itself."""
     records = load_records(name)
     give_truth_file(name)
     evaluator = build_coco_evaluator(name)
@@ -128,7 +175,7 @@ def test_objects_of_every_format_are_scored(tmp_path, monkeypatch, kind):
         found.scores, found.pred_classes = torch.ones(len(labels)), torch.as_tensor(labels)
         found.pred_boxes = BitMasks(found.pred_masks).get_bounding_boxes()
         evaluator.process([record], [{"instances": found}])
-    assert evaluator.evaluate()["segm"]["AP"] == 100
+    return evaluator.evaluate()["segm"]
 
 
 def test_targets_of_every_format(name):
@@ -138,3 +185,25 @@ def test_targets_of_every_format(name):
     assert [(x["height"], x["width"]) for x in found] == [toy.SIZE] * 6
     assert all("annotations" not in x for x in found)
     assert len({x["image_id"] for x in found}) == 6
+
+
+def test_sizes_of_other_pictures_are_said_on_load(tmp_path):
+    toy.coco(tmp_path)
+    data = json.loads((tmp_path / "coco.json").read_text())
+    file, name = tmp_path / "turned.json", f"coco:{tmp_path}/turned.json:{tmp_path}/images"
+    for image in data["images"][2:4]:
+        image["height"], image["width"] = image["width"], image["height"]
+        for annotation in data["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                annotation["segmentation"] = [[1, 1, 9, 1, 9, 9]]
+    file.write_text(json.dumps(data))
+    with pytest.raises(DamagedDataError) as error:
+        Source(name)
+    text, (height, width) = str(error.value), toy.SIZE
+    assert text.startswith("2 damaged or missing: ")
+    assert f"2.png is {width}x{height} px as displayed, its record says {height}x{width} px" in text
+    toy.coco(tmp_path)
+    data["images"] = json.loads((tmp_path / "coco.json").read_text())["images"]
+    data["categories"][0]["name"] = "mended"
+    file.write_text(json.dumps(data))
+    assert Source(name).names[0] == "mended"  # the same name, in the same process

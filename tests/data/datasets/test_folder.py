@@ -6,6 +6,8 @@ from PIL import Image
 from segic_d2.data import register_folder_dataset
 from segic_d2.data.health.damaged import leaving_out
 from segic_d2.data.index import Source
+from segic_d2.data.records import class_masks
+from segic_d2.io.annotations import references_in
 from segic_d2.io.masks import read_binary_mask
 from tests.data import toy
 
@@ -121,6 +123,59 @@ def test_maps_of_0_and_255_are_binary_masks_of_one_class(tmp_path, caplog):
         load(tmp_path)
     picture(tmp_path / "masks" / "2.png", np.full((4, 6), 1, np.uint8))  # 255 is ignored then
     assert Source(load(tmp_path)[0]).presence == [[], [], [1]]
+
+
+def maps(root, *values, kind=np.uint16):
+    for i, row in enumerate(values):
+        picture(root / "images" / f"{i}.jpg")
+        rows = np.zeros((4, 6), kind)
+        rows[0, : len(row)] = row
+        picture(root / "masks" / f"{i}.tif", rows)
+
+
+def test_65535_is_ignored_in_maps_of_16_bits(tmp_path):
+    maps(tmp_path, [1, 3, 65535], [3, 2], [65535])
+    name, records = load(tmp_path)
+    source = Source(name)
+    assert source.names == ["background", "class 1", "class 2", "class 3"]
+    assert source.presence == [[1, 3], [2, 3], []]
+    masks, ignore = class_masks(source.records[0], [1, 3])
+    assert masks.sum((1, 2)).tolist() == [1, 1] and ignore.sum() == 1
+    assert MetadataCatalog.get(name).ignore_label == 65535
+    found = references_in(f"folder:{tmp_path}")
+    labels = {c: m.sum() for _, own, names in found for c, m in zip(names, own, strict=True)}
+    assert labels == {"class 1": 1, "class 2": 1, "class 3": 1}
+    (tmp_path / "classes.txt").write_text("1 a\n2 b\n3 c\n255 d\n", encoding="utf-8-sig")
+    maps(tmp_path, [1, 3, 65535], [255, 2])
+    assert Source(load(tmp_path)[0]).presence == [[1, 3], [2, 255], []]
+
+
+def test_maps_of_0_and_65535_are_binary(tmp_path):
+    maps(tmp_path, [65535] * 5, [65535])
+    source = Source(load(tmp_path)[0])
+    assert source.names == ["class 65535"] and source.presence == [[0], [0]]
+    assert class_masks(source.records[0], [0])[0].sum() == 5
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (([1, 2], [-1]), "1.tif shows the id -1; ids of classes are 1, 2"),
+        (([1, 2], [3, 900]), "1.tif shows the id 900, far above the number of classes, 4: are the"),
+        ((range(24001, 24007), [1]), "0.tif shows the id 24006, far above .*, 7: are the maps of"),
+        (
+            ([1, 65535], [255]),
+            "0.tif shows 65535, which .*, and .*1.tif shows 255: save all",
+        ),
+    ],
+)
+def test_ids_that_were_hardly_meant(tmp_path, values, message):
+    maps(tmp_path, *values, kind=np.int32)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+    (tmp_path / "classes.txt").write_text("70000 cat\n")
+    with pytest.raises(ValueError, match="an id up to 10000, found '70000 cat'"):
+        load(tmp_path)
 
 
 def test_masks_of_another_size_are_found_before_they_are_read(tmp_path):

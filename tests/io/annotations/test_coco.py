@@ -52,9 +52,11 @@ def test_annotations_may_stand_first_and_behind_a_byte_order_mark(tmp_path, enco
 @pytest.mark.parametrize(
     "changes",
     [
-        {"iscrowd": "0"}, {"iscrowd": None}, {"iscrowd": False},
+        {"iscrowd": "0"}, {"iscrowd": None}, {"iscrowd": False}, {"iscrowd": 0.0},
+        {"image_id": "3"}, {"image_id": 3.0}, {"category_id": "2"}, {"category_id": 2.0},
         {"bbox": None}, {"segmentation": RING},  # a flat list
         {"segmentation": encode(box(10, 5, 30, 25))},
+        {"segmentation": {"size": ["40", "60"], "counts": [405, *[20, 20] * 19, 20, 1215]}},
         {"segmentation": {"size": list(SIZE), "counts": [405, *[20, 20] * 19, 20, 1215]}},
         {"segmentation": [RING, [1e9, 100, 2e9, 100, 2e9, 120], [1, 1, 2, 2]]},
     ],
@@ -80,7 +82,11 @@ def test_what_means_the_same(tmp_path, changes):
         ({"segmentation": {"size": [60, 40], "counts": [2400]}}, "its RLE is 40x60 px, its image"),
         ({"iscrowd": "yes"}, "iscrowd is 'yes'; it must be 0 or 1"),
         ({"image_id": 4}, "image_id is 4, which no image of the file has"),
-        ({"image_id": "3"}, "image_id is '3', which no image"),
+        ({"image_id": "3b"}, "image_id is '3b', which no image"),
+        ({"image_id": 3.5}, "image_id is 3.5, which no image"),
+        ({"category_id": True}, "category_id is True, which no category"),
+        ({"iscrowd": 2}, "iscrowd is 2; it must be 0 or 1"),
+        ({"segmentation": [RING, None]}, "polygon 2 has None where a number belongs"),
         ({"category_id": [2]}, r"category_id is \[2\], which no category"),
     ],
 )
@@ -195,3 +201,41 @@ def test_elements_longer_than_a_chunk(tmp_path, monkeypatch):
     for size in range(1, 40):
         monkeypatch.setattr(json_stream, "CHUNK", size)
         assert list(json_stream.elements(file)) == flat
+
+
+def test_categories_of_one_name(tmp_path):
+    data = content()
+    data["categories"].append({"id": 5, "name": "cat"})  # without annotations
+    data["categories"].append(dict(data["categories"][0]))  # the same again
+    found = load(tmp_path, data)
+    assert (found.names, found.category_ids, found.faults) == (["cat", "dog"], [2, 7], [])
+    assert found.notes == {"classes of a name that another one has, without annotations": 1}
+    data["annotations"].append({**data["annotations"][0], "id": 3, "category_id": 5})
+    (fault,) = load(tmp_path, data).faults
+    assert "the categories 2 and 5 are both named 'cat': give all annotations one of them" in fault
+
+
+def test_ids_as_text_throughout(tmp_path):
+    data = content()
+    for category in data["categories"]:
+        category["id"] = str(category["id"])
+    for image in data["images"]:
+        image["id"] = str(image["id"])
+    found = load(tmp_path, data)
+    assert found.faults == [] and found.category_ids == [2, 7]
+    assert [len(p.things) for p in found] == [1, 1]
+
+
+def test_annotations_of_a_category_with_a_fault_are_not_told_again(tmp_path):
+    data = content()
+    data["categories"][0]["name"] = None
+    (fault,) = load(tmp_path, data).faults
+    assert "c.json: category {'id': 7, 'name': None" in fault
+
+
+@pytest.mark.parametrize("height", [True, [40], "40 px", float("nan")])
+def test_heights_that_are_none(tmp_path, height):
+    data = content()
+    data["images"][1]["height"] = height
+    (fault,) = load(tmp_path, data).faults
+    assert re.search(r"c.json: image 3: height and width are \(.*, 60\) \(.*\); correct it", fault)

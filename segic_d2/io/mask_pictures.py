@@ -1,0 +1,218 @@
+"""What a picture of a mask means: its foreground, or the ids of a label map.
+
+Shape shorthand: H×W as displayed.
+"""
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from .odd_masks import listed
+from .pictures import alpha_of, upright
+
+DARK, LIGHT = 16, 239  # as black and as white as JPEG leaves them
+FLAT = 16  # values up to which a grey picture may be one of ids
+TINT = 24  # of channels, below which a colour is a grey
+FEW, PAINTS = 8, 48  # colours that are paints whatever they cover; at most
+MOST = 50_000  # colours of a picture that may be painted
+PAINTED = 0.5  # share of what is not black that the paints cover, but for edges
+ADVICE = "save it in black and white, or give an array of ids"
+
+
+def to_binary_mask(image: Image.Image) -> np.ndarray:
+    """An image's foreground, bool (H, W), as displayed (EXIF rotation is applied).
+
+    - A palette of black and white, greys or one colour on black is a picture; another one holds
+      ids, and its foreground is > 0.
+    - Grey: > 0 in {0, 1}, else from half of the range of 8, 10, 12, … bits that it uses.
+    - Floats: from 0.5 on in [0, 1]; whole numbers are grey.
+    - Colours on black, smooth edges or not: what is painted.
+    - Where a part of an image with alpha is transparent (opacity below 128) the image is a cut-out,
+      and what is opaque is foreground, dark or bright. Only where its opaque part is both black and
+      white, without any other colour, was a mask drawn on a transparent layer: the white one.
+
+    ValueError: what is ambiguous (several flat greys, a palette whose 0 is not the black that it
+    has), or no mask (a photograph); the message lists the values.
+    """
+    image = upright(image)
+    alpha = alpha_of(image) if image.mode in ("RGBA", "LA", "PA", "P") else None
+    if alpha is not None and not _black_and_white(image, alpha >= 128):
+        return alpha >= 128
+    if image.mode == "1" or (image.mode == "P" and alpha is None and holds_ids(image)):
+        return np.asarray(image) > 0
+    if image.mode in ("RGBA", "LA", "PA") or alpha is not None:  # not painted: background
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image.convert("RGBA"))
+    if image.mode == "F":
+        return _of_floats(np.asarray(image))
+    if image.mode.startswith("I") or image.mode == "L":
+        return _of_greys(np.asarray(image))
+    colours = np.asarray(image.convert("RGB"))
+    if int(np.ptp(colours, axis=2).max(initial=0)) <= TINT:
+        return _of_greys(np.asarray(image.convert("L")))
+    return _of_colours(colours)
+
+
+def holds_ids(image: Image.Image) -> bool:
+    """Whether the indices of a palette image are ids, as VOC's and DAVIS' are; else it is a picture
+    that its colours tell. ValueError: it may be both."""
+    indices, colours = np.asarray(image), _used(image)
+    if len(set(colours.values())) < len(colours):
+        return True  # what has no colour of its own is told by its number
+    black = [i for i, colour in colours.items() if max(colour) <= DARK]
+    flat = _flat(indices)
+    if all(max(colour) - min(colour) <= TINT for colour in colours.values()):
+        levels = {i: colour[0] for i, colour in colours.items()}
+        middle = any(DARK < levels[i] < LIGHT for i in flat)
+        if all(i == level for i, level in levels.items()):  # a grey file with a palette
+            return len(levels) < 3 or middle or max(i for i in levels if i != 255) < 128
+        if len(levels) < 3 or not middle:
+            return len(levels) == 2 and black == [0]
+    elif len(colours) == 2 and black:
+        return black == [0]
+    elif black and len(paint := flat - {*black, 255}) == 1:
+        shades = [c for i, c in colours.items() if i not in (*black, *paint, 255)]
+        if len(shades) > 2 and _are_shades(shades, colours[paint.pop()]):
+            return False  # smooth edges
+    if 0 not in colours or not black or 0 in black:
+        return True
+    raise ValueError(
+        f"its palette is ambiguous: id 0 is {colours[0]}, black is id {black[0]}, and either may "
+        f"be the background; {ADVICE}"
+    )
+
+
+def to_label_map(image: Image.Image) -> np.ndarray:
+    """The ids of a label map, int32 (H, W), as displayed. ValueError: as of ``read_label_map``,
+    listing the values."""
+    image = upright(image)
+    if image.mode in ("LA", "La"):
+        image = image.getchannel(0)
+    ids = np.asarray(image)
+    if image.mode == "F":
+        if not np.isfinite(ids).all() or (ids != np.rint(ids)).any():
+            raise ValueError(
+                f"mode 'F' with {listed('values', np.unique(ids).tolist())} is not a label map; "
+                "save it as PNG of integers"
+            )
+    elif image.mode not in ("1", "L", "P", "RGB", "RGBA") and not image.mode.startswith("I"):
+        raise ValueError(f"mode {image.mode!r} is not a label map; save it as PNG of integers")
+    if image.mode == "P" and _is_black_on_white(image):
+        return (ids == 0).astype(np.int32)
+    if ids.ndim == 3:
+        if (ids[..., 0] != ids[..., 1]).any() or (ids[..., 0] != ids[..., 2]).any():
+            found = _apart(np.unique(_packed(ids[..., :3]))).tolist()
+            raise ValueError(
+                "a label map has one channel of integer ids, this one is coloured, with "
+                f"{listed('colours', [tuple(c) for c in found])}: save the ids, or a palette file"
+            )
+        ids = ids[..., 0]
+    return ids.astype(np.int32)
+
+
+def _used(image: Image.Image) -> dict[int, tuple[int, ...]]:
+    """The colours of the indices that a palette image shows."""
+    found, first = np.unique(np.asarray(image), return_index=True)
+    colours = np.asarray(image.convert("RGB")).reshape(-1, 3)[first]
+    return {i: tuple(c) for i, c in zip(found.tolist(), colours.tolist(), strict=True)}
+
+
+def _is_black_on_white(image: Image.Image) -> bool:
+    """Whether a palette has white for 0, and black alone beside it, as optimisers number them."""
+    used = _used(image)
+    return len(used) == 2 and min(used.get(0, (0,))) >= LIGHT and max(used[max(used)]) <= DARK
+
+
+def _flat(values: np.ndarray) -> set[int]:
+    """Values that cover squares of 3x3 px, as edges do not."""
+    same = ndimage.minimum_filter(values, 3) == ndimage.maximum_filter(values, 3)
+    return set(np.unique(values[same]).tolist())
+
+
+def _are_shades(colours: list[tuple[int, ...]], paint: tuple[int, ...]) -> bool:
+    """Whether colours lie between black and a paint."""
+    full, some = np.array(paint, np.float64), np.array(colours, np.float64)
+    share = np.clip(some @ full / (full @ full), 0, 1)
+    return bool((np.abs(some - share[:, None] * full) <= TINT).all())
+
+
+def _of_floats(values: np.ndarray) -> np.ndarray:
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1:
+        return values >= 0.5
+    if low >= 0 and (values == np.rint(values)).all() and high < 2**31:
+        return _of_greys(values.astype(np.int64))
+    raise ValueError(
+        f"a mask of floats (mode 'F') from {low:g} to {high:g}; probabilities are in [0, 1]: "
+        f"{ADVICE}"
+    )
+
+
+def _of_greys(grey: np.ndarray) -> np.ndarray:
+    low, top = int(grey.min()), int(grey.max())
+    if low < 0:
+        raise ValueError(f"a mask with the negative value {low}; {ADVICE}")
+    if top <= 1:
+        return grey > 0
+    full = max(1 << top.bit_length(), 256)
+    levels = np.unique(grey)
+    if 2 < len(levels) <= FLAT:
+        edge = full / FLAT
+        if any(low + edge < v < top - edge for v in _flat(grey)) and top >= full // 2:
+            raise ValueError(
+                f"a mask with {listed('values', levels.tolist())} in flat areas: are they ids? "
+                f"Name them by id, or {ADVICE}"
+            )
+    if len(levels) > FLAT and ((grey > full // 6) & (grey < full - full // 6)).mean() > 0.5:
+        raise ValueError(f"a mask with {len(levels)} greys, as photographs have; {ADVICE}")
+    return grey >= full // 2
+
+
+def _of_colours(colours: np.ndarray) -> np.ndarray:
+    """The painted part of (H, W, 3): each colour counts as the nearest of those that are few, or
+    cover areas, as far as JPEG leaves them alike."""
+    packed = _packed(colours)
+    found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    own = _apart(found)
+    few = len(found) <= FEW
+    paints = own if few else _apart(np.array(sorted(_flat(_packed(colours // 16))), np.int32)) * 17
+    if not 0 < len(paints) <= PAINTS or len(found) > MOST or (not few and _run_over(paints)):
+        raise ValueError(f"a mask with {len(found)} colours, as photographs have; {ADVICE}")
+    far = np.stack([np.abs(own - paint).max(-1) for paint in paints], -1)
+    bright = own.max(-1) > 2 * TINT
+    if counts[bright & (far.min(-1) <= 2 * TINT)].sum() < PAINTED * counts[bright].sum():
+        raise ValueError(f"a mask with {len(found)} colours, as photographs have; {ADVICE}")
+    black = paints.max(-1) <= DARK
+    if not black.any():
+        raise ValueError(
+            f"a mask painted in {listed('colours', [tuple(c) for c in paints.tolist()])}, none of "
+            f"which is the black of a background; {ADVICE}"
+        )
+    if black.all():
+        raise ValueError(f"a mask whose colours cover no area; {ADVICE}")
+    painted = far[:, ~black].min(-1) <= far[:, black].min(-1)
+    return painted[where].reshape(packed.shape)
+
+
+def _run_over(paints: np.ndarray) -> bool:
+    """Whether paints of bins of 17 run into one another far, as shades do."""
+    apart = np.abs(paints[:, None] - paints).max(-1)
+    number, group = connected_components(csr_array(apart <= 26), directed=False)
+    return any(np.ptp(paints[group == i], axis=0).max() > 80 for i in range(number))
+
+
+def _packed(colours: np.ndarray) -> np.ndarray:
+    return colours.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+
+
+def _apart(packed: np.ndarray) -> np.ndarray:
+    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1).astype(np.int16)
+
+
+def _black_and_white(image: Image.Image, shown: np.ndarray) -> bool:
+    colours = np.asarray(image.convert("RGB"))[shown]
+    grey = colours[:, :1]
+    pure = ((colours == grey) & ((grey == 0) | (grey == 255))).all()
+    return bool(pure and grey.any() and not grey.all())
