@@ -7,12 +7,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {  # module → the test that covers it, together with what it serves
-    "checkpoint/checkpointer": "engine/test_training",  # files that training writes and reads
     "checkpoint/files": "modeling/backbone/test_weights",  # files of backbones
     "__main__": "segic_cli/test_main",
     "config/keys": "config/test_configs",  # all shipped configs
     "config/segic_keys": "config/test_configs",
-    "config/load": "config/test_configs",
     "data/augmentation/view_pool": "structures/test_picture",  # which views recur
     "data/augmentation/views": "data/augmentation/test_transforms",
     "data/benchmarks/base": "tools/test_list_episodes",  # the lists that people see

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..structures.segmentation import Segmentation
-from ..utils.files import AnyPath
+from ..utils.files import AnyPath, write_picture
 from ..utils.visualizer import entity_colours
 from .names import FileNames
 
@@ -60,11 +60,11 @@ class PredictionWriter:
     def _save(self, image: Image.Image, stem: str, label: str, suffix: str, mark: str) -> Path:
         path = self._place(stem, label, suffix, mark)
         if suffix == ".jpg":
-            image.save(path, quality=92, comment=mark.encode())
+            write_picture(path, image, quality=92, comment=mark.encode())
         else:
             about = PngInfo()
             about.add_text("Comment", mark)
-            image.save(path, pnginfo=about)
+            write_picture(path, image, pnginfo=about)
         return path
 
 
@@ -92,8 +92,11 @@ def _mark_of(path: Path) -> str:
 def label_image(labels: np.ndarray) -> Image.Image:
     """A label map (H, W), ids ≥ 0, as a Pillow image: palette, or 16-bit grey for ids above 254.
 
-    255 is never used as an id in 8 bits: readers take it for "ignored".
+    255 is never used as an id in 8 bits: readers take it for "ignored". ValueError: an id above
+    65535, which a PNG cannot hold.
     """
+    if labels.max() > 65535:
+        raise ValueError(f"the id {labels.max()} does not fit a merged label map; ids end at 65535")
     if labels.max() > 254:
         return Image.fromarray(labels.astype(np.uint16))
     image = Image.fromarray(labels.astype(np.uint8)).convert("P")

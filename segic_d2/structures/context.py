@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,8 @@ from detectron2.utils.file_io import PathManager
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
+
+from ..utils.files import write_whole
 
 PROTOTYPES = "prototypes"  # SegIC's kind: vectors of a few KB per entity, never pixels
 CELLS = "cells"  # prototypes, and cells of references: at most 400 KB per entity and shot
@@ -176,9 +177,8 @@ class Context:
         if self.meta is not None:
             tensors["meta"] = self.meta
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        data = save(tensors, metadata={"segic_d2.context": json.dumps(about)})
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(data)  # save_file would hide it from everyone else
+        # save_file would hide it from everyone else
+        write_whole(path, save(tensors, metadata={"segic_d2.context": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Context:

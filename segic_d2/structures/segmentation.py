@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..io import results
 from ..io.annotations import Annotated, Thing, write_annotations
-from ..utils.files import AnyPath, whole_file, write_whole
+from ..utils.files import AnyPath, write_picture, write_whole
 from .frame import Frame
 
 SURER = 4.0  # weight of a score's logit beside a pixel's, where entities compete
@@ -223,9 +223,7 @@ class Segmentation:
         place = results.destination(path, self.file_name)
         if place.suffix.lower() == ".json":
             return write_whole(place, self.to_json())
-        picture = Image.fromarray(self.overlay())
-        with whole_file(place) as part:
-            picture.save(part, "PNG" if place.suffix.lower() == ".png" else "JPEG", quality=92)
+        write_picture(place, Image.fromarray(self.overlay()), quality=92)
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows; None without a picture."""

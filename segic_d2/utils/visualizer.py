@@ -15,6 +15,8 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from .files import write_picture
+
 GAP, TITLE = 8, 22  # px between the pictures of a panel, and above them
 LETTER, LINE = 48, 500  # shares of an image's longer side: height of letters, width of outlines
 
@@ -164,7 +166,7 @@ def panel(pictures: Sequence[tuple[str, np.ndarray]], height: int = 240) -> np.n
 
 def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write uint8 (H, W, 3); the suffix of the path chooses the format."""
-    Image.fromarray(_image(image)).save(path, quality=92)
+    write_picture(path, Image.fromarray(_image(image)), quality=92)
 
 
 def show_image(image: np.ndarray) -> None:

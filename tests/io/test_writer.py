@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -8,6 +9,7 @@ from segic_d2.io.masks import read_label_map
 from segic_d2.io.writer import OVERLAY_SIDE, PredictionWriter, label_image
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
+from tests.full_disk import full_disk
 from tests.predictor.parts import H, W
 
 
@@ -17,6 +19,23 @@ def test_label_image_keeps_every_id(tmp_path):
         labels[0, 0] = top
         label_image(labels).save(tmp_path / "labels.png")
         np.testing.assert_array_equal(read_label_map(tmp_path / "labels.png"), labels)
+
+
+def test_an_id_that_a_label_image_cannot_hold_is_named():
+    with pytest.raises(ValueError, match="the id 65536 does not fit"):
+        label_image(np.array([[0, 65536]]))
+
+
+def test_a_full_disk_leaves_the_files_of_before(tmp_path):
+    """Each kind of file: the one that fails is named, the others are whole."""
+    result = found_in("x.png")
+    PredictionWriter(tmp_path, merge=True).write(result, "a")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert {Path(name).suffix for name in before} == {".png", ".jpg"}
+    for size in (64, max(map(len, before.values())) - 10):
+        with full_disk(size), pytest.raises(OSError, match=str(tmp_path / "a_")):
+            PredictionWriter(tmp_path, merge=True).write(result, "a")
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_files_of_a_result(tmp_path):

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save
 
 from segic_d2.structures.context import PROTOTYPES, Context
+from tests.full_disk import full_disk
 
 
 def context(entities=2, shots=3, seed=0, **changes):
@@ -52,6 +53,15 @@ def test_a_saved_context_remembers_what_it_is_about(tmp_path):
     assert Context.load(tmp_path / "c.safetensors").about == c.about
     context().save(tmp_path / "c.safetensors")
     assert Context.load(tmp_path / "c.safetensors").about == {}
+
+
+def test_a_full_disk_leaves_the_older_context(tmp_path):
+    file = tmp_path / "context.safetensors"
+    context().save(file)
+    before = file.read_bytes()
+    with full_disk(), pytest.raises(OSError, match=r"context\.safetensors"):
+        context(entities=5).save(file)
+    assert file.read_bytes() == before and os.listdir(tmp_path) == [file.name]
 
 
 def test_some_entities_and_some_shots():

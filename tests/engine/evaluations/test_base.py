@@ -11,6 +11,7 @@ from segic_d2.engine import EVALUATION_REGISTRY, evaluate
 from segic_d2.engine.evaluations.base import write_results
 from tests.data.paper_data import registered
 from tests.engine.evaluations.semantic_runs import settings
+from tests.full_disk import full_disk
 from tests.miniatures import coco_instances, fss1000, spair71k
 from tests.tiny import tiny_config
 from tests.toy_model import MeanColour
@@ -107,6 +108,14 @@ def test_pck(tmp_path):
         evaluate(cfg, MeanColour(), "spair71k_test")
     assert content["standard"] and content["backbone"] == "tiny-24-14" and content["seen"] == ""
     assert written(tmp_path / "toy", "spair71k_test", "pck")["backbone"] == "MeanColour"
+
+
+def test_a_full_disk_leaves_the_older_results(tmp_path):
+    write_results(str(tmp_path), {"metrics": {"mIoU": 50.0}})
+    before = (tmp_path / "results.json").read_text()
+    with full_disk(8), pytest.raises(OSError, match=r"results\.json"):
+        write_results(str(tmp_path), {"metrics": {"mIoU": 60.0}})
+    assert (tmp_path / "results.json").read_text() == before
 
 
 def test_functions_of_users_keep_working(tmp_path, monkeypatch):
