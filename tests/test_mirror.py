@@ -35,9 +35,7 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "engine/evaluations/label_maps": "engine/evaluations/test_semantic",
     "engine/evaluations/one_shot": "engine/test_training",
     "engine/evaluations/reference_memory": "engine/evaluations/test_few_shot_parts",
-    "engine/run": "engine/test_training",
     "engine/loop/evaluator_state": "engine/loop/test_inference",
-    "engine/loop/progress": "engine/loop/test_inference",
     "evaluation/one_shot": "evaluation/test_evaluation",  # beside the best threshold
     "evaluation/pooling": "evaluation/test_evaluation",
     "evaluation/stock": "evaluation/test_label_maps",
