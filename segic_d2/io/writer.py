@@ -13,6 +13,7 @@ from ..structures.segmentation import Segmentation
 from ..utils.files import AnyPath, write_picture
 from ..utils.visualizer import entity_colours
 from .names import FileNames
+from .opening import open_image
 
 OVERLAY_SIDE = 2000  # px; overlays are for looking at, and drawing is slow on large pictures
 
@@ -82,7 +83,7 @@ def _mark(source: str) -> str:
 def _mark_of(path: Path) -> str:
     """The mark of a file; "" where it has none, being something else."""
     try:
-        with Image.open(path) as image:
+        with open(path, "rb") as file, open_image(file) as image:
             found = image.info.get("Comment") or image.info.get("comment") or ""
     except Exception:  # noqa: BLE001  files of other people are anything
         return ""
