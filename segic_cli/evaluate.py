@@ -105,6 +105,6 @@ def table(rows: Rows) -> str:
 def _json(rows: Rows) -> dict[str, dict[str, float | None]]:
     """Rows without NaN, which JSON lacks."""
     return {
-        name: {k: None if math.isnan(v) else v for k, v in values.items()}
+        name: {k: v if math.isfinite(v) else None for k, v in values.items()}
         for name, values in rows.items()
     }

@@ -12,7 +12,7 @@ from torch import nn
 from ..compat import IncompatibleKeys, forget_failed_load
 from ..utils.files import AnyPath, write_whole
 from ..utils.remote import first_line
-from .files import fault_of, fetch, newest_checkpoint, write_checkpoint
+from .files import OTHER, fault_of, fetch, newest_checkpoint, write_checkpoint
 from .official import HEAD, is_official, official_shapes, to_model_names
 from .pretrained import PREFIX, PRETRAINED, name_of, weights_file
 
@@ -160,7 +160,7 @@ class SegICCheckpointer(DetectionCheckpointer):
             if filename.endswith(".safetensors"):
                 return {"model": load_file(filename)}
             if fault := fault_of(filename):
-                raise ValueError(fault)
+                raise EOFError if fault == OTHER else ValueError(fault)
             loaded = super()._load_file(filename)
         except (pickle.UnpicklingError, LookupError, EOFError) as error:
             # what torch says of them is a number, or the advice to run the file's code

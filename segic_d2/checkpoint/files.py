@@ -19,6 +19,7 @@ from ..utils.files import AnyPath, write_whole
 from ..utils.remote import first_line, unreachable
 
 KEY = "MODEL.BACKBONE.WEIGHTS"
+OTHER = "it is empty or no checkpoint"
 _CONTAINERS = ("model", "state_dict", "module", "teacher", "model_state", "blobs")
 _HARMLESS = {  # all that a pickle of numpy arrays needs
     ("numpy", "ndarray"),
@@ -54,8 +55,7 @@ def fault_of(path: AnyPath) -> str:
         with open(path, "rb") as file:
             head = file.read(2)
         if head != b"PK":
-            older = head[:1] == b"\x80"  # a pickle
-            return "" if older else "it is no checkpoint" if head else "it is empty"
+            return "" if head[:1] == b"\x80" else OTHER  # a pickle, or
         with zipfile.ZipFile(path) as archive:
             part = archive.testzip()
     except FileNotFoundError:

@@ -121,14 +121,14 @@ def write_results(folder: str | None, content: Mapping[str, Any]) -> None:
 
 
 def _json(value: Any) -> Any:
-    """A value with plain numbers; NaN is null, because JSON has none."""
+    """A value with plain numbers; NaN and infinity are null, because JSON has none."""
     if isinstance(value, Mapping):
         return {str(k): _json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_json(v) for v in value]
     if value is None or isinstance(value, str | bool | int):
         return value
-    return None if math.isnan(value) else float(value)
+    return float(value) if math.isfinite(value) else None
 
 
 def evaluate(cfg: CfgNode, model: nn.Module, dataset_name: str) -> OrderedDict[str, Any]:

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from ...compat import end_workers, image_ids
 from ...config.keys import check_config
-from ...data.health.damaged import Damaged, note
+from ...data.health.damaged import Damaged, field, note
 from ...data.health.verify import verify_loader
+from ...structures.segmentation import require_finite
 from ...utils.remote import first_line
 from . import progress
 from .evaluator_state import has_state, restore, state_of
@@ -41,6 +42,7 @@ def run_inference(
     and the log says so; nor is one that another process works with. After a finished run the files
     are removed. Damaged items are left out of
     their batches. DamagedDataError: with ``TEST.DAMAGED`` "error", what ``TEST.VERIFY`` found.
+    ValueError: a score that is NaN or infinite.
     """
     check_config(cfg, "TEST")
     if evaluator is None or isinstance(evaluator, list):
@@ -153,6 +155,11 @@ class _Run(DatasetEvaluator, AbstractContextManager[Any]):
         """Detectron2's loop calls this at its start. Nothing is left to do after ``resume``."""
 
     def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        for x, found in zip(inputs, outputs, strict=False):
+            if isinstance(found, dict):
+                name = str(field(x, "file_name") or "")
+                require_finite(found.get("scores"), name)
+                require_finite(getattr(found.get("instances"), "scores", None), name)
         self.done = None
         self.evaluator.process(inputs, outputs)
         self.done = self.batches.position

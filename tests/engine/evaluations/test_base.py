@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -108,6 +109,12 @@ def test_pck(tmp_path):
         evaluate(cfg, MeanColour(), "spair71k_test")
     assert content["standard"] and content["backbone"] == "tiny-24-14" and content["seen"] == ""
     assert written(tmp_path / "toy", "spair71k_test", "pck")["backbone"] == "MeanColour"
+
+
+def test_what_is_no_number_is_null_in_the_results(tmp_path):
+    write_results(str(tmp_path), {"a": float("nan"), "b": [float("inf")], "c": {"d": -np.inf}})
+    read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    assert read == {"a": None, "b": [None], "c": {"d": None}}
 
 
 def test_a_full_disk_leaves_the_older_results(tmp_path):
