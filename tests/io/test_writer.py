@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,25 @@ def test_a_full_disk_leaves_the_files_of_before(tmp_path):
         with full_disk(size), pytest.raises(OSError, match=str(tmp_path / "a_")):
             PredictionWriter(tmp_path, merge=True).write(result, "a")
         assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+ODD = (
+    *("../../x", "/etc/x", "~root", "$HOME", "con:aux", "-rf", ".", "..", "", " "),
+    *("\x1b[31m", "a\0b", "a\nb", "\u202ex", "\ud800", "👨\u200d👩", "𐐀" * 99, "狐" * 300),
+    *("$\\frac{$", "a" * 1000),
+)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_name_is_written_inside_the_folder(tmp_path, name):
+    """As the name of an entity and as that of a picture; twice, so that it is numbered."""
+    out, result = tmp_path / "out", found_in("x.png")
+    result.names = [name]
+    writer = PredictionWriter(out, merge=True)
+    written = [path for _ in range(2) for path in writer.write(result, name)]
+    assert len(set(written)) == 6 == len(list(out.iterdir()))
+    assert all(path.parent == out and path.is_file() for path in written)
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_files_of_a_result(tmp_path):

@@ -26,6 +26,7 @@ from ...io.annotations import format_of
 from ...io.formats import pictures_among
 from ...io.pictures import image_size, stored_size
 from ...utils.files import AnyPath
+from ...utils.texts import one_line
 from ..health.damaged import ERRORS, report_errors
 from ..health.label_cache import label_values
 from ..records import mask_file
@@ -122,7 +123,7 @@ def _of_one_size(records):
 
 def class_title(folder_name: str) -> str:
     """The class name that a folder's name stands for."""
-    return folder_name.replace("_", " ")
+    return one_line(folder_name.replace("_", " "))
 
 
 def _images(folder):
