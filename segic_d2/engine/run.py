@@ -8,6 +8,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -79,7 +80,7 @@ def end_with_parent() -> None:
 
         def watch() -> None:
             parent.join()
-            os._exit(1)
+            os.kill(os.getpid(), signal.SIGKILL)
 
         threading.Thread(target=watch, daemon=True).start()
 
