@@ -1,6 +1,7 @@
 """What all evaluations have in common: names, one schema of results.json, any model."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -123,6 +124,20 @@ def test_a_full_disk_leaves_the_older_results(tmp_path):
     with full_disk(8), pytest.raises(OSError, match=r"results\.json"):
         write_results(str(tmp_path), {"metrics": {"mIoU": 60.0}})
     assert (tmp_path / "results.json").read_text() == before
+
+
+def test_a_dataset_with_a_long_name_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    def mine(cfg, model, dataset_name, output_dir):
+        return {"task": {"metric": 1.0}}
+
+    monkeypatch.setitem(EVALUATION_REGISTRY._obj_map, "mine", mine)
+    names = [f"folder:/{first}/{'狐' * 300}" for first in ("a", "b")]
+    for name in names:
+        evaluate(config(tmp_path, name, "mine"), None, name)
+    folders = sorted((tmp_path / "inference").iterdir())
+    assert len(folders) == 2 and all(len(os.fsencode(f.name)) < 255 for f in folders)
+    found = {json.loads((f / "mine/results.json").read_text())["dataset"] for f in folders}
+    assert found == set(names)
 
 
 def test_functions_of_users_keep_working(tmp_path, monkeypatch):
