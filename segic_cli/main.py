@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failed(error: object, status: int) -> int:
     for line in getattr(error, "lines", [error]):
-        print(f"error: {line}", file=sys.stderr)
+        # names of files may hold line breaks, and what a terminal would obey
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(line))
+        print(f"error: {shown}", file=sys.stderr)
     return status
 
 
