@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segic_d2.utils.files import write_picture
+
 CLASSES = 150
 
 
@@ -25,9 +27,7 @@ def convert(source, target):
         labels = np.array(image)
     if labels.dtype != np.uint8 or labels.ndim != 2 or labels.max() > CLASSES:
         raise ValueError(f"{source} is no label map of {CLASSES} classes")
-    temporary = target.with_suffix(".part")
-    Image.fromarray(labels - np.uint8(1)).save(temporary, "PNG")  # 0 becomes 255
-    os.replace(temporary, target)
+    write_picture(target, Image.fromarray(labels - np.uint8(1)))  # 0 becomes 255
 
 
 def main(argv=None):

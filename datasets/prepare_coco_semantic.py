@@ -17,7 +17,7 @@ from PIL import Image
 
 from segic_d2.data.index import load_records
 from segic_d2.io.rle import decode, has_mask
-from segic_d2.utils.files import whole_file
+from segic_d2.utils.files import write_picture
 
 BACKGROUND, IGNORED = 0, 255
 
@@ -59,8 +59,7 @@ def write(split):
     for record in records:
         target = folder / (Path(record["file_name"]).stem + ".png")
         if not target.is_file():
-            with whole_file(target) as part:
-                Image.fromarray(paint(record)).save(part, "PNG")
+            write_picture(target, Image.fromarray(paint(record)))
             written += 1
     return folder, written
 

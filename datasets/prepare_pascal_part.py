@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pycocotools.mask as mask_util
 
+from segic_d2.utils.files import write_whole
+
 # the part's name without a number at its end → the part; other names stay as they are
 MERGED = {
     r"[lr](eye|ear|horn|wing|foot|hand)": r"\1",
@@ -126,9 +128,7 @@ def main(argv=None):
         print(f"error: {error}", file=sys.stderr)
         return 1
     target = root / "pascal_part_val.json"
-    temporary = target.with_suffix(".part")
-    temporary.write_text(json.dumps(data), encoding="utf-8")
-    os.replace(temporary, target)
+    write_whole(target, json.dumps(data))
     print(
         f"{target}: {len(data['images'])} images, {len(data['annotations'])} parts of "
         f"{len(data['categories'])} classes"

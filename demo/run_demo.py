@@ -23,6 +23,7 @@ from segic_d2.data import build_one_shot_loader
 from segic_d2.engine import EpisodeTrainer
 from segic_d2.evaluation import BestThresholdEvaluator, OneShotEvaluator
 from segic_d2.utils.devices import is_available
+from segic_d2.utils.files import write_whole
 from segic_d2.utils.visualizer import save_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -122,7 +123,7 @@ def main(argv=None):
         "seconds_photographs": seconds,
         "seconds": time.perf_counter() - started,
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_whole(folder / "results.json", json.dumps(results, indent=1) + "\n")
     print(
         f"one-shot mIoU on novel classes: {untrained:.1f} untrained, {threshold:.1f} by the best "
         f"threshold on the propagated mask, {trained:.1f} trained; {results['seconds']:.0f} s\n"

@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         about = {key: getattr(args, key) for key in ("data", "config_file", "weights", "shots")}
         found = {**about, "seed": args.seed, "opts": args.opts, "results": _json(rows)}
-        Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.output).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        from segic_d2.utils.files import write_whole
+
+        write_whole(args.output, json.dumps(found, indent=1))
     return 0
 
 
@@ -105,6 +106,6 @@ def table(rows: Rows) -> str:
 def _json(rows: Rows) -> dict[str, dict[str, float | None]]:
     """Rows without NaN, which JSON lacks."""
     return {
-        name: {k: None if math.isnan(v) else v for k, v in values.items()}
+        name: {k: v if math.isfinite(v) else None for k, v in values.items()}
         for name, values in rows.items()
     }

@@ -6,6 +6,7 @@ is its help, ``add_arguments(parser)`` adds its options, and ``run(args)`` retur
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif words:
         parser.error(f"unrecognized arguments: {' '.join(words)}")
     hide_warnings()
+    for stream in (sys.stdout, sys.stderr):  # names of files are any bytes
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return args.run(args)
     except UsageError as error:
@@ -64,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failed(error: object, status: int) -> int:
     for line in getattr(error, "lines", [error]):
-        print(f"error: {line}", file=sys.stderr)
+        # names of files may hold line breaks, and what a terminal would obey
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(line))
+        print(f"error: {shown}", file=sys.stderr)
     return status
 
 

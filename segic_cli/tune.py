@@ -63,24 +63,25 @@ def run(
     from segic_d2.config import load_config
     from segic_d2.engine.tune import tune_on
     from segic_d2.predictor import InContextPredictor
+    from segic_d2.utils.claim import claim_output
     from segic_d2.utils.files import write_whole
 
     given = dict(zip(pairs[::2], pairs[1::2], strict=True))
     how: dict[str, Any] = {OPTIONS[k]: _number(k, v) for k, v in given.items() if k in OPTIONS}
     own = [x for key, value in given.items() if key not in OPTIONS for x in (key, value)]
     cfg = load_config(config_of(args), own)
-    predictor = InContextPredictor(cfg, args.start)
-    how["seed"] = max(cfg.SEED, 0)
-    report = tune_on(predictor.model, data, list(test) or None, **how)
-    print(report)
-
     folder = Path(cfg.OUTPUT_DIR)
     weights, file = folder / "model_final.pth", folder / "config.yaml"
-    predictor.save_weights(weights)
-    cfg.MODEL.WEIGHTS = os.path.abspath(weights)
-    if report.share is not None:
-        cfg.MODEL.SEGIC.REGIONS.DECODER = report.share
-    write_whole(file, cfg.dump())
+    with claim_output(folder):
+        predictor = InContextPredictor(cfg, args.start)
+        how["seed"] = max(cfg.SEED, 0)
+        report = tune_on(predictor.model, data, list(test) or None, **how)
+        print(report)
+        predictor.save_weights(weights)
+        cfg.MODEL.WEIGHTS = os.path.abspath(weights)
+        if report.share is not None:
+            cfg.MODEL.SEGIC.REGIONS.DECODER = report.share
+        write_whole(file, cfg.dump())
     print(
         f"the better one is in {weights}, its config in {file}; next:\n"
         f"segic segment --config-file {file} --reference IMAGE MASK --input PICTURES --output found"

@@ -48,6 +48,14 @@ def image_ids(evaluator: COCOEvaluator) -> list[int]:
     return evaluator._coco_api.getImgIds()
 
 
+def truth_of(
+    evaluator: COCOEvaluator | LVISEvaluator,
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each annotation of an evaluator's ground truth, and its image."""
+    api = evaluator._lvis_api if isinstance(evaluator, LVISEvaluator) else evaluator._coco_api
+    return ((a, api.imgs[a["image_id"]]) for a in api.anns.values() if a["image_id"] in api.imgs)
+
+
 def add_class(evaluator: SemSegEvaluator, name: str, dataset_id: int) -> int:
     """Let an evaluator know one more class, which no truth shows; returns its id. There is no
     boundary IoU then, which depends on the numbers of the classes."""

@@ -7,12 +7,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {  # module → the test that covers it, together with what it serves
-    "checkpoint/checkpointer": "engine/test_training",  # files that training writes and reads
     "checkpoint/files": "modeling/backbone/test_weights",  # files of backbones
     "__main__": "segic_cli/test_main",
     "config/keys": "config/test_configs",  # all shipped configs
     "config/segic_keys": "config/test_configs",
-    "config/load": "config/test_configs",
     "data/augmentation/view_pool": "structures/test_picture",  # which views recur
     "data/augmentation/views": "data/augmentation/test_transforms",
     "data/benchmarks/base": "tools/test_list_episodes",  # the lists that people see
@@ -37,9 +35,7 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "engine/evaluations/label_maps": "engine/evaluations/test_semantic",
     "engine/evaluations/one_shot": "engine/test_training",
     "engine/evaluations/reference_memory": "engine/evaluations/test_few_shot_parts",
-    "engine/run": "engine/test_training",
     "engine/loop/evaluator_state": "engine/loop/test_inference",
-    "engine/loop/progress": "engine/loop/test_inference",
     "evaluation/one_shot": "evaluation/test_evaluation",  # beside the best threshold
     "evaluation/pooling": "evaluation/test_evaluation",
     "evaluation/stock": "evaluation/test_label_maps",

@@ -15,12 +15,15 @@ Writes ``correspondence.{json,csv,png,svg}``.
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
+
+from segic_d2.utils.files import whole_file, write_whole
 
 
 def parse_args(argv=None):
@@ -149,7 +152,9 @@ def plot(points, name, benchmark, path):
     axes.margins(0.15)
     figure.tight_layout()
     for suffix in (".png", ".svg"):
-        figure.savefig(path.with_suffix(suffix), dpi=150)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=150, format=suffix[1:])
+        write_whole(path.with_suffix(suffix), drawn.getbuffer())
     plt.close(figure)
 
 
@@ -173,8 +178,8 @@ def main(argv=None):
     ]
     about = {"pck": key, "benchmark": args.benchmark, "shots": args.shots, **correlation(points)}
     path = output / "correspondence.json"
-    path.write_text(json.dumps({**about, "backbones": points}, indent=1))
-    with path.with_suffix(".csv").open("w", newline="") as file:
+    write_whole(path, json.dumps({**about, "backbones": points}, indent=1))
+    with whole_file(path.with_suffix(".csv")) as part, part.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["backbone", key, f"{args.benchmark} mIoU", "folds"])
         for p in points:

@@ -29,6 +29,7 @@ from segic_d2.config.load import load_config
 from segic_d2.modeling.segic.queries import Queries
 from segic_d2.structures.frame import Frame
 from segic_d2.utils.devices import best_device, synchronize
+from segic_d2.utils.files import write_whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from machine import hardware, markdown, peak_memory  # noqa: E402
@@ -51,7 +52,8 @@ def main(argv=None):
     print(f"\n{hardware(args.device)}\n")
     print(table(rows))
     if args.output:
-        Path(args.output).write_text(json.dumps({"hardware": hardware(args.device), "rows": rows}))
+        content = {"hardware": hardware(args.device), "rows": rows}
+        write_whole(args.output, json.dumps(content))
 
 
 def parse_args(argv):

@@ -39,6 +39,7 @@ from segic_d2.data.index import Source
 from segic_d2.data.mappers.base import EPISODE_MAPPER_REGISTRY
 from segic_d2.engine import EpisodeTrainer, open_feature_cache
 from segic_d2.utils.devices import best_device, synchronize
+from segic_d2.utils.files import write_whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from machine import hardware, markdown  # noqa: E402
@@ -69,7 +70,7 @@ def main(argv=None):
     figures["hardware"] = hardware(args.device)
     print(f"\n{figures['hardware']}, {args.config}, canvas {cfg.INPUT.CANVAS}\n\n{text}")
     if args.output:
-        Path(args.output).write_text(json.dumps(figures))
+        write_whole(args.output, json.dumps(figures))
 
 
 def parse_args(argv=None):

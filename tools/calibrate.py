@@ -25,6 +25,7 @@ import torch
 from scipy.optimize import minimize
 
 from segic_d2.evaluation.pairs import auroc
+from segic_d2.utils.files import write_whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from scored_pairs import KINDS, SHARE, Folders, Observer, iou, observe  # noqa: E402
@@ -239,7 +240,7 @@ def main(argv=None):
         told[place] = report(Path(place).name, examples, mixed, probability, least)
     if args.output:
         told |= {"CALIBRATION": numbers, "folders": args.folders}
-        Path(args.output).write_text(json.dumps(told, indent=1, default=float))
+        write_whole(args.output, json.dumps(told, indent=1, default=float))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from segic_d2.data.benchmarks.pairs import PairFolder
 from segic_d2.engine.evaluations.pairs import PairEvaluation
 from segic_d2.modeling.layers.feature_memory import FeatureMemory
 from segic_d2.predictor import InContextPredictor
+from segic_d2.utils.files import write_whole
 
 R, MEGABYTES = "MODEL.SEGIC.REGIONS.", 4096
 HEAD = "MODEL.SEM_SEG_HEAD.NAME"
@@ -91,7 +92,7 @@ def main(argv=None):
         sys.exit(f"error: {error}")
     if args.output:
         told = {row: dict(zip(args.folders, each, strict=True)) for row, each in found.items()}
-        Path(args.output).write_text(json.dumps(told, indent=1))
+        write_whole(args.output, json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ episodes of --tune. All figures but the threshold are percentages.
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import torch
 
@@ -23,6 +22,7 @@ from segic_d2.engine.hooks.feature_cache import open_feature_cache
 from segic_d2.engine.loop.inference import run_inference
 from segic_d2.evaluation.pairs import PairEvaluator
 from segic_d2.predictor import InContextPredictor
+from segic_d2.utils.files import write_whole
 
 
 def parse_args(argv=None):
@@ -103,7 +103,7 @@ def main(argv=None):
     if args.output:
         found = [{"dataset": name, "shots": shots, **f} for name, shots, f in rows]
         content = {"weights": weights, "threshold": threshold, "rows": found}
-        Path(args.output).write_text(json.dumps(content, indent=1))
+        write_whole(args.output, json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ and only the propagated mask is measured.
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import torch
 
@@ -25,6 +24,7 @@ from segic_d2.config.load import load_config
 from segic_d2.data.benchmarks.pairs import PairFolder
 from segic_d2.engine.evaluations.pairs import PairEvaluation
 from segic_d2.predictor import InContextPredictor
+from segic_d2.utils.files import write_whole
 
 HEADS = {  # what each adds to a config
     "default": (),
@@ -164,7 +164,7 @@ def main(argv=None):
         sys.exit(f"error: {error}")
     print(report(found))
     if args.output:
-        Path(args.output).write_text(json.dumps(found, indent=1))
+        write_whole(args.output, json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

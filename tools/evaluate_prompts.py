@@ -25,6 +25,7 @@ from segic_d2.evaluation.pairs import PooledIoU, overlap
 from segic_d2.io.pictures import read_image
 from segic_d2.modeling.layers.feature_memory import FeatureMemory
 from segic_d2.predictor import InContextPredictor
+from segic_d2.utils.files import write_whole
 
 DISC = 0.05  # of the picture's shorter side
 
@@ -122,7 +123,7 @@ def main(argv=None):
             own = " | ".join(f"{each['IoU']:.1f}" for each in result["classes"].values())
             print(f"| {form} | {result['IoU']:.1f} | {result['IoU'] / whole:.3f} | {own} |")
     if args.output:
-        Path(args.output).write_text(json.dumps(found, indent=1))
+        write_whole(args.output, json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

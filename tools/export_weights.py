@@ -10,10 +10,11 @@ prints the file's size and its SHA-256, which goes into segic_d2/checkpoint/pret
 import argparse
 import hashlib
 import sys
-from pathlib import Path
 
 import torch
 from safetensors.torch import save
+
+from segic_d2.utils.files import write_whole
 
 
 def main(argv=None):
@@ -41,7 +42,7 @@ def main(argv=None):
     if lost:
         sys.exit(f"error: {lost[0]} does not fit half precision")
     data = save(tensors)
-    Path(args.output).write_bytes(data)
+    write_whole(args.output, data)
     numbers = sum(tensor.numel() for tensor in tensors.values())
     digest = hashlib.sha256(data).hexdigest()
     print(f"{args.output}: {numbers:,} numbers, {len(data) / 1e6:.2f} MB, SHA-256 {digest}")

@@ -5,6 +5,7 @@ python tools/plot_training.py curve.png output/seed0 output/seed1
 """
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
+
+from segic_d2.utils.files import write_whole  # noqa: E402
 
 CURVES = ("total_loss", "loss_mask", "loss_dice", "loss_quality", "mask_iou")
 
@@ -49,7 +52,9 @@ def draw(runs, path):
         axis.grid(alpha=0.3)
     axes[0][0].legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    drawn = io.BytesIO()  # Pillow takes a file for written that the disk has only a part of
+    figure.savefig(drawn, dpi=100, format=Path(path).suffix[1:] or None)
+    write_whole(path, drawn.getbuffer())
     plt.close(figure)
 
 

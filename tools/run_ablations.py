@@ -30,6 +30,7 @@ from segic_d2.config.load import load_config
 from segic_d2.engine import EpisodeTrainer, evaluate
 from segic_d2.modeling.text.encoder import save_text_table
 from segic_d2.utils.devices import is_available
+from segic_d2.utils.files import write_whole
 from text_table import texts_of
 
 TEST = {"seen": "shapes_seen_coco", "novel": "shapes_novel_coco"}
@@ -74,7 +75,7 @@ def main(argv=None):
             if file.is_file() and json.loads(file.read_text())["config"] == digest(cfg):
                 continue
             found, shared = run(cfg, shared)
-            file.write_text(json.dumps({**found, "config": digest(cfg)}) + "\n")
+            write_whole(file, json.dumps({**found, "config": digest(cfg)}) + "\n")
             figures = ", ".join(f"{name} {found[name]:.1f}" for name in TEST)
             print(f"{row}, seed {seed}: {figures} ({found['seconds']:.0f} s)", flush=True)
     print("\n" + table(folder, args.rows, args.seeds))

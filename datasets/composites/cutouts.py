@@ -14,7 +14,7 @@ from PIL import Image
 from composites.mesh import read_mesh
 from composites.raster import render
 from composites.sources import read_model, read_stamp
-from segic_d2.utils.files import cache_folder, whole_file
+from segic_d2.utils.files import cache_folder, write_picture
 
 VERSION = 1  # counts up whenever the same files would give other views
 VIEWS = 6  # of a model
@@ -49,8 +49,7 @@ def prepare_object(item, sources, root):
     for file, view in zip(files, views, strict=True):
         if min(view.shape[:2]) < 4:
             raise ValueError(f"{item.file}: nothing is to be seen of it")
-        with whole_file(file, shared=True) as part:
-            Image.fromarray(view).save(part, "WEBP", quality=92, method=2)
+        write_picture(file, Image.fromarray(view), shared=True, quality=92, method=2)
 
 
 def read_view(file):

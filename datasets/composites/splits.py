@@ -19,6 +19,7 @@ from composites.plan import Vocabulary
 from composites.scene import render_scene
 from composites.sources import read_background
 from composites.table import categories_of, objects_of_split, read_backgrounds, read_objects
+from segic_d2.utils.files import whole_folder, write_picture
 
 SIZES = {"train": 3000, "seen": 300, "novel": 300}  # scenes
 SEED = 0
@@ -115,7 +116,8 @@ def generate(root, sources, sizes=None, seed=SEED, processes=None, objects=None,
     for split, size in sizes.items():
         if size:
             about = (split, sources, cutouts, objects, backgrounds, seed)
-            _write_split(root / split, size, about, processes)
+            with whole_folder(root / split) as folder:
+                _write_split(folder, size, about, processes)
 
 
 def _mapped(function, values, processes, initializer=None, arguments=()):
@@ -142,7 +144,7 @@ def _write_scene(folder, number):
     """Write a scene's picture; returns its COCO record and its annotations, without ids."""
     scene, quality = _STUDIO.scene(number)
     name = f"{number + 1:05d}.jpg"
-    Image.fromarray(scene.image).save(folder / "images" / name, quality=quality)
+    write_picture(folder / "images" / name, Image.fromarray(scene.image), quality=quality)
     height, width = scene.owner.shape
     record = {"id": number + 1, "file_name": name, "height": height, "width": width}
     found = []
@@ -163,7 +165,7 @@ def _write_scene(folder, number):
 
 
 def _write_split(folder, size, about, processes):
-    (folder / "images").mkdir(parents=True)
+    (folder / "images").mkdir()
     write = functools.partial(_write_scene, folder)
     results = _mapped(write, range(size), processes, _open_studio, about)
     images = [record for record, _ in results]

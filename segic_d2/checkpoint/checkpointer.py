@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from ..compat import IncompatibleKeys, forget_failed_load
-from ..utils.files import AnyPath, whole_file
+from ..utils.files import AnyPath, write_whole
 from ..utils.remote import first_line
-from .files import fetch
+from .files import OTHER, fault_of, fetch, newest_checkpoint, write_checkpoint
 from .foreign import NotTensors, load_tensors, named_tensors
 from .official import HEAD, is_official, official_shapes, to_model_names
 from .pretrained import PREFIX, PRETRAINED, name_of, weights_file
@@ -37,11 +37,10 @@ def save_weights(model: nn.Module, path: AnyPath) -> None:
     state, suffix = trainable_state_dict(model), os.path.splitext(path)[1]
     if suffix not in (".pth", ".safetensors"):
         raise ValueError(f"{path}: weights are written to .pth or .safetensors")
-    with whole_file(path) as part:
-        if suffix == ".pth":
-            torch.save({"model": state}, part)
-        else:
-            part.write_bytes(save({k: v.contiguous() for k, v in state.items()}))
+    if suffix == ".pth":
+        write_checkpoint({"model": state}, path)
+    else:
+        write_whole(path, save({k: v.contiguous() for k, v in state.items()}))
 
 
 def find_checkpoint(path: str) -> str:
@@ -98,9 +97,47 @@ class SegICCheckpointer(DetectionCheckpointer):
         data = {"model": trainable_state_dict(self.model), **others, **kwargs}
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Saving checkpoint to {path}")
-        with whole_file(path) as part:
-            torch.save(data, part)
+        write_checkpoint(data, path)
         self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        write_whole(self._tag(), last_filename_basename, sync=True)
+
+    def _tag(self) -> str:
+        return os.path.join(self.save_dir, "last_checkpoint")
+
+    def has_checkpoint(self) -> bool:
+        """Whether the folder holds a checkpoint to go on from."""
+        return bool(self.save_dir) and bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """The checkpoint that ``last_checkpoint`` names; where that file is missing or wrong, or
+        what it names is gone or damaged, the one of the highest iteration that is whole, and a
+        warning says so; "" where there is none."""
+        name, fault = "", "it is missing"
+        try:
+            with open(self._tag(), encoding="utf-8") as file:
+                name = file.read().strip()
+            named = os.path.join(self.save_dir, name)
+            fault = "it is empty" if not name else fault_of(named)
+            if not fault:
+                return named
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            fault = first_line(error)
+        found = newest_checkpoint(self.save_dir)
+        if found:
+            what = f"{name}: {fault}" if name else fault
+            self.logger.warning(
+                f"{self._tag()} names no whole checkpoint ({what}): {found} is taken"
+            )
+        elif name:
+            raise ValueError(
+                f"{self._tag()} names {name} ({fault}), and no whole checkpoint lies beside it: "
+                "start without --resume"
+            )
+        return found
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint; see DetectionCheckpointer.
@@ -123,6 +160,8 @@ class SegICCheckpointer(DetectionCheckpointer):
                 raise ValueError("MODEL.WEIGHTS takes .pth and .safetensors files")
             if filename.endswith(".safetensors"):
                 return {"model": load_file(filename)}
+            if fault := fault_of(filename):
+                raise EOFError if fault == OTHER else ValueError(fault)
             loaded = super()._load_file(filename)
         except (pickle.UnpicklingError, LookupError, EOFError) as error:
             # what torch says of them is a number, or the advice to run the file's code

@@ -1,7 +1,9 @@
 """Checkpoint files as named tensors. No file is ever given the chance to run code."""
 
+import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -13,11 +15,12 @@ from iopath.common.file_io import get_cache_dir
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..utils.files import AnyPath
+from ..utils.files import AnyPath, write_whole
 from ..utils.remote import first_line, unreachable
 from .foreign import CONTAINERS, load_tensors
 
 KEY = "MODEL.BACKBONE.WEIGHTS"
+OTHER = "it is empty or no checkpoint"
 _HARMLESS = {  # all that a pickle of numpy arrays needs
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -35,6 +38,46 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) not in _HARMLESS:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
+
+
+def write_checkpoint(data: Any, path: AnyPath, *, shared: bool = False) -> None:
+    """Write what torch can save, whole or not at all, and onto the disk. OSError names the file and
+    what is wrong with the disk, which torch's own writer does not."""
+    buffer = io.BytesIO()
+    torch.save(data, buffer)
+    write_whole(path, buffer.getbuffer(), sync=True, shared=shared)
+
+
+def fault_of(path: AnyPath) -> str:
+    """What is wrong with the bytes of a .pth file, by their checksums, which torch does not read;
+    "": nothing. Files of before torch 1.6 have none."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(2)
+        if head != b"PK":
+            return "" if head[:1] == b"\x80" else OTHER  # a pickle, or
+        with zipfile.ZipFile(path) as archive:
+            part = archive.testzip()
+    except FileNotFoundError:
+        return "there is no such file"
+    except Exception as error:  # noqa: BLE001  headers may hold anything
+        return f"it is cut short or damaged: {first_line(error)}"
+    return f"it is damaged: wrong checksum of {part}" if part else ""
+
+
+def newest_checkpoint(folder: AnyPath) -> str:
+    """The checkpoint of a training in a folder whose iteration is the highest, of those that are
+    whole; "": there is none."""
+    found = []
+    for path in Path(folder).glob("*.pth"):
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            iteration = int(saved["iteration"]) if "trainer" in saved else -1
+        except Exception:  # noqa: BLE001  not ours, or cut short
+            continue
+        if iteration >= 0 and not fault_of(path):
+            found.append((iteration, path.stat().st_mtime_ns, str(path)))
+    return max(found)[2] if found else ""
 
 
 def fetch(path: AnyPath, key: str = KEY) -> Path:
@@ -98,6 +141,8 @@ def read_file(path: AnyPath, key: str = KEY) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix in (".pth", ".pt", ".bin"):
+            if fault := fault_of(path):
+                raise EOFError(fault)
             state = load_tensors(os.fspath(path))
         elif path.suffix == ".pkl":
             with path.open("rb") as file:

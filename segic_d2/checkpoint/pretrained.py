@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 from safetensors.torch import load_file
 
-from ..utils.files import cache_folder, whole_file
+from ..utils.files import cache_folder
+from .files import write_checkpoint
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 PREFIX = "segic://"
@@ -78,8 +78,7 @@ class PretrainedHandler(PathHandler):
             return self._written(data, Path(self.temporary.name) / file)
 
     def _written(self, data: dict[str, Any], file: Path) -> str:
-        with whole_file(file, shared=True) as part:
-            torch.save(data, part)
+        write_checkpoint(data, file, shared=True)
         return str(file)
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:

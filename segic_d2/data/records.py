@@ -15,6 +15,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from ..io.masks import IGNORE_LABEL, read_binary_mask, read_label_map
+from ..io.opening import MOST
 from ..io.rle import decode, has_mask, is_crowd
 
 
@@ -71,9 +72,17 @@ def usable_annotations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _size(record):
     try:
-        return int(record["height"]), int(record["width"])
+        said = record["height"], record["width"]
+        height, width = (int(side) for side in said)
+        if height < 1 or width < 1 or height * width > MOST:
+            raise ValueError("no size of a picture")
     except KeyError as error:
         raise ValueError(f"the record of {record['file_name']} lacks {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"the record of {record['file_name']} says height and width are {said!r}: {error}"
+        ) from error
+    return height, width
 
 
 def union(segmentations: Iterable[Any], size: tuple[int, int], file_name: str) -> np.ndarray:

@@ -6,7 +6,11 @@
 import argparse
 import contextlib
 import logging
+import multiprocessing
+import os
+import signal
 import sys
+import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,6 +25,7 @@ from detectron2.utils.logger import setup_logger
 from ..checkpoint import SegICCheckpointer
 from ..config.keys import check_config
 from ..config.load import load_config
+from ..utils.claim import claim_output
 from ..utils.devices import is_available
 from .episode_trainer import EpisodeTrainer
 from .evaluations import find_evaluations
@@ -40,7 +45,9 @@ def find_problems(args: argparse.Namespace) -> list[str]:
         check_config(cfg, "MODEL", "INPUT", "DATASETS", "SOLVER", "MODEL_EMA", "TEST")
         find_evaluations(cfg)
         problems += find_missing(cfg, training=not args.eval_only, resume=args.resume)
-    except (FileNotFoundError, ValueError) as error:  # of a config that cannot be read on
+        if getattr(args, "machine_rank", 0) == 0 and os.path.isdir(cfg.OUTPUT_DIR):
+            claim_output(cfg.OUTPUT_DIR).close()
+    except (OSError, ValueError) as error:  # of a config that cannot be read on
         problems += [str(error)]
     return problems
 
@@ -72,7 +79,30 @@ def setup(args: argparse.Namespace) -> CfgNode:
 def run(
     args: argparse.Namespace, trainer: type[EpisodeTrainer] = EpisodeTrainer
 ) -> OrderedDict[str, Any]:
-    """Train, or evaluate with ``args.eval_only``; returns the results of ``trainer.test``."""
+    """Train, or evaluate with ``args.eval_only``; returns the results of ``trainer.test``.
+    ValueError: another run has the same ``OUTPUT_DIR``. Processes of ``launch`` end with the one
+    that started them, however it ends."""
+    end_with_parent()
+    folder = load_config(args.config_file, args.opts).OUTPUT_DIR
+    main = comm.is_main_process() and folder
+    with claim_output(folder) if main else contextlib.nullcontext():
+        return _run(args, trainer)
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it by ``multiprocessing`` does. torch sends
+    SIGINT then, which is ignored in background jobs of scripts."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _run(args: argparse.Namespace, trainer: type[EpisodeTrainer]) -> OrderedDict[str, Any]:
     cfg = setup(args)
     if args.eval_only:
         model = trainer.build_model(cfg)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from ..utils.files import AnyPath
+from ..utils.remote import first_line
 from .formats import suffix_of
 from .mask_pictures import holds_ids, to_binary_mask, to_label_map
 from .odd_masks import describe_values
@@ -108,10 +109,10 @@ def read_json(path: AnyPath) -> dict[str, Any] | list[Any]:
     with open_file(os.fspath(path)) as file:
         try:
             content = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict | list):
-        raise ValueError(f"{path} holds {content!r}, neither an RLE nor polygons")
+        raise ValueError(f"{path} holds {repr(content)[:80]}, neither an RLE nor polygons")
     return content
 
 
@@ -134,8 +135,8 @@ def _read_array(path: str) -> np.ndarray:
     with open_file(path) as file:
         try:
             return np.load(file, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise ValueError(f"cannot read {path}: {error}") from error
+        except Exception as error:  # its header may hold anything
+            raise ValueError(f"cannot read {path}: {first_line(error)}") from error
 
 
 def _has_channels(mask: np.ndarray, size: tuple[int, int]) -> bool:

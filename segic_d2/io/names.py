@@ -84,5 +84,7 @@ def _first_free(
 
 
 def safe_name(text: str) -> str:
-    """A text as part of a file name: letters, digits, ``.``, ``-`` and ``_``, at most 80."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._")[:80] or "unnamed"
+    """A text as part of a file name: letters, digits, ``.``, ``-`` and ``_``, at most 80, and at
+    most 200 bytes, as file systems count."""
+    short = re.sub(r"[^\w.-]+", "_", text).strip("._")[:80]
+    return short.encode()[:200].decode(errors="ignore") or "unnamed"

@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import IO, TypeAlias
@@ -17,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from ..utils.files import AnyPath
 from ..utils.remote import download, is_web_address
 from .formats import lacking, suffix_of
+from .opening import open_image
 from .ranges import depth, to_eight_bits
 
 logger = logging.getLogger(__name__)
@@ -30,27 +30,25 @@ AnyPicture: TypeAlias = AnyPath | Image.Image | np.ndarray | torch.Tensor
 
 @contextlib.contextmanager
 def opened(path: AnyPath, decode: bool = True) -> Iterator[Image.Image]:
-    """A loaded Pillow image of any size; whatever fails becomes an error that names the file."""
+    """A loaded Pillow image, see ``open_image``; whatever fails becomes an error that names the
+    file."""
     path = str(path)
     missing = lacking(suffix_of(path))  # asked first, as it may teach Pillow a format
     file = open_file(path)
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # huge pictures are welcome
     try:
-        with file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about harmless broken metadata
-            with Image.open(file) as image:
-                if decode:
-                    _say_frames(path, image)
-                    wide = any(";16" in str(tile) for tile in image.tile)  # until it is loaded
-                    image.load()
-                    _say_dark(path, image, wide)
-                yield image
+        with file, open_image(file) as image:
+            if decode:
+                _say_frames(path, image)
+                wide = any(";16" in str(tile) for tile in image.tile)  # until it is loaded
+                image.load()
+                _say_dark(path, image, wide)
+            yield image
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, …
         if isinstance(error, UnidentifiedImageError):
             error = ValueError(missing or "its content is no picture that Pillow knows")
-        raise ValueError(f"cannot read image {path}: {error}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        raise ValueError(
+            f"cannot read image {path}: {str(error) or type(error).__name__}"
+        ) from error
 
 
 def open_file(path: str) -> IO[bytes]:

@@ -84,6 +84,19 @@ def is_crowd(annotation: Mapping[str, Any]) -> bool:
     raise ValueError(f"annotation {annotation.get('id')}: iscrowd is {value!r}; it must be 0 or 1")
 
 
+def mask_fault(segmentation: Any, size: tuple[int, int]) -> str:
+    """What of an annotation would end the process in pycocotools, of a picture (H, W); "": nothing.
+    ValueError, TypeError: a polygon that holds no numbers."""
+    if isinstance(segmentation, dict):
+        return rle_fault(segmentation, size)
+    for polygon in segmentation if isinstance(segmentation, list) else ():
+        ring = np.asarray(polygon, dtype=np.float64).reshape(-1)
+        fault = ring_fault(ring[: ring.size // 2 * 2], size) if ring.size >= 6 else ""
+        if fault:
+            return fault
+    return ""
+
+
 def has_mask(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation is one object with a mask: crowds and empty RLEs are not."""
     if is_crowd(annotation):

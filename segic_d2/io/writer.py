@@ -10,9 +10,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..structures.segmentation import Segmentation
-from ..utils.files import AnyPath
+from ..utils.files import AnyPath, write_picture
 from ..utils.visualizer import entity_colours
 from .names import FileNames
+from .opening import open_image
 
 OVERLAY_SIDE = 2000  # px; overlays are for looking at, and drawing is slow on large pictures
 
@@ -60,11 +61,11 @@ class PredictionWriter:
     def _save(self, image: Image.Image, stem: str, label: str, suffix: str, mark: str) -> Path:
         path = self._place(stem, label, suffix, mark)
         if suffix == ".jpg":
-            image.save(path, quality=92, comment=mark.encode())
+            write_picture(path, image, quality=92, comment=mark.encode())
         else:
             about = PngInfo()
             about.add_text("Comment", mark)
-            image.save(path, pnginfo=about)
+            write_picture(path, image, pnginfo=about)
         return path
 
 
@@ -82,7 +83,7 @@ def _mark(source: str) -> str:
 def _mark_of(path: Path) -> str:
     """The mark of a file; "" where it has none, being something else."""
     try:
-        with Image.open(path) as image:
+        with open(path, "rb") as file, open_image(file) as image:
             found = image.info.get("Comment") or image.info.get("comment") or ""
     except Exception:  # noqa: BLE001  files of other people are anything
         return ""
@@ -92,8 +93,11 @@ def _mark_of(path: Path) -> str:
 def label_image(labels: np.ndarray) -> Image.Image:
     """A label map (H, W), ids ≥ 0, as a Pillow image: palette, or 16-bit grey for ids above 254.
 
-    255 is never used as an id in 8 bits: readers take it for "ignored".
+    255 is never used as an id in 8 bits: readers take it for "ignored". ValueError: an id above
+    65535, which a PNG cannot hold.
     """
+    if labels.max() > 65535:
+        raise ValueError(f"the id {labels.max()} does not fit a merged label map; ids end at 65535")
     if labels.max() > 254:
         return Image.fromarray(labels.astype(np.uint16))
     image = Image.fromarray(labels.astype(np.uint8)).convert("P")

@@ -309,7 +309,7 @@ class _Shown(NamedTuple):
         """What is shown of a segmentation."""
         if self.compete:
             return found.compete(self.least)
-        sure = (found.scores >= self.least).nonzero()[:, 0].tolist()
+        sure = (~(found.scores < self.least)).nonzero()[:, 0].tolist()  # NaN is refused later
         return found.take(sure) if self.least else found
 
 

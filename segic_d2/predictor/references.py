@@ -18,6 +18,7 @@ from ..structures.episode import Reference
 from ..structures.picture import Picture, to_tensor
 from ..structures.prompts import Marked
 from ..structures.view import InputSpec, Masks
+from ..utils.texts import one_line
 from .marking import Complete, complete_masks, read_marked
 
 # of a mask of one id; in the order of its ids; by id
@@ -157,7 +158,7 @@ def _names(names: AnyNames, masks: Mapping[int, Marked]) -> dict[int, str | None
     wrong = [n for n in names.values() if not isinstance(n, str | None)]
     if wrong:
         raise ValueError(f"a name must be a string, not {wrong[0]!r}")
-    return {i: name or None for i, name in names.items()}
+    return {i: one_line(name) or None if name else None for i, name in names.items()}
 
 
 def _by_entity(

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,9 @@ from detectron2.utils.file_io import PathManager
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
+
+from ..utils.files import write_whole
+from ..utils.remote import first_line
 
 PROTOTYPES = "prototypes"  # SegIC's kind: vectors of a few KB per entity, never pixels
 CELLS = "cells"  # prototypes, and cells of references: at most 400 KB per entity and shot
@@ -176,9 +178,8 @@ class Context:
         if self.meta is not None:
             tensors["meta"] = self.meta
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        data = save(tensors, metadata={"segic_d2.context": json.dumps(about)})
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(data)  # save_file would hide it from everyone else
+        # save_file would hide it from everyone else
+        write_whole(path, save(tensors, metadata={"segic_d2.context": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Context:
@@ -191,15 +192,43 @@ class Context:
             with safe_open(str(path), "pt") as file:
                 about = json.loads((file.metadata() or {})["segic_d2.context"])
             shots, meta = tensors.pop("shots"), tensors.pop("meta", None)
-            return cls(shots=shots, tensors=tensors, meta=meta, **{"kind": PROTOTYPES, **about})
+            found = cls(shots=shots, tensors=tensors, meta=meta, **{"kind": PROTOTYPES, **about})
+            if fault := _fault(found):
+                raise ValueError(fault)
         except Exception as e:
-            raise ValueError(f"{path} is not a context file of segic_d2: {e}") from e
+            reason = first_line(e)[:200]
+            raise ValueError(f"{path} is not a context file of segic_d2: {reason}") from e
+        return found
 
 
 def pad_shots(values: Tensor, count: int) -> Tensor:
     """Values (N, K, …) of shots padded with zeros to ``count`` of them, (N, count, …)."""
     missing = values.new_zeros(len(values), count - values.shape[1], *values.shape[2:])
     return torch.cat([values, missing], 1)
+
+
+def _fault(context: Context) -> str:
+    """What keeps the content of a file from being a context; "": nothing."""
+    c, entities = context, len(context.ids)
+    dicts = isinstance(c.fingerprint, dict) and isinstance(c.about, dict)
+    tasks = "semantic", "instance"
+    if not dicts or not isinstance(c.kind, str) or c.task not in tasks:
+        return f"its kind is {c.kind!r} and its task {c.task!r}"
+    if any(type(i) is not int for i in c.ids) or len(set(c.ids)) < entities or not entities:
+        return f"its ids are {c.ids!r}; they are distinct whole numbers, at least one"
+    if len(c.names) != entities or any(not isinstance(n, str | None) for n in c.names):
+        return f"its names are {c.names!r}, for {entities} entities"
+    if c.shots.dtype != torch.bool or c.shots.dim() != 2 or len(c.shots) != entities:
+        return f"its shots are {c.shots.dtype} {tuple(c.shots.shape)}, for {entities} entities"
+    if not c.shots.any(1).all():
+        return "an entity has no shot"
+    metas = {} if c.meta is None else {"meta": c.meta[:, None].expand(-1, c.shots.shape[1], -1)}
+    for name, values in {**c.tensors, **metas}.items():
+        if values.dim() < 2 or values.shape[:2] != c.shots.shape:
+            return f"its tensor {name} is {tuple(values.shape)}, its shots {tuple(c.shots.shape)}"
+        if not torch.isfinite(values).all():
+            return f"its tensor {name} holds NaN or infinity"
+    return ""
 
 
 def _require_alike(contexts: Sequence[Context], *fields: str) -> None:

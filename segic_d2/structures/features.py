@@ -80,13 +80,15 @@ def own_size(image: Mapping[str, Any]) -> tuple[int, int]:
 
 def brought_features(image: Mapping[str, Any], shape: Sequence[int]) -> Tensor | None:
     """The features that an image brings along, (C, g, g) as they were stored, or None. ValueError,
-    naming the file: they have another shape than the backbone's."""
+    naming the file: they have another shape than the backbone's, or are not finite."""
     features = image.get("features")
     if features is not None and tuple(features.shape) != tuple(shape):
         raise ValueError(
             f"the features of {image.get('file_name', 'an image')} are {tuple(features.shape)}, "
             f"this model's backbone gives {tuple(shape)}"
         )
+    if features is not None and not torch.isfinite(features).all():
+        raise ValueError(f"the features of {image.get('file_name', 'an image')} are not finite")
     return features
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..io import results
 from ..io.annotations import Annotated, Thing, write_annotations
-from ..utils.files import AnyPath, whole_file, write_whole
+from ..utils.files import AnyPath, write_picture, write_whole
 from .frame import Frame
 
 SURER = 4.0  # weight of a score's logit beside a pixel's, where entities compete
@@ -105,7 +105,8 @@ class Segmentation:
         above = self.logits.float() - self.threshold
         own = torch.as_tensor(self.scores).to(above)
         scores = _shared(above, own.nan_to_num(0.0), self.frame)
-        passed = ((scores >= least) & ~own.isnan()).tolist()
+        scores = scores.masked_fill(own.isnan(), torch.nan)  # which ``for_people`` refuses
+        passed = (~(scores < least)).tolist()
         kept = [row for row, one in enumerate(passed) if one]
         some = replace(self, scores=self._out(scores), exclusive=True).take(kept)
         above, sure = above[kept], torch.logit(scores[kept].clamp(0, 1), eps=1e-4)
@@ -181,12 +182,15 @@ class Segmentation:
 
     def for_people(self, image: np.ndarray, file_name: str = "") -> Segmentation:
         """The same on the CPU, with its picture, uint8 (H, W, 3), and NumPy arrays; the masks are
-        made where the logits are, for a device is quicker at it."""
+        made where the logits are, for a device is quicker at it. ValueError: a score that is NaN
+        or infinite."""
+        scores = self.scores.detach().cpu()
+        require_finite(scores, file_name)
         similarity = None if self.similarity is None else self.similarity.float().cpu()
         shown = replace(
             self,
             logits=self.logits.detach().cpu(),
-            scores=self.scores.detach().cpu().numpy(),
+            scores=scores.numpy(),
             similarity=similarity,
             image=image,
             file_name=file_name,
@@ -224,9 +228,7 @@ class Segmentation:
         place = results.destination(path, self.file_name)
         if place.suffix.lower() == ".json":
             return write_whole(place, self.to_json())
-        picture = Image.fromarray(self.overlay())
-        with whole_file(place) as part:
-            picture.save(part, "PNG" if place.suffix.lower() == ".png" else "JPEG", quality=92)
+        write_picture(place, Image.fromarray(self.overlay()), quality=92)
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows; None without a picture."""
@@ -291,6 +293,16 @@ class Segmentation:
 
     def _out(self, tensor: Tensor) -> Any:
         return tensor.cpu().numpy() if self.arrays else tensor
+
+
+def require_finite(scores: Any, file_name: str | None = None) -> None:
+    """Raise ValueError, naming the picture, where scores are NaN or infinite: nothing can be said
+    of it then."""
+    if torch.is_tensor(scores) and not bool(torch.isfinite(scores).all()):
+        raise ValueError(
+            f"{file_name or 'a picture'}: the model's scores are not finite; weights, features or "
+            "the precision (try fp32) are broken"
+        )
 
 
 def _shared(above: Tensor, scores: Tensor, frame: Frame) -> Tensor:

@@ -2,14 +2,17 @@
 ``tools/setup_env.py`` loads it alone, before the package's dependencies are installed."""
 
 import contextlib
+import io
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from iopath.common.file_io import file_lock
+from PIL import Image
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -37,23 +40,57 @@ def whole_file(path: AnyPath, *, sync: bool = False, shared: bool = False) -> It
     """A file that appears whole or not at all; its folder is made where it is missing. Yields the
     path of the part, which the caller writes; it is renamed at the end, and removed after an
     exception. ``sync`` waits until the disk has it, so that it survives a loss of power. With
-    ``shared`` several processes may write it at once; each then has its own part."""
-    part = part_of(f"{path}.{secrets.token_hex(4)}" if shared else path)
+    ``shared`` several processes may write it at once; each then has its own part. A link stays one,
+    its file is replaced; a device or a pipe is written as it is. An OSError names the file."""
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+        yield Path(path)
+        return
+    part = part_of(f"{target}.{secrets.token_hex(4)}" if shared else target)
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part
         if sync:
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+        os.replace(part, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 
 def write_whole(
-    path: AnyPath, data: bytes | str, *, sync: bool = False, shared: bool = False
+    path: AnyPath, data: bytes | memoryview | str, *, sync: bool = False, shared: bool = False
 ) -> None:
     """Write bytes, or text as UTF-8; see ``whole_file``."""
     with whole_file(path, sync=sync, shared=shared) as part:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_picture(
+    path: AnyPath, image: Image.Image, *, shared: bool = False, **options: Any
+) -> None:
+    """Write a picture as the suffix of the path says; see ``whole_file``. Pillow itself takes a
+    JPEG for written that the disk has only a part of. ValueError: another suffix."""
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    if kind is None:
+        raise ValueError(f"{path}: its suffix is of no picture format")
+    encoded = io.BytesIO()
+    image.save(encoded, kind, **options)
+    write_whole(path, encoded.getbuffer(), shared=shared)
+
+
+@contextlib.contextmanager
+def whole_folder(path: AnyPath) -> Iterator[Path]:
+    """A new folder that appears with all its files, or not at all; yields where they are written.
+    OSError: there is a folder with files already."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as own:
+        part = Path(own) / target.name
+        part.mkdir()
+        yield part
+        os.replace(part, target)

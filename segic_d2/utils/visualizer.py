@@ -15,6 +15,9 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from .files import write_picture
+from .texts import one_line
+
 GAP, TITLE = 8, 22  # px between the pictures of a panel, and above them
 LETTER, LINE = 48, 500  # shares of an image's longer side: height of letters, width of outlines
 
@@ -57,6 +60,8 @@ def overlay(
         raise ValueError(f"masks are {masks.shape}, expected (N, {height}, {width})")
     ids = range(1, len(masks) + 1) if ids is None else ids
     texts = [None] * len(masks) if texts is None else texts
+    # Matplotlib takes what stands between dollars for a formula
+    texts = [text and one_line(text).replace("$", r"\$") for text in texts]
     canvas, colours = Visualizer(image), entity_colours() / 255
     for mask, i, text in zip(masks, ids, texts, strict=True):
         if mask.any():
@@ -87,7 +92,7 @@ def paint_labels(
     sheet, taken = Image.fromarray(painted), list[Box]()
     draw, font = ImageDraw.Draw(sheet), _font(max(10, round(side / LETTER)))
     for _, row, (x, y), (top, bottom) in sorted(_largest_parts(numbers)):  # the least room first
-        text = _shortened(" ".join(texts[row].split()), font, sheet.width - 4)
+        text = _shortened(one_line(texts[row]), font, sheet.width - 4)
         size = round(font.getlength(text)) + 4, sum(font.getmetrics()) + 1
         covered = 2 * size[1] > bottom - top  # by a text on it
         place = _free_place((x, top - size[1] // 2 if covered else y), size, sheet.size, taken)
@@ -157,14 +162,14 @@ def panel(pictures: Sequence[tuple[str, np.ndarray]], height: int = 240) -> np.n
     draw, x = ImageDraw.Draw(sheet), GAP
     for title, picture in scaled:
         sheet.paste(picture, (x, TITLE))
-        draw.text((x, 3), _shortened(title, font, picture.width), fill="black", font=font)
+        draw.text((x, 3), _shortened(one_line(title), font, picture.width), fill="black", font=font)
         x += picture.width + GAP
     return np.asarray(sheet)
 
 
 def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write uint8 (H, W, 3); the suffix of the path chooses the format."""
-    Image.fromarray(_image(image)).save(path, quality=92)
+    write_picture(path, Image.fromarray(_image(image)), quality=92)
 
 
 def show_image(image: np.ndarray) -> None:

@@ -107,3 +107,13 @@ def test_errors_name_the_image(tmp_path):
         record = coco_record(rle(block(0, 2, 0, 2)))
         del record["height"]
         toy.class_mask(record, 0)
+
+
+@pytest.mark.parametrize("size", [(200_000, 200_000), (2**62, 2**62), (0, 30), (-1, 30), ("x", 30)])
+@pytest.mark.parametrize("read", [instance_masks, lambda record: class_masks(record, [0])])
+def test_a_record_that_says_it_is_huge_asks_for_no_memory(size, read):
+    record = coco_record([0, 0, 9, 0, 9, 9])
+    record["height"], record["width"] = size
+    with pytest.raises(ValueError, match="the record of scene.jpg says height and width are") as e:
+        read(record)
+    assert str(size[0]) in str(e.value)

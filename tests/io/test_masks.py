@@ -325,6 +325,34 @@ def test_bad_mask_files(tmp_path):
             to_masks(tmp_path / name, (H, W))
 
 
+NESTED = {
+    "deep": "[" * 1_000_000,
+    "deep objects": '{"counts":' * 100_000,
+    "closed": "[" * 900 + "]" * 900,
+    "long number": "[[1, 2, 3, 4, 5, " + "9" * 5000 + "]]",
+    "no size": '{"counts": [1]}',
+    "null": "[null]",
+    "text": '"' + "a" * 10_000 + '"',
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_a_json_file_of_any_depth_is_one_line(tmp_path, kind):
+    (tmp_path / "a.json").write_text(NESTED[kind])
+    with pytest.raises(ValueError) as error:
+        to_masks(tmp_path / "a.json", (6, 9))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("shape", [(10**13,), (-1, 3), (2**63, 9)])
+def test_an_array_file_that_says_it_is_huge_is_named(tmp_path, shape):
+    with open(tmp_path / "a.npy", "wb") as file:
+        about = {"descr": "<f8", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, about)
+    with pytest.raises(ValueError, match=r"cannot read .*a\.npy: \S"):
+        to_masks(tmp_path / "a.npy", (6, 9))
+
+
 def test_pictures(tmp_path):
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (H, W, 3), dtype=np.uint8)

@@ -58,6 +58,10 @@ def test_file_names():
         ("Hündin-2.b", "Hündin-2.b"),
         ("???", "unnamed"),
         ("a" * 300, "a" * 80),
+        ("狐" * 300, "狐" * 66),  # 200 bytes
+        ("𐐀" * 300, "𐐀" * 50),
+        ("a\ud800b\x00\n\x1b[31m", "a_b_31m"),
+        ("$\\frac{$", "frac"),
     ],
 )
 def test_safe_name(text, safe):

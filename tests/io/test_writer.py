@@ -1,6 +1,8 @@
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -8,6 +10,7 @@ from segic_d2.io.masks import read_label_map
 from segic_d2.io.writer import OVERLAY_SIDE, PredictionWriter, label_image
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.segmentation import Segmentation
+from tests.full_disk import full_disk
 from tests.predictor.parts import H, W
 
 
@@ -17,6 +20,42 @@ def test_label_image_keeps_every_id(tmp_path):
         labels[0, 0] = top
         label_image(labels).save(tmp_path / "labels.png")
         np.testing.assert_array_equal(read_label_map(tmp_path / "labels.png"), labels)
+
+
+def test_an_id_that_a_label_image_cannot_hold_is_named():
+    with pytest.raises(ValueError, match="the id 65536 does not fit"):
+        label_image(np.array([[0, 65536]]))
+
+
+def test_a_full_disk_leaves_the_files_of_before(tmp_path):
+    """Each kind of file: the one that fails is named, the others are whole."""
+    result = found_in("x.png")
+    PredictionWriter(tmp_path, merge=True).write(result, "a")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert {Path(name).suffix for name in before} == {".png", ".jpg"}
+    for size in (64, max(map(len, before.values())) - 10):
+        with full_disk(size), pytest.raises(OSError, match=str(tmp_path / "a_")):
+            PredictionWriter(tmp_path, merge=True).write(result, "a")
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+ODD = (
+    *("../../x", "/etc/x", "~root", "$HOME", "con:aux", "-rf", ".", "..", "", " "),
+    *("\x1b[31m", "a\0b", "a\nb", "\u202ex", "\ud800", "👨\u200d👩", "𐐀" * 99, "狐" * 300),
+    *("$\\frac{$", "a" * 1000),
+)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_name_is_written_inside_the_folder(tmp_path, name):
+    """As the name of an entity and as that of a picture; twice, so that it is numbered."""
+    out, result = tmp_path / "out", found_in("x.png")
+    result.names = [name]
+    writer = PredictionWriter(out, merge=True)
+    written = [path for _ in range(2) for path in writer.write(result, name)]
+    assert len(set(written)) == 6 == len(list(out.iterdir()))
+    assert all(path.parent == out and path.is_file() for path in written)
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_files_of_a_result(tmp_path):

@@ -375,3 +375,27 @@ def test_a_few_full_size_masks_at_a_time_change_nothing(predictor, references, m
     one_by_one = predictor(picture(5))
     np.testing.assert_array_equal(whole.masks, one_by_one.masks)
     np.testing.assert_array_equal(whole.scores, one_by_one.scores)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("form", ["competing", "independent", "at least", "instances"])
+def test_a_score_that_is_no_number_is_refused_by_name(references, files, monkeypatch, value, form):
+    """Features that are broken, by weights or precision, give no empty mask in silence."""
+    torch.manual_seed(0)
+    predictor = InContextPredictor(tiny_config(), device="cpu")
+    predictor.set_references(references)
+    backbone = predictor.model.backbone
+    whole = backbone.forward
+    how = {
+        "independent": {"independent": True},
+        "at least": {"independent": True, "min_score": 0.5},
+        "instances": {"instances": True},
+    }.get(form, {})
+
+    def broken(x):
+        return {name: torch.full_like(y, value) for name, y in whole(x).items()}
+
+    monkeypatch.setattr(backbone, "forward", broken)
+    with pytest.raises(ValueError, match="scores are not finite; weights, features or") as error:
+        predictor(files / "cat.png", **how)
+    assert form == "instances" or str(files / "cat.png") in str(error.value)

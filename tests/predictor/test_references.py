@@ -19,6 +19,11 @@ def entities(predictor, references):
     return names, [r["entity_ids"].tolist() for r in read]
 
 
+def test_names_are_one_line_that_can_be_written(predictor):
+    references = [(picture(0), square(), name) for name in ("a\nb\x1b[31m", "a b�[31m", "\ud800")]
+    assert entities(predictor, references) == ({1: "a b�[31m", 2: "�"}, [[1], [1], [2]])
+
+
 def test_entities_by_name_then_by_id(predictor):
     a, mask = picture(0), square()
     ids = np.zeros((H, W), dtype=np.uint8)

@@ -40,6 +40,14 @@ def seconds(*argv):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def test_an_odd_name_is_one_harmless_line():
+    name = "a\nb\x1b[31m\udcff.png"
+    status, errors, _ = light("segment", "--reference", name, name, "--input", "x", "--output", "y")
+    assert status == 1 and errors
+    assert all(line.startswith("error: ") and line.isprintable() for line in errors)
+    assert "a\\nb\\x1b[31m\\udcff.png" in errors[0]
+
+
 def test_help_is_there_at_once():
     status, errors, text = light("--help")
     assert (status, errors) == (0, [])

@@ -1,11 +1,13 @@
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save
 
 from segic_d2.structures.context import PROTOTYPES, Context
+from tests.full_disk import full_disk
 
 
 def context(entities=2, shots=3, seed=0, **changes):
@@ -54,6 +56,15 @@ def test_a_saved_context_remembers_what_it_is_about(tmp_path):
     assert Context.load(tmp_path / "c.safetensors").about == {}
 
 
+def test_a_full_disk_leaves_the_older_context(tmp_path):
+    file = tmp_path / "context.safetensors"
+    context().save(file)
+    before = file.read_bytes()
+    with full_disk(), pytest.raises(OSError, match=r"context\.safetensors"):
+        context(entities=5).save(file)
+    assert file.read_bytes() == before and os.listdir(tmp_path) == [file.name]
+
+
 def test_some_entities_and_some_shots():
     c = context(3, 2, names=["a", "b", "c"])
     c.shots = torch.ones(3, 2, dtype=torch.bool)
@@ -78,6 +89,56 @@ def test_a_file_that_is_no_context_is_refused(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not tensors")
     with pytest.raises(ValueError, match="bad.safetensors is not a context"):
         Context.load(tmp_path / "bad.safetensors")
+
+
+NAN = float("nan")
+WRONG = {
+    "NaN": ({"tensors": {"prototypes": torch.full((2, 3, 4), NAN)}}, "prototypes holds NaN"),
+    "infinite": ({"tensors": {"x": torch.full((2, 3, 4), torch.inf)}}, "x holds NaN or infinity"),
+    "NaN texts": ({"meta": torch.full((2, 768), NAN)}, "meta holds NaN"),
+    "no shot": ({"shots": torch.zeros(2, 3, dtype=torch.bool)}, "an entity has no shot"),
+    "one without": (
+        {"shots": torch.tensor([[True, True, True], [False, False, False]])},
+        "an entity has no shot",
+    ),
+    "numbers as shots": ({"shots": torch.ones(2, 3)}, "its shots are torch.float32"),
+    "flat shots": ({"shots": torch.ones(2, dtype=torch.bool)}, "its shots are"),
+    "fewer shots": ({"shots": torch.ones(2, 2, dtype=torch.bool)}, "prototypes is"),
+    "flat tensor": ({"tensors": {"x": torch.ones(2)}}, "its tensor x is"),
+    "flat texts": ({"meta": torch.ones(2)}, "not a context"),
+    "fewer texts": ({"meta": torch.ones(1, 768)}, "its tensor meta is"),
+    "text ids": ({"ids": ["7", "8"]}, "its ids are"),
+    "true ids": ({"ids": [True, 2]}, "its ids are"),
+    "an id twice": ({"ids": [7, 7]}, "its ids are"),
+    "an id more": ({"ids": [7, 8, 9]}, "its names are|its shots are"),
+    "no ids": ({"ids": []}, "its ids are"),
+    "ids are a number": ({"ids": 7}, "not a context"),
+    "number as name": ({"names": ["a", 5]}, "its names are"),
+    "a name less": ({"names": ["a"]}, "its names are"),
+    "task": ({"task": "evil"}, "its task 'evil'"),
+    "kind": ({"kind": 5}, "its kind is 5"),
+    "fingerprint": ({"fingerprint": [1]}, "its kind is"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_context_that_cannot_be_used_is_refused_by_name(tmp_path, kind):
+    changes, message = WRONG[kind]
+    file = tmp_path / "c.safetensors"
+    replace(context(), **changes).save(file)
+    with pytest.raises(ValueError, match=message) as error:
+        Context.load(file)
+    assert str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_context_with_other_words_is_refused(tmp_path):
+    c = context()
+    for about in ('{"ids": ' + "[" * 100_000, "null", "[]", '{"evil": 1}'):
+        data = save({"shots": c.shots, **c.tensors}, {"segic_d2.context": about})
+        (tmp_path / "c.safetensors").write_bytes(data)
+        with pytest.raises(ValueError, match="c.safetensors is not a context file") as error:
+            Context.load(tmp_path / "c.safetensors")
+        assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
 def test_another_models_context_is_refused_with_every_difference():

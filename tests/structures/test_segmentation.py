@@ -228,7 +228,9 @@ def test_competing_alone_changes_no_mask():
     torch.testing.assert_close(found.compete().scores, found.scores)
     assert len(found.compete(0.5)) == 0 and found.compete(0.5).masks.shape == (0, 75, 47)
     unknown = segmentation(2, scores=torch.tensor([torch.nan, 0.5]))
-    assert unknown.compete().ids == [4]
+    assert unknown.compete(0.1).scores.isnan().tolist() == [True, False]  # it does not vanish
+    with pytest.raises(ValueError, match="x.jpg: the model's scores are not finite"):
+        unknown.compete().for_people(np.zeros((*FRAME.size, 3), np.uint8), "x.jpg")
 
 
 def test_folders_for_labelling_tools(tmp_path):

@@ -147,6 +147,29 @@ def test_saved_pictures_read_back(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), GREY)
 
 
+ODD = (
+    "$\\frac{$",
+    "$",
+    "a$b$c",
+    "\ud800",
+    "a\nb\r\n",
+    "\x00\x1b[31m",
+    "\u202eab",
+    "狐",
+    "a" * 999,
+    "",
+)
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_any_text_is_drawn(text):
+    masks = np.zeros((1, 40, 60), bool)
+    masks[0, 5:30, 5:50] = True
+    assert overlay(GREY, masks, texts=[text]).shape == GREY.shape
+    assert paint_labels(GREY, masks[0].astype(int) - 1, [1], [text]).shape == GREY.shape
+    assert panel([(text, GREY)], height=40).shape[0] == 40 + TITLE + GAP
+
+
 def test_what_cannot_be_drawn_is_an_error():
     with pytest.raises(ValueError, match=r"masks are \(1, 40, 61\), expected \(N, 40, 60\)"):
         overlay(GREY, np.zeros((1, 40, 61), bool))

@@ -48,7 +48,7 @@ def collect(folder):
             if isinstance(content, dict) and "benchmark" not in content:
                 continue  # of the demo, or of another tool
             content["benchmark"], content["metrics"].items()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{file} is no result of an evaluation: {error!r}") from error
         found.append({**content, "file": str(file)})
     if not found:

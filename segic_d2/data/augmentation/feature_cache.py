@@ -27,11 +27,11 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.utils.file_io import PathManager
 from fvcore.transforms.transform import TransformList
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ...structures.picture import SAME_SIZE
 from ...utils.files import AnyPath, locked, write_whole
+from ...utils.remote import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +82,15 @@ class FeatureCache:
         """The map (C, g, g) under a key, or None; what is unreadable is removed."""
         path = self._path(key)
         try:
-            features = _read(path, key)
+            features = _read(path, key, self.folder.name)
+            if features.ndim != 3 or features.dtype != self.dtype:
+                raise ValueError(f"it holds {features.dtype} {tuple(features.shape)}")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, LookupError, SafetensorError) as error:
-            logger.warning("%s is no feature map (%s): made anew", path, error)
-            path.unlink(missing_ok=True)
+        except Exception as error:  # noqa: BLE001  whatever lies there
+            logger.warning("%s is no feature map (%s): made anew", path, first_line(error))
+            with contextlib.suppress(OSError):  # a folder, or not ours to remove
+                path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):  # another process has just removed it
             os.utime(path)  # recently used
@@ -100,7 +103,8 @@ class FeatureCache:
             return
         features = features.contiguous()
         checksum = str(zlib.crc32(features.view(-1).view(torch.uint8).numpy()))
-        data = save({"features": features}, {"key": key, "crc32": checksum})
+        about = {"key": key, "model": self.folder.name, "crc32": checksum}
+        data = save({"features": features}, about)
         if len(data) > self.limit:
             return
         try:
@@ -120,8 +124,8 @@ class FeatureCache:
         try:
             total = int(counter.read_text())
         except (FileNotFoundError, ValueError):
-            recount = True
-        if recount or total + size > self.limit:
+            recount, total = True, 0
+        if recount or total < 0 or total + size > self.limit:
             total = self._remove_oldest(size)
         write_whole(counter, str(total + size))
 
@@ -129,13 +133,14 @@ class FeatureCache:
         """Remove the least recently used maps if ``size`` more bytes do not fit; the bytes left."""
         files, total = [], 0
         for path in self.root.glob(f"*/*/*{SUFFIX}"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 stat = path.stat()
                 files.append((stat.st_mtime_ns, stat.st_size, path))
                 total += stat.st_size
         for path in self.root.glob("*/*/*.part"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _ABANDONED:
+            with contextlib.suppress(OSError):
+                # also where a clock was wrong
+                if abs(time.time() - path.stat().st_mtime) > _ABANDONED:
                     path.unlink()
                 else:
                     total += path.stat().st_size
@@ -144,8 +149,9 @@ class FeatureCache:
         for _, freed, path in sorted(files):
             if total + size <= _FULL * self.limit:
                 break
-            path.unlink(missing_ok=True)
-            total -= freed
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                total -= freed
         return total
 
 
@@ -153,13 +159,13 @@ def _digest(text):
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def _read(path, key):
-    """Read a map; ValueError or LookupError if its key or checksum is wrong."""
+def _read(path, key, model):
+    """Read a map; ValueError if its key, model or checksum is wrong, and others."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     about = json.loads(data[8 : 8 + length])["__metadata__"]
-    if about["key"] != key:
-        raise ValueError("another view's features")
+    if (about["key"], about["model"]) != (key, model):
+        raise ValueError("another view's or model's features")
     if int(about["crc32"]) != zlib.crc32(memoryview(data)[8 + length :]):
         raise ValueError("torn: wrong checksum")
     return load(data)["features"]

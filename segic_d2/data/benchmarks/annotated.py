@@ -190,7 +190,7 @@ def read_json(path: AnyPath) -> Any:
     with open(path, encoding="utf-8") as file:
         try:
             return json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"cannot read {path} as JSON: {error}") from error
 
 

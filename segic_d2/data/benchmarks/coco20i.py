@@ -95,7 +95,7 @@ def read_list(file: Path, fold: int) -> dict[int, list[str]]:
         try:
             text = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
             content = json.loads(text)
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, RecursionError) as error:
             raise ValueError(f"cannot read the list {file}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, not a dict class → images")
@@ -120,7 +120,7 @@ def read_annotations(file: Path) -> dict[str, Any]:
         ids = sorted(c["id"] for c in content["categories"])
         content["contiguous"] = {category: i for i, category in enumerate(ids)}
         content["images"], content["annotations"]  # noqa: B018  must be there
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} is no file of COCO instance annotations: {error!r}") from error
     if len(ids) != len(NAMES):
         raise ValueError(f"{file} has {len(ids)} categories, COCO has {len(NAMES)}")

@@ -20,6 +20,7 @@ from ...io.masks import IGNORE_LABEL
 from ...io.pictures import image_size
 from ...io.rle import decode, encode
 from ...utils.files import cache_folder, write_whole
+from ...utils.texts import one_line
 from ..health.damaged import ERRORS, Damaged, is_left_out, report
 
 LOOKED_AT = 64  # pictures whose sizes are compared with their records
@@ -69,14 +70,14 @@ def load_annotations(name: str) -> Sequence[dict[str, Any]]:
         logger.warning("%s: %d %s: left out", found.place, count, what)
     if not len(found):
         raise ValueError(f"dataset {name!r}: {found.place} has no pictures")
-    metadata = MetadataCatalog.get(name)
+    metadata, shown = MetadataCatalog.get(name), [one_line(n) for n in found.names]
     if found.labelled:
-        names = {"stuff_classes": found.names, "ignore_label": IGNORE_LABEL, "background_label": 0}
+        names = {"stuff_classes": shown, "ignore_label": IGNORE_LABEL, "background_label": 0}
         _set(metadata, **names, evaluator_type="sem_seg")
     else:
         ids = getattr(found, "category_ids", range(len(found.names)))
         contiguous = {number: i for i, number in enumerate(ids)}
-        _set(metadata, thing_classes=found.names, thing_dataset_id_to_contiguous_id=contiguous)
+        _set(metadata, thing_classes=shown, thing_dataset_id_to_contiguous_id=contiguous)
         if metadata.get("evaluator_type") is None:
             metadata.set(evaluator_type="one_shot")
     return AnnotatedRecords(found)

@@ -46,7 +46,7 @@ def load_composites(name: str, folder: AnyPath, file: AnyPath) -> list[dict[str,
         )
     try:
         json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"dataset {name!r}: {path} is no JSON: {error}") from error
     records = load_coco_json(str(path), str(Path(folder) / "images"), name, ["object"])
     if "_others" in name:

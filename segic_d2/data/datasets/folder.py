@@ -29,6 +29,7 @@ from ...io.formats import pictures_among
 from ...io.masks import IGNORE_LABEL, VOID_16
 from ...io.pictures import image_size
 from ...utils.files import AnyPath
+from ...utils.texts import one_line
 from ..health.damaged import ERRORS, report_errors
 from ..health.label_cache import label_values
 from ..records import mask_file
@@ -126,7 +127,7 @@ def _of_one_size(records):
 
 def class_title(folder_name: str) -> str:
     """The class name that a folder's name stands for."""
-    return folder_name.replace("_", " ")
+    return one_line(folder_name.replace("_", " "))
 
 
 def _images(folder):

@@ -18,7 +18,10 @@ def load_lvis(name: str) -> list[dict[str, Any]]:
     if not PathManager.isfile(metadata.json_file):
         raise FileNotFoundError(f"dataset {name!r}: no such file: {metadata.json_file}")
     with PathManager.open(metadata.json_file) as file:
-        data = json.load(file)
+        try:
+            data = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{metadata.json_file} is no JSON: {error}") from error
     contiguous = metadata.get("thing_dataset_id_to_contiguous_id")  # of COCO's classes in LVIS
     annotations = defaultdict(list)
     for a in data["annotations"]:

@@ -53,7 +53,7 @@ def _pair(root, file, name):
         raise FileNotFoundError(f"no file {file}, the annotation of a pair")
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON: {error}") from error
     missing = [key for key in NEEDED if key not in about]
     if missing:

@@ -27,7 +27,7 @@ def label_values(files: Sequence[AnyPath]) -> list[list[int] | None]:
     try:
         with locked(path):  # of several processes one reads, the others wait
             values = _cached_values(path, files)
-    except PermissionError as error:
+    except OSError as error:
         logger.warning("no label index is kept, the cache cannot be written: %s", error)
         values = _read_values(files)
     faults = {f: v for f, v in zip(files, values, strict=True) if isinstance(v, Exception)}
@@ -46,11 +46,17 @@ def file_state(file: AnyPath) -> tuple[int, ...]:
 
 def _cached_values(path, files):
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        values = _read_values(files)
+        values = json.loads(path.read_text())
+        if len(values) == len(files) and all(type(i) is int for v in values for i in v):
+            return values
+    except (OSError, ValueError, TypeError, RecursionError):  # none yet, or not ours
+        pass
+    values = _read_values(files)
     if not any(isinstance(v, Exception) for v in values):
-        write_whole(path, json.dumps(values))
+        try:
+            write_whole(path, json.dumps(values))
+        except OSError as error:  # a full disk must not end a run, nor read everything again
+            logger.warning("no label index is kept: %s", error)
     return values
 
 

@@ -1,5 +1,6 @@
 """An evaluation of a dataset, its ``results.json``, and the loop over those of a config."""
 
+import hashlib
 import json
 import logging
 import math
@@ -31,6 +32,7 @@ EVALUATION_REGISTRY = Registry("EVALUATION")
 EVALUATION_REGISTRY.__doc__ = "``TEST.EVALUATORS``: (cfg, model, dataset, output_dir) → results."
 REPLACED = {"sem_seg": "semantic", "coco": "coco_instances"}  # evaluations that are gone
 FILE = "results.json"
+LONGEST = 200  # bytes of a folder's name, of the 255 that file systems take
 
 Results = dict[str, Any]  # {task: {metric: value}}
 
@@ -121,14 +123,14 @@ def write_results(folder: str | None, content: Mapping[str, Any]) -> None:
 
 
 def _json(value: Any) -> Any:
-    """A value with plain numbers; NaN is null, because JSON has none."""
+    """A value with plain numbers; NaN and infinity are null, because JSON has none."""
     if isinstance(value, Mapping):
         return {str(k): _json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_json(v) for v in value]
     if value is None or isinstance(value, str | bool | int):
         return value
-    return None if math.isnan(value) else float(value)
+    return float(value) if math.isfinite(value) else None
 
 
 def evaluate(cfg: CfgNode, model: nn.Module, dataset_name: str) -> OrderedDict[str, Any]:
@@ -139,6 +141,9 @@ def evaluate(cfg: CfgNode, model: nn.Module, dataset_name: str) -> OrderedDict[s
     for name, run in find_evaluations(cfg).items():
         # the name may hold a path ("folder:/data/x"): no part of it may lead out of the folder
         safe = re.sub(r"[^\w-]+", "_", dataset_name).strip("_")
+        if len(safe.encode()) > LONGEST:  # two of one end differ by a hash
+            end = safe.encode()[-LONGEST:].decode(errors="ignore")
+            safe = f"{hashlib.sha256(dataset_name.encode()).hexdigest()[:8]}_{end}"
         folder = os.path.join(cfg.OUTPUT_DIR, "inference", safe, name)
         file = os.path.join(folder, FILE)
         if comm.is_main_process() and os.path.exists(file):

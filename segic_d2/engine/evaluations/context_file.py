@@ -18,7 +18,7 @@ from ...data.index import load_records
 from ...data.references.plan import cut_to_readable
 from ...modeling.protocol import InContextModel
 from ...structures.context import Context
-from ...utils.files import AnyPath, whole_file
+from ...utils.files import AnyPath
 from ..hooks.feature_cache import open_feature_cache
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,7 @@ def dataset_context(
     if context is None:
         context = _encoded(cfg, model, about, before)
         if comm.is_main_process():
-            with whole_file(file) as part:  # whoever finds it finds all of it
-                context.save(part)
+            context.save(file)
             logger.info("the context of %d classes is in %s", len(context), file)
     comm.synchronize()
     return context

@@ -3,16 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detectron2.evaluation import DatasetEvaluator, inference_context
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import (
+    COCOEvaluator,
+    DatasetEvaluator,
+    LVISEvaluator,
+    inference_context,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ...compat import truth_of
 from ...data import build_target_loader
 from ...data.datasets.annotated import give_truth_file
 from ...data.references.instance import InstanceReferences
 from ...evaluation import build_coco_evaluator, build_lvis_evaluator
+from ...io.rle import mask_fault
 from ...modeling.protocol import InContextModel
 from ...structures.context import Context
+from ...utils.remote import first_line
 from .base import Evaluation, Results
 from .result_names import conditions
 
@@ -42,6 +51,23 @@ def instance_context(model: InContextModel, references: InstanceReferences) -> C
     return Context.join_entities(contexts)
 
 
+def check_truth(evaluator: COCOEvaluator | LVISEvaluator, dataset_name: str) -> None:
+    """Raise ValueError, naming file and annotation, where the truth would end the process: the
+    official API hands it to pycocotools as it is."""
+    for annotation, image in truth_of(evaluator):
+        try:
+            size = int(image["height"]), int(image["width"])
+            fault = mask_fault(annotation.get("segmentation"), size)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            fault = f"is no mask: {first_line(error)}"
+        if fault:
+            file = MetadataCatalog.get(dataset_name).get("json_file")
+            raise ValueError(
+                f"{file}: the mask of annotation {annotation.get('id')} {fault}; correct it, or "
+                "name the dataset coco:JSON:IMAGES, which leaves it out"
+            )
+
+
 class CocoInstances(Evaluation, name="coco_instances"):
     """Find objects of every class; COCOEvaluator gives the mask AP."""
 
@@ -59,7 +85,9 @@ class CocoInstances(Evaluation, name="coco_instances"):
         return loader
 
     def build_evaluator(self) -> DatasetEvaluator:
-        return self.stock(self.dataset_name, self.output_dir)  # may lack its package
+        evaluator = self.stock(self.dataset_name, self.output_dir)  # may lack its package
+        check_truth(evaluator, self.dataset_name)
+        return evaluator
 
     def build_model(self) -> InstanceFinder:
         sources = self.cfg.DATASETS.REFERENCE or self.cfg.DATASETS.TRAIN

@@ -2,9 +2,8 @@
 
 import logging
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ from torch.utils.data import DataLoader
 
 from ...compat import end_workers, image_ids
 from ...config.keys import check_config
-from ...data.health.damaged import Damaged, note
+from ...data.health.damaged import Damaged, field, note
 from ...data.health.verify import verify_loader
+from ...structures.segmentation import require_finite
+from ...utils.remote import first_line
 from . import progress
 from .evaluator_state import has_state, restore, state_of
 
@@ -38,8 +39,10 @@ def run_inference(
     Every ``TEST.SAVE_PERIOD`` seconds, and when an exception ends the run, this process writes the
     evaluator's counts to a file in ``output_dir``, if there is one. The same call then continues
     exactly there. A file of another config, weights, dataset or number of processes is not used,
-    and the log says so. After a finished run the files are removed. Damaged items are left out of
+    and the log says so; nor is one that another process works with. After a finished run the files
+    are removed. Damaged items are left out of
     their batches. DamagedDataError: with ``TEST.DAMAGED`` "error", what ``TEST.VERIFY`` found.
+    ValueError: a score that is NaN or infinite.
     """
     check_config(cfg, "TEST")
     if evaluator is None or isinstance(evaluator, list):
@@ -47,6 +50,7 @@ def run_inference(
     if cfg.TEST.DAMAGED == "error":
         verify_loader(cfg, loader)
     run = _Run(model, evaluator, loader, cfg.TEST.SAVE_PERIOD)
+    claim: AbstractContextManager[Any] = nullcontext()
     wanted = output_dir and cfg.TEST.SAVE_PERIOD > 0 and hasattr(loader, "items")
     if wanted and not has_state(evaluator):
         logger.warning(
@@ -55,16 +59,20 @@ def run_inference(
             type(evaluator).__name__,
         )
     elif output_dir and wanted:
-        run.path = progress.progress_file(output_dir)
-        run.fingerprint = progress.fingerprint(cfg, model, getattr(loader, "items", ()))
-    with run:
-        run.resume()
-        results = evaluation.inference_on_dataset(model, run.batches, run)
-    if run.path:
-        comm.synchronize()  # the others' files are needed until the main process has its results
-        run.path.unlink(missing_ok=True)
-        if comm.is_main_process():  # and those of an earlier run with more processes
-            progress.remove_others(run.path)
+        run.path, claim = progress.claim_file(output_dir)
+    with claim:
+        if run.path:
+            run.fingerprint = progress.fingerprint(cfg, model, getattr(loader, "items", ()))
+        with run:
+            run.resume()
+            results = evaluation.inference_on_dataset(model, run.batches, run)
+        if output_dir and wanted:
+            # the others' files are needed until the main process has its results
+            comm.synchronize()
+        if run.path:
+            progress.remove_own(run.path)
+            if comm.is_main_process():  # and those of an earlier run with more processes
+                progress.remove_others(run.path)
     return results
 
 
@@ -130,19 +138,28 @@ class _Run(DatasetEvaluator, AbstractContextManager[Any]):
             other = [k for k, v in self.fingerprint.items() if about["fingerprint"].get(k) != v]
             if other:
                 raise ValueError(f"it is of another evaluation ({', '.join(other)})")
+            done, damaged = about["done"], [Damaged(**d) for d in about["damaged"]]
+            if type(done) is not int or not 0 < done <= len(self.sampler):
+                raise ValueError(f"{done!r} of {len(self.sampler)} items are done")
             restore(self.evaluator, {k.removeprefix("state/"): v for k, v in saved.items()})
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except Exception as error:  # noqa: BLE001  whatever the file holds
             self.evaluator.reset()
-            logger.warning("not continuing from %s: %s; starting anew", self.path, error)
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            logger.warning("not continuing from %s: %s; starting anew", self.path, reason)
             return
-        self.done = self.saved = self.batches.position = self.sampler.start = about["done"]
-        self.batches.damaged = [Damaged(**d) for d in about["damaged"]]
+        self.done = self.saved = self.batches.position = self.sampler.start = done
+        self.batches.damaged = damaged
         logger.info("continuing from %s: %d items are done", self.path, self.done)
 
     def reset(self) -> None:
         """Detectron2's loop calls this at its start. Nothing is left to do after ``resume``."""
 
     def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        for x, found in zip(inputs, outputs, strict=False):
+            if isinstance(found, dict):
+                name = str(field(x, "file_name") or "")
+                require_finite(found.get("scores"), name)
+                require_finite(getattr(found.get("instances"), "scores", None), name)
         self.done = None
         self.evaluator.process(inputs, outputs)
         self.done = self.batches.position

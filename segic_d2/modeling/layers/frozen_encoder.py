@@ -70,6 +70,11 @@ class FrozenEncoder(nn.Module):
         return int(self.backbone.output_shape()[self.feature].stride)
 
     @property
+    def channels(self) -> int:
+        """C, of the features."""
+        return int(self.backbone.output_shape()[self.feature].channels)
+
+    @property
     def grid(self) -> int:
         """g, the side of the features in cells."""
         return self.input.canvas // self.stride
@@ -149,8 +154,7 @@ class FrozenEncoder(nn.Module):
 
     def _stored(self, image: Mapping[str, Any], whole: bool) -> Tensor | None:
         """Features (C, g, g) that an image brings along or that the store keeps; None: neither."""
-        channels = self.backbone.output_shape()[self.feature].channels
-        found = brought_features(image, (channels, self.grid, self.grid))
+        found = brought_features(image, (self.channels, self.grid, self.grid))
         if found is None:
             store, key = self.store, image.get("feature_key")
             if store is None or key is None:

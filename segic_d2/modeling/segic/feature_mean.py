@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ...structures.episode import View
+from ...utils.files import write_whole
 from ..protocol import InContextModel
 
 TENSOR = "feature_mean"
@@ -37,7 +38,7 @@ def compute_feature_mean(model: InContextModel, images: Iterable[Tensor | View])
 
 def save_feature_mean(mean: Tensor, path: str | Path) -> None:
     """Write a mean (C,) for ``MODEL.SEGIC.SIMILARITY.MEAN``."""
-    Path(path).write_bytes(save({TENSOR: mean.contiguous()}))
+    write_whole(path, save({TENSOR: mean.contiguous()}))
 
 
 def configured_mean(cfg: CfgNode, channels: int) -> Tensor | None:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ...structures.context import Context
 from ...structures.features import Features
-from ...structures.segmentation import Segmentation
+from ...structures.segmentation import Segmentation, require_finite
 from ..layers.correspondence import best_points
 from .mask_head import HeadOutput, InContextMaskHead
 from .queries import Queries
@@ -69,6 +69,8 @@ def find_instances(
         one = features[i : i + 1]
         (frame,) = one.frames
         peaks, out = decode_instances(head, one.map, [frame.content], queries, options, chunk)
+        if not len(peaks):  # NaN has no peak
+            require_finite(one.map)
         quality = readout.instance_quality(out, peaks.similarity)
         scores, logits = readout.scored(out.logits.float(), frame, quality)
         threshold = readout.threshold

@@ -339,4 +339,7 @@ class SegIC(InContextModel):
                 )
             if c.fingerprint:
                 c.check(own)
+            width, channels = c.tensors["prototypes"].shape[-1], self.encoder.channels
+            if width != channels:
+                raise ValueError(f"the context has {width} channels, this model {channels}")
         return [c.to(self.device) for c in contexts]

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ...utils.files import write_whole
 from ...utils.registries import find_registered
 from ...utils.remote import cached_from_hub, first_line, missing_on_hub, unreachable
 from ..layers.precision import without_autocast
@@ -82,7 +83,7 @@ def save_text_table(
     if broken:
         raise ValueError(f"text {broken[0]!r} has a line break, which a table cannot hold")
     metadata = {"texts": "\n".join(texts), "encoder": encoder}
-    Path(path).write_bytes(save({"vectors": vectors.float().contiguous()}, metadata))
+    write_whole(path, save({"vectors": vectors.float().contiguous()}, metadata))
 
 
 def read_text_table(path: str | Path) -> tuple[list[str], Tensor, str]:

@@ -125,6 +125,108 @@ def test_a_torn_or_foreign_file_is_missed_and_made_anew(tmp_path, harm):
     assert torch.equal(store.get("view"), features(1))
 
 
+def header(text):
+    """A file that begins as a map does, with another header."""
+    return len(text).to_bytes(8, "little") + text
+
+
+HEADERS = {
+    "text": b'"a"',
+    "null": b"null",
+    "list": b"[]",
+    "number": b"5",
+    "no metadata": b"{}",
+    "null metadata": b'{"__metadata__": null}',
+    "list metadata": b'{"__metadata__": [1]}',
+    "null crc32": b'{"__metadata__": {"key": "view", "model": "MODEL", "crc32": null}}',
+    "long crc32": b'{"__metadata__": {"key": "view", "model": "MODEL", "crc32": "' + b"9" * 5000,
+    "deep": b"[" * 1_000_000,
+    "deep objects": b'{"a":' * 100_000,
+    "no text": b"\xff\xfe",
+    "control": b'{"__metadata__": "\x00"}',
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_whatever_lies_under_a_maps_name_is_missed_and_made_anew(tmp_path, kind, caplog):
+    store = cache(tmp_path)
+    store.put("view", features(1))
+    (path,) = files(tmp_path)
+    path.write_bytes(header(HEADERS[kind].replace(b"MODEL", store.folder.name.encode())))
+    assert store.get("view") is None and "is no feature map" in caplog.text
+    store.put("view", features(1))
+    assert torch.equal(store.get("view"), features(1))
+
+
+@pytest.mark.parametrize("length", [0, 2**62, 2**64 - 1])
+def test_a_header_of_any_length_is_missed(tmp_path, length):
+    store = cache(tmp_path)
+    store.put("view", features(1))
+    (path,) = files(tmp_path)
+    path.write_bytes(length.to_bytes(8, "little") + b"{}")
+    assert store.get("view") is None
+
+
+def test_a_folder_or_an_unremovable_file_is_missed(tmp_path, monkeypatch):
+    store = cache(tmp_path)
+    store.put("view", features(1))
+    (path,) = files(tmp_path)
+    path.write_bytes(b"torn")
+    with monkeypatch.context() as patch:  # the superuser may remove anything
+        patch.setattr("pathlib.Path.unlink", _forbidden)
+        assert store.get("view") is None and path.exists()
+        store.put("view", features(1))
+    path.unlink()
+    path.mkdir()
+    assert store.get("view") is None
+    store.put("view", features(1))
+    assert path.is_dir() and cache(tmp_path, max_gb=1e-9).get("view") is None
+
+
+def _forbidden(*args, **options):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_an_unreadable_file_is_missed(tmp_path, monkeypatch):
+    store = cache(tmp_path)
+    store.put("view", features(1))
+    monkeypatch.setattr("pathlib.Path.read_bytes", _forbidden)
+    assert store.get("view") is None
+
+
+def test_a_map_of_another_model_or_kind_is_missed(tmp_path):
+    """Each copied to where a map of ours would be."""
+    ours, theirs = cache(tmp_path / "a"), cache(tmp_path / "b", weights="other")
+    ours.put("view", features(1)), theirs.put("view", features(2))
+    place, other = files(tmp_path / "a") + files(tmp_path / "b")
+    place.write_bytes(other.read_bytes())
+    assert ours.get("view") is None
+    for wrong in (features(3).float(), features(3)[0]):
+        ours.put("view", wrong)
+        assert ours.get("view") is None
+
+
+@pytest.mark.parametrize("total", [b"", b"-5", b"9" * 5000, b"\xff", b"x"])
+def test_a_wrong_total_is_counted_anew(tmp_path, total):
+    store = cache(tmp_path)
+    store.put("view", features(1))
+    size = int((tmp_path / "size").read_text())
+    (tmp_path / "size").write_bytes(total)
+    store.put("another", features(2))
+    assert int((tmp_path / "size").read_text()) == pytest.approx(2 * size, abs=9)
+
+
+def test_what_a_killed_process_of_another_time_left_is_removed(tmp_path):
+    store = cache(tmp_path)
+    store.put("view", features(1))
+    for years in (-6, 6):
+        part = files(tmp_path)[0].with_suffix(".part")
+        part.write_bytes(b"half")
+        os.utime(part, (time.time() + years * 3e7,) * 2)
+        cache(tmp_path)
+        assert not part.exists()
+
+
 def test_the_folder_stays_in_bounds_and_keeps_what_was_used_last(tmp_path):
     size = 1300  # bytes of one file, about
     store = cache(tmp_path, max_gb=10 * size / 1e9)

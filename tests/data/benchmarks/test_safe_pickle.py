@@ -43,3 +43,17 @@ def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(["a"] * 100)[:-20])
     with pytest.raises(ValueError, match=r"cannot read .*a\.pkl as a pickle"):
         read_plain_pickle(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize("code", [b"r" + (2**29).to_bytes(4, "little"), b"p4294967295\n", b"p-1\n"])
+def test_a_few_bytes_ask_for_no_memory(tmp_path, code):
+    """A table of 2²⁹ entries takes 4 GB and more."""
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02]" + code + b".")
+    with pytest.raises(ValueError, match=r"a\.pkl as a pickle .*it keeps an object as number"):
+        read_plain_pickle(tmp_path / "a.pkl")
+
+
+def test_a_text_that_is_far_longer_than_the_file_is_not_read(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04\x8d" + (2**40).to_bytes(8, "little") + b"abc.")
+    with pytest.raises(ValueError, match=r"cannot read .*a\.pkl as a pickle"):
+        read_plain_pickle(tmp_path / "a.pkl")

@@ -1,11 +1,13 @@
 import os
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from segic_d2.data.health import label_cache
 from segic_d2.data.health.label_cache import label_values
 from segic_d2.utils.files import cache_folder
+from tests.full_disk import full_disk
 
 
 def forbid(monkeypatch):
@@ -26,13 +28,26 @@ def test_label_maps_are_read_once_and_again_when_they_change(maps, monkeypatch):
     assert label_values(maps) == [[9], *expected[1:]]
 
 
-def test_a_damaged_cache_file_is_replaced(maps, monkeypatch):
+@pytest.mark.parametrize(
+    "content",
+    ["[[0, 1", "", "null", "5", "[[1]]", "[1, 2, 3]", '[["a"], [1], [2]]', "[" * 10**6, "\x00"],
+)
+def test_a_damaged_cache_file_is_replaced(maps, monkeypatch, content):
     expected = label_values(maps)
     (file,) = (cache_folder() / "label_values").glob("*.json")
-    file.write_text("[[0, 1")
+    file.write_text(content)
     assert label_values(maps) == expected
     forbid(monkeypatch)
     assert label_values(maps) == expected
+
+
+def test_a_full_disk_does_not_end_a_run(maps, monkeypatch, caplog):
+    expected = label_values(maps)
+    (file,) = (cache_folder() / "label_values").glob("*.json")
+    file.unlink()
+    with full_disk(8):
+        assert label_values(maps) == expected
+    assert "no label index is kept" in caplog.text and not file.exists()
 
 
 def test_large_ids(tmp_path, maps):

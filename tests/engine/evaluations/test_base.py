@@ -1,7 +1,9 @@
 """What all evaluations have in common: names, one schema of results.json, any model."""
 
 import json
+import os
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -11,6 +13,7 @@ from segic_d2.engine import EVALUATION_REGISTRY, evaluate
 from segic_d2.engine.evaluations.base import write_results
 from tests.data.paper_data import registered
 from tests.engine.evaluations.semantic_runs import settings
+from tests.full_disk import full_disk
 from tests.miniatures import coco_instances, fss1000, spair71k
 from tests.tiny import tiny_config
 from tests.toy_model import MeanColour
@@ -107,6 +110,34 @@ def test_pck(tmp_path):
         evaluate(cfg, MeanColour(), "spair71k_test")
     assert content["standard"] and content["backbone"] == "tiny-24-14" and content["seen"] == ""
     assert written(tmp_path / "toy", "spair71k_test", "pck")["backbone"] == "MeanColour"
+
+
+def test_what_is_no_number_is_null_in_the_results(tmp_path):
+    write_results(str(tmp_path), {"a": float("nan"), "b": [float("inf")], "c": {"d": -np.inf}})
+    read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    assert read == {"a": None, "b": [None], "c": {"d": None}}
+
+
+def test_a_full_disk_leaves_the_older_results(tmp_path):
+    write_results(str(tmp_path), {"metrics": {"mIoU": 50.0}})
+    before = (tmp_path / "results.json").read_text()
+    with full_disk(8), pytest.raises(OSError, match=r"results\.json"):
+        write_results(str(tmp_path), {"metrics": {"mIoU": 60.0}})
+    assert (tmp_path / "results.json").read_text() == before
+
+
+def test_a_dataset_with_a_long_name_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    def mine(cfg, model, dataset_name, output_dir):
+        return {"task": {"metric": 1.0}}
+
+    monkeypatch.setitem(EVALUATION_REGISTRY._obj_map, "mine", mine)
+    names = [f"folder:/{first}/{'狐' * 300}" for first in ("a", "b")]
+    for name in names:
+        evaluate(config(tmp_path, name, "mine"), None, name)
+    folders = sorted((tmp_path / "inference").iterdir())
+    assert len(folders) == 2 and all(len(os.fsencode(f.name)) < 255 for f in folders)
+    found = {json.loads((f / "mine/results.json").read_text())["dataset"] for f in folders}
+    assert found == set(names)
 
 
 def test_functions_of_users_keep_working(tmp_path, monkeypatch):

@@ -110,6 +110,24 @@ def test_progress_of_another_evaluation_is_not_used(root, tmp_path, caplog, othe
     )
 
 
+@pytest.mark.parametrize("kind", ["one_shot", "coco"])
+def test_a_score_that_is_no_number_ends_an_evaluation_by_name(root, tmp_path, monkeypatch, kind):
+    output = Predictor.output
+
+    def broken(self, x):
+        found = output(self, x)
+        if self.batches == 2:
+            found["scores"] = found["instances"].scores = torch.tensor([0.5, float("nan")])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "output", broken)
+        with pytest.raises(ValueError, match=r"/\d\.\w+: the model's scores are not finite"):
+            run(kind, root, tmp_path)
+    _, rest = run(kind, root, tmp_path)
+    assert len(rest.seen) == 5  # what came before is kept
+
+
 def test_what_more_processes_left_goes_too(root, tmp_path):
     for name in ("progress-3.npz", "progress-12.npz.part", "results.txt"):
         (tmp_path / name).touch()

@@ -106,14 +106,16 @@ def test_faults_of_pictures_and_categories(tmp_path):
         {"id": 10, "file_name": "gone.jpg", "height": 40, "width": 60},
         {"id": 11, "file_name": "a.jpg", "height": "tall", "width": 60},
         {"id": 12, "file_name": "a.jpg", "height": 10**9, "width": 60},
+        {"id": 13, "file_name": "a.jpg", "height": 200_000, "width": 200_000},
     ]
     data["categories"] += [{"id": 2, "name": "cow"}, {"id": "x", "name": "y"}]
     found = load(tmp_path, data)
     told = "\n".join(found.faults)
-    assert len(found.faults) == 6 and [p.image_id for p in found] == [3]  # 9 is whose?
+    assert len(found.faults) == 7 and [p.image_id for p in found] == [3]  # 9 is whose?
     for part in (
         "image 9: b.jpg and c.jpg have this id",
         "image 10: no such file",
+        "image 13: height and width are (200000, 200000), no size",
         "'tall'",
         "image 12: height and width are (1000000000, 60), no size",
         "category id 2 stands for 'cat' and for 'cow'",

@@ -8,7 +8,7 @@ import numpy as np
 import pycocotools.mask
 from PIL import Image
 
-from ....utils.files import AnyPath
+from ....utils.files import AnyPath, whole_folder, write_picture
 from .render import render_scene
 
 SIZES = {"train": 400, "seen": 80, "novel": 80}  # images per split
@@ -56,11 +56,12 @@ def generate(
             raise ValueError(f"{Path(root) / split} exists already; generate into a new folder")
     for index, (split, size) in enumerate(sizes.items()):
         if size:
-            _write_split(Path(root) / split, VOCABULARIES[split], size, (seed, index))
+            with whole_folder(Path(root) / split) as folder:
+                _write_split(folder, VOCABULARIES[split], size, (seed, index))
 
 
 def _write_split(folder, vocabulary, size, seed):
-    (folder / "images").mkdir(parents=True)
+    (folder / "images").mkdir()
     (folder / "masks").mkdir()
     lines = [f"{i} {name}\n" for i, name in enumerate(vocabulary.names, 1)]
     (folder / "classes.txt").write_text("".join(lines))
@@ -70,9 +71,9 @@ def _write_split(folder, vocabulary, size, seed):
         # a generator per image: the first scenes of a split do not depend on its size
         scene = render_scene(vocabulary, i % count + 1, np.random.default_rng((*seed, i)))
         stem = f"{i + 1:04d}"
-        Image.fromarray(scene.image).save(folder / "images" / f"{stem}.jpg", quality=92)
+        write_picture(folder / "images" / f"{stem}.jpg", Image.fromarray(scene.image), quality=92)
         table = np.array([0, *(t.category for t in scene.things)], np.uint8)
-        Image.fromarray(table[scene.owner]).save(folder / "masks" / f"{stem}.png")
+        write_picture(folder / "masks" / f"{stem}.png", Image.fromarray(table[scene.owner]))
         record, found = _describe(scene, i + 1, len(annotations) + 1)
         images.append({**record, "file_name": f"{stem}.jpg"})
         annotations += found

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ....structures.segmentation import Segmentation
+from ....structures.segmentation import Segmentation, require_finite
 
 NOWHERE = -1e4  # logit of another object, below any threshold also in fp16
 LEAST = 4  # positions of an object: a quarter of a backbone's cell
@@ -21,7 +21,9 @@ LEAST = 4  # positions of an object: a quarter of a backbone's cell
 def part_objects(found: Segmentation, limit: int) -> Segmentation:
     """The connected parts (four neighbours, ``LEAST`` positions) of each class of a segmentation as
     objects of their own, ``limit`` at most, best first: by the class's score times the mean
-    foreground probability in the part, that of equal ones by size."""
+    foreground probability in the part, that of equal ones by size. ValueError: a score that is NaN
+    or infinite."""
+    require_finite(found.scores)
     logits, frame = found.logits.float(), found.frame
     rows, columns = frame.rows_columns(logits.shape[-1])
     objects: list[tuple[float, int, int, Tensor]] = []

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....structures.episode import View
+from ....utils.files import write_whole
 from ...layers.precision import without_autocast
 from ...protocol import InContextModel
 from .positional import Debias
@@ -113,7 +114,7 @@ def compute_statistics(
 def save_statistics(statistics: dict[str, Tensor], path: str | Path) -> None:
     """Write statistics for ``MODEL.SEGIC.REGIONS.WHITENING``; the axes in half precision."""
     kept = {**statistics, "axes": statistics["axes"].half()}
-    Path(path).write_bytes(save({name: kept[name].contiguous() for name in NAMES}))
+    write_whole(path, save({name: kept[name].contiguous() for name in NAMES}))
 
 
 def load_statistics(path: str, groups: int, channels: int) -> list[Tensor]:
