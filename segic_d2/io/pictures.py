@@ -39,7 +39,8 @@ def opened(path: AnyPath, decode: bool = True) -> Iterator[Image.Image]:
         with file, open_image(file) as image:
             if decode:
                 _say_frames(path, image)
-                wide = any(";16" in str(tile) for tile in image.tile)  # until it is loaded
+                tiles = getattr(image, "tile", ())  # until it is loaded
+                wide = any(";16" in str(tile) for tile in tiles)
                 image.load()
                 _say_dark(path, image, wide)
             yield image

@@ -53,7 +53,12 @@ class coco:  # the name of the format
             raise FileNotFoundError(f"no such file: {file}")
         found = CocoSet(str(file))
         images, categories, rows = _scan(file, found)
-        _add_categories(found, categories, {_spelled(r[1]) for r in rows}, file)
+        _add_categories(
+            found,
+            categories,
+            {_spelled(i) for i in {r[1] for r in rows if isinstance(r[1], int | float | str)}},
+            file,
+        )
         owners = _add_pictures(found, images, file, root)
         _add_things(found, rows, owners, file)
         return found
