@@ -12,7 +12,7 @@ from PIL import Image
 
 from segic_d2.io import opening
 from segic_d2.io.masks import to_masks
-from segic_d2.io.pictures import image_size, read_image, stored_size
+from segic_d2.io.pictures import image_size, read_image
 
 
 def png_header(width, height, bits=8, colour=0):
@@ -54,7 +54,7 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header(tmp_path, name):
     data, size = BOMBS[name]
     (tmp_path / name).write_bytes(data)
     message = rf"cannot read image .*{name}: it is {size} px, more than the 268 million"
-    for read in (read_image, image_size, stored_size, lambda path: to_masks(path, (60, 90))):
+    for read in (read_image, image_size, lambda path: to_masks(path, (60, 90))):
         with pytest.raises(ValueError, match=message) as error:
             read(tmp_path / name)
         assert "\n" not in str(error.value)
