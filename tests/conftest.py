@@ -20,6 +20,8 @@ MEDIUM = (
         "segic_cli/test_segment",
     ),
     *("modeling/test_fake_device", "evaluation/test_few_shot", "modeling/segic/test_training"),
+    *("data/datasets/test_coco_folds", "data/test_ablation_data", "segic_cli/test_main"),
+    *("utils/test_claim",),
 )
 
 
