@@ -126,10 +126,16 @@ class InContextPredictor:
         "labelme:/data/cats"; see ``read_references``, also for errors and warnings. ``task``:
         "semantic" or "instance"; it chooses the text (meta instruction).
         """
+        self.context = self.encode_references(references, task)
+
+    def encode_references(
+        self, references: Iterable[AnyReference] | str, task: str = "semantic"
+    ) -> Context:
+        """What ``set_references`` sets."""
         if task not in ("semantic", "instance"):
             raise ValueError(f"task is {task!r}; it must be 'semantic' or 'instance'")
         read, names = read_references(references, self.model.input, self.model.complete_mask)
-        self.context = self.model.encode_context(read, names, task)
+        return self.model.encode_context(read, names, task)
 
     def fine_tune(
         self, references: AnyLabelled, test: AnyLabelled | None = None, **how: Any

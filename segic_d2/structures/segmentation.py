@@ -45,6 +45,7 @@ class Segmentation:
         classes: N classes for ``instances`` and the conversions; None: the ids.
         image: uint8 (H, W, 3), the target as displayed, or None. file_name: its path, or "".
         exclusive: masks do not overlap, see ``compete``.
+        doubt: how doubtful the labels are, [0, 1], and ``why``, in words; None: nobody asked.
         arrays: for people: what is derived, and the scores, are NumPy arrays.
     """
 
@@ -59,6 +60,8 @@ class Segmentation:
     image: np.ndarray | None = None
     file_name: str = ""
     exclusive: bool = False
+    doubt: float | None = None
+    why: str = ""
     arrays: bool = False
 
     def __len__(self) -> int:

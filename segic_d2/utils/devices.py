@@ -16,6 +16,11 @@ def is_available(device: torch.device | str) -> bool:
     return not hasattr(module, "is_available") or module.is_available()
 
 
+def device_count(kind: str) -> int:
+    """How many devices of a kind ("cuda", …) this machine has."""
+    return _module(kind).device_count()
+
+
 def kinds() -> tuple[str, str]:
     """The kinds of devices on which this process may compute, the CPU first."""
     found = getattr(torch, "accelerator", None)  # of torch 2.6 and later

@@ -1,18 +1,20 @@
 """What labelling tools export, one file per format, behind one registry."""
 
 from . import coco, cvat, folder, labelme, labelstudio, voc, vos, yolo  # noqa: F401
-from .records import Annotated, AnnotationSet, Thing
+from .records import DOUBTFUL, Annotated, AnnotationSet, Thing
 from .registry import (
     ANNOTATION_REGISTRY,
     format_of,
     read_annotations,
     references_in,
+    require_writable,
     write_annotations,
 )
 from .single import masks_of_file
 
 __all__ = [
     "ANNOTATION_REGISTRY",
+    "DOUBTFUL",
     "Annotated",
     "AnnotationSet",
     "Thing",
@@ -20,5 +22,6 @@ __all__ = [
     "masks_of_file",
     "read_annotations",
     "references_in",
+    "require_writable",
     "write_annotations",
 ]

@@ -11,13 +11,14 @@ from typing import Any
 import pycocotools.mask as mask_util
 from detectron2.utils.file_io import PathManager
 
-from ...utils.files import write_whole
+from ...utils.files import whole_file
 from ..opening import MOST
 from ..pictures import image_size
 from ..rle import decode, encode
 from .files import copy_pictures, start_folder
 from .json_stream import elements
-from .records import Annotated, AnnotationSet, Size
+from .outline import joined_rings
+from .records import Annotated, AnnotationSet, Size, Thing
 from .registry import ANNOTATION_REGISTRY
 
 KEYS = ("images", "annotations", "categories")
@@ -64,30 +65,59 @@ class coco:  # the name of the format
         return found
 
     @staticmethod
-    def write(pictures: Sequence[Annotated], folder: Path) -> str:
-        """Write ``annotations.json``, whose masks are exact RLEs, and ``images/``."""
+    def write(pictures: Sequence[Annotated], folder: Path, tolerance: float | None = None) -> str:
+        """Write ``annotations.json`` and ``images/``: masks are exact RLEs, or polygons within
+        ``tolerance`` px of them; crowds are RLEs. Where doubt is known, images have "doubt"."""
         start_folder(folder, ["annotations.json"])
         places = copy_pictures(pictures, folder / "images")
-        images: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
-        for i, (picture, place) in enumerate(zip(pictures, places, strict=True), 1):
-            height, width = picture.size
-            images.append({"id": i, "file_name": place.name, "height": height, "width": width})
-            for thing in picture.things:
-                rle = encode(decode(thing.segmentation, height, width, picture.file_name))
-                about: dict[str, Any] = {
-                    "id": len(annotations) + 1,
-                    "image_id": i,
-                    "category_id": thing.label + 1,
-                }
-                about |= {"segmentation": rle, "area": int(mask_util.area(rle))}
-                about |= {"bbox": mask_util.toBbox(rle).tolist(), "iscrowd": int(thing.crowd)}
-                annotations.append(about)
         names = pictures[0].names if pictures else []
         categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
-        content = dict(zip(KEYS, (images, annotations, categories), strict=True))
-        write_whole(folder / "annotations.json", json.dumps(content))
+        images = (_image(i, *both) for i, both in _numbered(pictures, places))
+        rows = (
+            (i, picture.file_name, picture.size, thing)
+            for i, (picture, _) in _numbered(pictures, places)
+            for thing in picture.things
+        )
+        annotations = (_annotation(n, *row, tolerance) for n, row in enumerate(rows, 1))
+        with whole_file(folder / "annotations.json") as part, open(part, "w") as file:
+            for key, values, start in zip(
+                KEYS, (images, annotations, categories), "{,,", strict=True
+            ):
+                file.write(f'{start}"{key}": [')
+                for i, value in enumerate(values):
+                    file.write(f"{', ' if i else ''}{json.dumps(value)}")
+                file.write("]")
+            file.write("}")
         return f"coco:{folder / 'annotations.json'}:{folder / 'images'}"
+
+
+def _numbered(pictures: Sequence[Annotated], places: list[Path]) -> Any:
+    return enumerate(zip(pictures, places, strict=True), 1)
+
+
+def _image(number: int, picture: Annotated, place: Path) -> dict[str, Any]:
+    height, width = picture.size
+    about = {"id": number, "file_name": place.name, "height": height, "width": width}
+    return about if picture.doubt is None else {**about, "doubt": picture.doubt}
+
+
+def _annotation(
+    number: int, image: int, file: str, size: Size, thing: Thing, tolerance: float | None
+) -> dict[str, Any]:
+    mask = decode(thing.segmentation, *size, file)
+    rle = encode(mask)
+    shape: Any = rle
+    if tolerance and not thing.crowd and mask.any():
+        shape = [ring.reshape(-1).tolist() for ring in joined_rings(mask, tolerance)]
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": thing.label + 1,
+        "segmentation": shape,
+        "area": int(mask_util.area(rle)),
+        "bbox": mask_util.toBbox(rle).tolist(),
+        "iscrowd": int(thing.crowd),
+    }
 
 
 def _scan(file: Path, found: AnnotationSet) -> tuple[list[Any], list[Any], list[Any]]:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...utils.files import write_whole
+from ...utils.files import whole_file
 from ..rle import decode, encode
 from .files import (
     add_file,
@@ -18,6 +18,7 @@ from .files import (
     need_folder,
     start_folder,
 )
+from .outline import joined_rings
 from .records import Annotated, AnnotationSet, Size
 from .registry import ANNOTATION_REGISTRY
 from .shapes import ellipse, joined_groups
@@ -60,32 +61,52 @@ class cvat:  # the name of the format
         return found
 
     @staticmethod
-    def write(pictures: Sequence[Annotated], folder: Path) -> str:
-        """Write ``annotations.xml``, whose masks are exact runs, and ``images/``. Crowds are left
-        out."""
+    def write(pictures: Sequence[Annotated], folder: Path, tolerance: float | None = None) -> str:
+        """Write ``annotations.xml`` and ``images/``: exact masks, or polygons within ``tolerance``
+        px of them, parts in a group. Crowds are left out."""
         start_folder(folder, ["annotations.xml"])
         places = copy_pictures(pictures, folder / "images")
-        root = ElementTree.Element("annotations")
-        ElementTree.SubElement(root, "version").text = "1.1"
-        task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
-        labels = ElementTree.SubElement(task, "labels")
+        meta = ElementTree.Element("meta")
+        labels = ElementTree.SubElement(ElementTree.SubElement(meta, "task"), "labels")
         for name in pictures[0].names if pictures else ():
             label = ElementTree.SubElement(labels, "label")
             ElementTree.SubElement(label, "name").text = name
-        for i, (picture, place) in enumerate(zip(pictures, places, strict=True)):
-            height, width = map(str, picture.size)
-            about = {"id": str(i), "name": place.name, "width": width, "height": height}
-            image = ElementTree.SubElement(root, "image", about)
-            for thing in picture.things:
-                mask = decode(thing.segmentation, *picture.size, picture.file_name)
-                if mask.any() and not thing.crowd:
-                    about = {"label": picture.names[thing.label], "source": "auto", **_runs(mask)}
-                    ElementTree.SubElement(image, "mask", about)
-        ElementTree.indent(root)
-        head = '<?xml version="1.0" encoding="utf-8"?>\n'
-        text = head + ElementTree.tostring(root, encoding="unicode") + "\n"
-        write_whole(folder / "annotations.xml", text)
+        with whole_file(folder / "annotations.xml") as part, open(part, "w", encoding="utf-8") as f:
+            f.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n')
+            f.write(f"  <version>1.1</version>\n{_text(meta)}")
+            for i, (picture, place) in enumerate(zip(pictures, places, strict=True)):
+                f.write(_text(_image(i, picture, place.name, tolerance)))
+            f.write("</annotations>\n")
         return f"cvat:{folder}"
+
+
+def _text(element: ElementTree.Element) -> str:
+    """An element of the file, indented."""
+    ElementTree.indent(element, level=1)
+    return f"  {ElementTree.tostring(element, encoding='unicode').rstrip()}\n"
+
+
+def _image(
+    number: int, picture: Annotated, name: str, tolerance: float | None
+) -> ElementTree.Element:
+    height, width = map(str, picture.size)
+    about = {"id": str(number), "name": name, "width": width, "height": height}
+    image = ElementTree.Element("image", about)
+    for i, thing in enumerate(picture.things, 1):
+        mask = decode(thing.segmentation, *picture.size, picture.file_name)
+        about = {"label": picture.names[thing.label], "source": "auto"}
+        if thing.crowd or not mask.any():
+            continue
+        if not tolerance:
+            ElementTree.SubElement(image, "mask", {**about, **_runs(mask)})
+            continue
+        rings = joined_rings(mask, tolerance)
+        group = {"group_id": str(i)} if len(rings) > 1 else {}
+        for ring in rings:
+            points = ";".join(f"{x:.2f},{y:.2f}" for x, y in ring)
+            shape = {**about, "occluded": "0", "points": points, "z_order": "0", **group}
+            ElementTree.SubElement(image, "polygon", shape)
+    return image
 
 
 def _places(place: str) -> tuple[Path, list[Path]]:

@@ -5,10 +5,12 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree
 
 from ...utils.files import whole_file, write_picture
+from ...utils.store import fetch, is_remote
 from ..formats import IMAGE_SUFFIXES, pictures_among
 from ..names import distinct_stems
 from ..pictures import image_size, opened, to_rgb, upright
@@ -122,12 +124,16 @@ def copy_pictures(pictures: Sequence[Annotated], folder: Path) -> list[Path]:
     stems = distinct_stems([p.file_name for p in pictures])
     for picture, stem in zip(pictures, stems, strict=True):
         source = Path(picture.file_name)
-        local = source.is_file()
-        place = folder / f"{stem}{source.suffix if local else '.png'}"
+        remote = is_remote(picture.file_name)
+        local = not remote and source.is_file()
+        place = folder / f"{stem}{source.suffix if local or remote else '.png'}"
         if place.exists() and (not local or not place.samefile(source)):
             raise FileExistsError(f"{place} is there already; give another folder")
         if not place.exists():
-            if local:
+            if remote:
+                with TemporaryDirectory() as here, whole_file(place) as part:
+                    shutil.copyfile(fetch(picture.file_name, here), part)
+            elif local:
                 with whole_file(place) as part:
                     shutil.copyfile(source, part)
             else:

@@ -24,7 +24,7 @@ from .files import (
     start_folder,
 )
 from .outline import joined_rings
-from .records import Annotated, AnnotationSet, Size
+from .records import DOUBT_FLAG, DOUBTFUL, Annotated, AnnotationSet, Size
 from .registry import ANNOTATION_REGISTRY
 from .shapes import ellipse, joined_groups
 
@@ -51,22 +51,25 @@ class labelme:  # the name of the format
         return found
 
     @staticmethod
-    def write(pictures: Sequence[Annotated], folder: Path) -> str:
-        """Write each picture and its JSON file: a polygon along the edges of the pixels for each
-        part of a thing, parts in a group. Crowds are left out."""
+    def write(pictures: Sequence[Annotated], folder: Path, tolerance: float | None = None) -> str:
+        """Write each picture and its JSON file: a polygon along the edges of the pixels, or within
+        ``tolerance`` px of them, for each part of a thing, parts in a group. Crowds are left out.
+        Where doubt is known, the flag "doubtful" says whether somebody should look at it."""
         places = copy_pictures(pictures, folder)
         start_folder(folder, [place.with_suffix(".json").name for place in places])
         for picture, place in zip(pictures, places, strict=True):
             shapes: list[dict[str, Any]] = []
             for number, thing in enumerate(picture.things, 1):
                 mask = decode(thing.segmentation, *picture.size, picture.file_name)
-                parts = [] if thing.crowd or not mask.any() else joined_rings(mask)
+                parts = [] if thing.crowd or not mask.any() else joined_rings(mask, tolerance)
                 about: dict[str, Any] = {"label": picture.names[thing.label]}
                 for ring in parts:
                     group = number if len(parts) > 1 else None
                     shape = {"points": ring.tolist(), "group_id": group, "description": ""}
                     shapes.append({**about, **shape, "shape_type": "polygon", "flags": {}})
             content: dict[str, Any] = {"version": VERSION, "flags": {}, "shapes": shapes}
+            if picture.doubt is not None:
+                content["flags"] = {DOUBT_FLAG: picture.doubt >= DOUBTFUL}
             content |= {"imagePath": place.name, "imageData": None, "imageHeight": picture.size[0]}
             content["imageWidth"] = picture.size[1]
             text = json.dumps(content, ensure_ascii=False, indent=2)

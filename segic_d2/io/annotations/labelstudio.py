@@ -49,7 +49,7 @@ class labelstudio:  # the name of the format
     @staticmethod
     def write(pictures: Sequence[Annotated], folder: Path) -> str:
         """Write ``tasks.json``, whose brush masks are exact, and ``images/``. Crowds are left
-        out."""
+        out. ``doubt``, where it is known, is a column of the tasks, by which they are sorted."""
         start_folder(folder, ["tasks.json"])
         places = copy_pictures(pictures, folder / "images")
         tasks = []
@@ -66,7 +66,9 @@ class labelstudio:  # the name of the format
                 value["brushlabels"] = [picture.names[thing.label]]
                 sides = {"original_width": width, "original_height": height, "image_rotation": 0}
                 result.append({**about, **sides, "value": value})
-            local = {"image": f"/data/local-files/?d=images/{place.name}"}
+            local: dict[str, Any] = {"image": f"/data/local-files/?d=images/{place.name}"}
+            if picture.doubt is not None:
+                local["doubt"] = picture.doubt
             tasks.append({"id": number, "data": local, "annotations": [{"result": result}]})
         write_whole(folder / "tasks.json", json.dumps(tasks, ensure_ascii=False))
         return f"labelstudio:{folder / 'tasks.json'}"

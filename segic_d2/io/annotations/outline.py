@@ -1,5 +1,6 @@
 """Masks → polygons along the edges of their pixels, which are rasterised to the same mask again."""
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -41,9 +42,10 @@ def rings_of(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return outer, holes
 
 
-def joined_rings(mask: np.ndarray) -> list[np.ndarray]:
+def joined_rings(mask: np.ndarray, tolerance: float | None = None) -> list[np.ndarray]:
     """One ring for each part of a mask: a hole is joined to its outline by a line there and back,
-    which encloses nothing. For formats whose polygons have no holes."""
+    which encloses nothing. For formats whose polygons have no holes. ``tolerance``: px that the
+    edge of the mask may lie away from its simplified ring; None: exact."""
     outer, holes = rings_of(mask)
     parts, _ = ndimage.label(mask)
     own: dict[int, list[np.ndarray]] = {}
@@ -53,13 +55,21 @@ def joined_rings(mask: np.ndarray) -> list[np.ndarray]:
     for hole in holes:
         x, y = _top(hole)  # the pixel above surrounds it
         own[int(parts[y - 1, x])].append(hole)
-    return [_joined(rings) for rings in own.values()]
+    return [_joined([_simpler(r, tolerance) for r in rings]) for rings in own.values()]
 
 
-def joined(mask: np.ndarray) -> np.ndarray:
+def joined(mask: np.ndarray, tolerance: float | None = None) -> np.ndarray:
     """A single ring for a whole mask, whose parts are joined likewise. For formats that have one
     polygon for a thing."""
-    return _joined(joined_rings(mask))
+    return _joined(joined_rings(mask, tolerance))
+
+
+def _simpler(ring: np.ndarray, tolerance: float | None) -> np.ndarray:
+    """Douglas and Peucker's polygon; the ring itself where less than a triangle were left."""
+    if not tolerance:
+        return ring
+    found = cv2.approxPolyDP(ring.astype(np.float32)[:, None], tolerance, True)[:, 0]
+    return found.astype(np.float64) if len(found) > 2 else ring
 
 
 def _joined(rings: list[np.ndarray]) -> np.ndarray:

@@ -18,6 +18,7 @@ from ..rle import CocoMask, decode, ring_fault, rle_fault
 
 Size = tuple[int, int]
 REDRAW = "correct or delete it in the labelling tool"
+DOUBT_FLAG, DOUBTFUL = "doubtful", 0.5  # for people; from this doubt on
 FAULTS = 1000  # that are kept as text; the others are counted
 
 
@@ -40,6 +41,7 @@ class Annotated:
     Attributes:
         names: the classes that ``Thing.label`` counts. split: "train", "val", …, or "".
         label_file: a label map in place of things, whose values are labels; 255 and 65535: ignored.
+        doubt: how doubtful the labels are, [0, 1], where a model made them.
     """
 
     file_name: str
@@ -49,6 +51,7 @@ class Annotated:
     image_id: Any = None
     split: str = ""
     label_file: str = ""
+    doubt: float | None = None
 
     def masks(self) -> dict[str, np.ndarray]:
         """All pixels of each class that the picture shows, bool (H, W), crowds left out.

@@ -1,8 +1,11 @@
 """The formats of labelling tools by name, and how a name such as ``labelme:/data/cats`` is read."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from detectron2.utils.registry import Registry
@@ -39,6 +42,7 @@ def write_annotations(
     pictures: Sequence[Annotated],
     folder: str | Path,
     names: Mapping[str, str] | None = None,
+    tolerance: float | None = None,
 ) -> str:
     """Write pictures and their things as a format, with copies of the pictures, so that the folder
     is whole and can be moved.
@@ -46,38 +50,60 @@ def write_annotations(
     Args:
         kind: "masks" (which ``folder:`` reads), "coco", "yolo", "labelme", "cvat", "labelstudio".
         folder: made where it is missing. names: class → its name in the files.
+        tolerance: px between the edge of a mask and its polygon, at most, in the formats that may
+            have polygons (labelme, YOLO, COCO, CVAT); None: the masks are exact.
 
     Returns:
         The name that reads it, such as ``coco:OUT/annotations.json:OUT/images``.
 
     Raises:
-        ValueError: an unknown format, or one that cannot hold what is given. FileExistsError: the
+        ValueError: as of ``require_writable``, or what is given does not fit. FileExistsError: the
             folder has annotations.
     """
+    form = require_writable(kind, tolerance)
+    how = {} if tolerance is None else {"tolerance": tolerance}
+    return form.write(_Renamed(pictures, names or {}), Path(folder), **how)
+
+
+def require_writable(kind: str, tolerance: float | None = None) -> Any:
+    """The format of that name. ValueError: it is unknown, is read alone, or has no polygons, so
+    that no tolerance is to be given."""
     form = find_registered(ANNOTATION_REGISTRY, kind, "format")
     if not hasattr(form, "write"):
         able = sorted(n for n, f in ANNOTATION_REGISTRY if hasattr(f, "write"))
         raise ValueError(f"format {kind!r} is read, not written; there are {', '.join(able)}")
-    return form.write(_renamed(pictures, names or {}), Path(folder))
+    if tolerance is not None:
+        if "tolerance" not in signature(form.write).parameters:
+            raise ValueError(f"format {kind!r} holds exact masks, no polygons: give no tolerance")
+        if not 0 <= tolerance < math.inf:
+            raise ValueError(f"tolerance is {tolerance!r}; it is px from 0 on")
+    return form
 
 
-def _renamed(pictures: Sequence[Annotated], names: Mapping[str, str]) -> list[Annotated]:
-    """The same with one list of classes: those that occur, in the table's order, then as met."""
-    shown = [p.names[t.label] for p in pictures for t in p.things]
-    classes = list(dict.fromkeys([n for n in names if n in shown] + shown))
-    classes = list(dict.fromkeys(names.get(n, n) for n in classes))
-    rows = {name: i for i, name in enumerate(classes)}
-    return [
-        Annotated(
-            p.file_name,
-            p.size,
-            classes,
-            [t._replace(label=rows[names.get(n := p.names[t.label], n)]) for t in p.things],
-            p.image_id,
-            p.split,
-        )
-        for p in pictures
-    ]
+class _Renamed(Sequence[Annotated]):
+    """The same pictures with one list of classes: in the table's order, then as met."""
+
+    def __init__(self, pictures: Sequence[Annotated], names: Mapping[str, str]) -> None:
+        self._pictures, self._names = pictures, names
+        shown = dict.fromkeys(p.names[t.label] for p in pictures for t in p.things)
+        classes = list(dict.fromkeys([*(n for n in names if n in shown), *shown]))
+        self._classes = list(dict.fromkeys(names.get(n, n) for n in classes))
+        self._rows = {name: i for i, name in enumerate(self._classes)}
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    @overload
+    def __getitem__(self, row: int) -> Annotated: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Annotated]: ...
+    def __getitem__(self, row: int | slice) -> Annotated | list[Annotated]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(len(self))[row]]
+        picture, names = self._pictures[row], self._names
+        own = [self._rows.get(names.get(n, n), -1) for n in picture.names]
+        things = [t._replace(label=own[t.label]) for t in picture.things]
+        return replace(picture, names=self._classes, things=things)
 
 
 def references_in(name: str) -> Iterator[tuple[str, Any, list[str]]]:

@@ -45,9 +45,10 @@ class yolo:  # the name of the format
         return found
 
     @staticmethod
-    def write(pictures: Sequence[Annotated], folder: Path) -> str:
+    def write(pictures: Sequence[Annotated], folder: Path, tolerance: float | None = None) -> str:
         """Write ``data.yaml``, ``images/`` and ``labels/``: one polygon along the edges of the
-        pixels for each thing, whose parts and holes are joined by lines. Crowds are left out."""
+        pixels, or within ``tolerance`` px of them, for each thing, whose parts and holes are
+        joined by lines. Crowds are left out."""
         start_folder(folder, ["data.yaml", "labels"])
         places = copy_pictures(pictures, folder / "images")
         for picture, place in zip(pictures, places, strict=True):
@@ -55,7 +56,7 @@ class yolo:  # the name of the format
             for thing in picture.things:
                 mask = decode(thing.segmentation, *picture.size, picture.file_name)
                 if mask.any() and not thing.crowd:
-                    shares = (joined(mask) / picture.size[::-1]).reshape(-1)
+                    shares = (joined(mask, tolerance) / picture.size[::-1]).reshape(-1)
                     lines.append(" ".join([str(thing.label), *(f"{v:.9g}" for v in shares)]))
             text = "".join(f"{line}\n" for line in lines)
             write_whole(folder / "labels" / f"{place.stem}.txt", text)
