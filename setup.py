@@ -39,6 +39,8 @@ HEIF_NEEDS = ["pillow-heif>=0.18"]  # pictures of phones
 
 DIFFUSION_NEEDS = ["diffusers>=0.30", "transformers>=4.44"]
 
+RAY_NEEDS = ["ray[data]>=2.40"]  # labels folders on a cluster
+
 TEST_NEEDS = [
     "torchmetrics>=1.0",  # an independent IoU to compare ours with
     *("ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"),  # run docs/first_steps.ipynb
@@ -84,9 +86,10 @@ setup(
         "supervision": SUPERVISION_NEEDS,
         "heif": HEIF_NEEDS,
         "demo": EMBEDDED_NEEDS,
+        "ray": RAY_NEEDS,
         "dev": [
             *(*TEXT_NEEDS, *DIFFUSION_NEEDS, *SUPERVISION_NEEDS, *HEIF_NEEDS),
-            *("pytest>=8", "ruff>=0.9", "mypy>=1.15", *TEST_NEEDS),
+            *("pytest>=8", "ruff>=0.9", "mypy>=1.15", *TEST_NEEDS, *RAY_NEEDS),
         ],
     },
     classifiers=[

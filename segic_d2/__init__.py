@@ -34,7 +34,10 @@ __all__ += ["set_pixel_statistics"]
 
 
 def __getattr__(name: str) -> object:
-    """``segic_d2.engine``, ``.evaluation`` and ``.lazy``, imported when they are asked for."""
+    """``segic_d2.engine``, ``.evaluation``, ``.lazy``, ``.label_folder`` and ``.label_again``,
+    imported when they are asked for."""
     if name in ("engine", "evaluation", "lazy"):
         return importlib.import_module(f".{name}", __name__)
+    if name in ("label_folder", "label_again"):
+        return getattr(importlib.import_module(".engine.label", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

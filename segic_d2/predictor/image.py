@@ -24,6 +24,7 @@ from ..modeling.protocol import InContextModel
 from ..structures.context import Context
 from ..structures.segmentation import Segmentation
 from ..utils.devices import best_device, is_available
+from .doubt import doubts_of
 from .references import AnyReference, read_as_given, read_references
 from .targets import AnyPictures, ReadTarget, check_one, each_picture, read_target
 
@@ -215,6 +216,7 @@ class InContextPredictor:
         independent: bool = False,
         min_score: float | None = None,
         progress: bool = True,
+        with_doubt: bool = False,
     ) -> Iterator[Segmentation]:
         """Segment pictures (``to_picture``) in order, a batch at a time as the results are asked
         for. Entities compete: a pixel has one answer, see ``Segmentation.compete``, and an entity
@@ -232,6 +234,7 @@ class InContextPredictor:
             min_score: what has a lower score is taken for absent, and left out; None: where
                 entities compete ``MODEL.SEGIC.TEST.ABSENT``, else nothing is left out.
             progress: show a bar where the standard error is a terminal and there are several.
+            with_doubt: fill ``Segmentation.doubt`` and ``why``, at the cost of further decoding.
 
         Raises:
             RuntimeError: no references. FileNotFoundError, ValueError: an unreadable picture
@@ -241,7 +244,7 @@ class InContextPredictor:
         least = min_score if min_score is not None else 0.0 if independent else self.model.absent
         if not isinstance(least, int | float) or not 0 <= least <= 1:
             raise ValueError(f"min_score is {min_score!r}; it must be from 0 to 1")
-        how = _Shown(with_propagated_mask, instances, not independent, least)
+        how = _Shown(with_propagated_mask, instances, not independent, least, with_doubt)
         context, (pictures, total) = self._needed_context(), each_picture(images)
         if instances and with_propagated_mask:
             raise ValueError("propagated masks are of entities, not of instances: ask for one")
@@ -286,17 +289,21 @@ class InContextPredictor:
         dtype, limit = PRECISIONS[self.precision], self.model.stock.limit
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             features = self.model.encode_images(views)
+            doubts: Sequence[tuple[float | None, str]] = [(None, "")] * len(batch)
             if how.instances:
                 found = self.model.segment_instances(features, context, limit)
             else:
                 found = self.model.segment(features, context)
+            if how.doubt:
+                doubts = doubts_of(self.model, features, context)
         results = []
-        for one, picture, file in zip(found, pictures, files, strict=True):
+        for one, picture, file, doubt in zip(found, pictures, files, doubts, strict=True):
             if how.instances and len(one) >= limit:
                 text = "%s: at most %d objects are kept (TEST.DETECTIONS_PER_IMAGE)"
                 logger.warning(text, file or "a picture", limit)
             if not how.propagated:
                 one.similarity = None
+            one.doubt, one.why = doubt
             results.append(how.of(one).for_people(picture, file))
             if how.instances or how.compete or how.least:
                 results[-1] = _with_pixels(results[-1], numbered=how.instances)
@@ -310,6 +317,7 @@ class _Shown(NamedTuple):
     instances: bool
     compete: bool
     least: float
+    doubt: bool
 
     def of(self, found: Segmentation) -> Segmentation:
         """What is shown of a segmentation."""

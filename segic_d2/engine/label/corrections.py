@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from ...io.annotations import Annotated, read_annotations
+from ...io.annotations.outline import joined, joined_rings
 from ...io.rle import decode, encode
 from ...structures.context import Context
 from ...utils.store import fetch, is_remote
-from .report import written_name, written_stems
+from .report import written_stems
 from .review import class_masks
 from .state import Record, Round
 
@@ -43,21 +44,19 @@ def corrected_records(before: Round, name: str) -> list[Record]:
             f"{name}: round {before.number} has no picture {Path(unknown[0]).name!r} (of "
             f"{len(unknown)} like it); corrected files keep the names that the round gave them"
         )
-    written = {}
-    if len(found) >= len(stems) and not before.store.remote:
-        own = read_annotations(written_name(before))
-        written = {Path(p.file_name).stem: i for i, p in enumerate(own)}
-    back = {new: old for old, new in before.asked["names"].items()}
+    asked, whole = before.asked, len(found) >= len(stems)
+    places = {place.file: place for place in before.places()}
+    back = {new: old for old, new in asked["names"].items()}
     records, same = [], 0
     for picture in found:
-        stem = Path(picture.file_name).stem
-        if stem in written and _same(picture, own[written[stem]]):
+        file = stems[Path(picture.file_name).stem]
+        if whole and _same(picture.masks(), _written(before.record(places[file]), asked)):
             same += 1
         else:
-            records.append(_record(stems[stem], picture, back))
+            records.append(_record(file, picture, back))
     if not records:
         raise ValueError(f"{name}: all {same} pictures are as round {before.number} wrote them")
-    if written and len(records) > MANY * len(found):
+    if whole and len(records) > MANY * len(found):
         logger.warning(
             "%s: %d of %d pictures are not as they were written, and all of these are kept as they "
             "are; a tool that rounds coordinates changes pictures that nobody touched: give those "
@@ -69,10 +68,27 @@ def corrected_records(before: Round, name: str) -> list[Record]:
     return records
 
 
-def _same(one: Annotated, other: Annotated) -> bool:
-    a, b = one.masks(), other.masks()
+def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     a, b = ({k: m for k, m in masks.items() if m.any()} for masks in (a, b))
     return set(a) == set(b) and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def _written(record: Record, asked: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The masks of classes that the labels of a record were when they were written; people correct
+    some formats in place."""
+    kind, tolerance, names = asked["format"], asked["tolerance"], asked["names"]
+    (height, width), found = record["size"], {}
+    for label, _, counts in record["things"]:
+        mask = decode({"size": [height, width], "counts": counts}, height, width)
+        if tolerance is not None and not record.get("given"):
+            rings = [joined(mask, tolerance)] if kind == "yolo" else joined_rings(mask, tolerance)
+            mask = decode([ring.reshape(-1).tolist() for ring in rings], height, width)
+        if kind == "masks":  # one answer per pixel
+            found = {k: m & ~mask for k, m in found.items()}
+        name = record["names"][label]
+        name = names.get(name, name)
+        found[name] = found[name] | mask if name in found else mask
+    return found
 
 
 def _record(file: str, picture: Annotated, back: dict[str, str]) -> Record:

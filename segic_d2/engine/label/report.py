@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,8 +93,9 @@ class RoundLabels(Sequence[Annotated]):
             Thing(self._rows[record["names"][i]], {"size": [height, width], "counts": counts})
             for i, _, counts in record["things"]
         ]
-        doubt = None if record.get("given") else record["doubt"]
-        return Annotated(record["file"], (height, width), self.titles, things, doubt=doubt)
+        given = bool(record.get("given"))
+        about = {"doubt": None if given else record["doubt"], "given": given}
+        return Annotated(record["file"], (height, width), self.titles, things, **about)
 
 
 def titles_of(state: Round) -> list[str]:
@@ -107,11 +108,6 @@ def written_stems(state: Round) -> dict[str, str]:
     """{stem of a picture in the labels: the picture it is a copy of}."""
     files = RoundLabels(state).files
     return dict(zip(distinct_stems(files), files, strict=True))
-
-
-def written_name(state: Round) -> str:
-    """The name that reads the labels of a finished round."""
-    return json.loads(state.store.read(state.name("report.json")))["name"]
 
 
 def finish(state: Round) -> LabelReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,7 +166,9 @@ def by_ray(
     except ImportError as error:
         raise ImportError("labelling with Ray needs: pip install 'segic_d2[ray]'") from error
     if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # there is one already
     rows = [{"chunk": chunk, "files": json.dumps(files)} for chunk, files in work]
     if not rows:
         return

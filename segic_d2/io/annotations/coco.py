@@ -74,7 +74,7 @@ class coco:  # the name of the format
         categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
         images = (_image(i, *both) for i, both in _numbered(pictures, places))
         rows = (
-            (i, picture.file_name, picture.size, thing)
+            (i, picture, thing)
             for i, (picture, _) in _numbered(pictures, places)
             for thing in picture.things
         )
@@ -102,12 +102,12 @@ def _image(number: int, picture: Annotated, place: Path) -> dict[str, Any]:
 
 
 def _annotation(
-    number: int, image: int, file: str, size: Size, thing: Thing, tolerance: float | None
+    number: int, image: int, picture: Annotated, thing: Thing, tolerance: float | None
 ) -> dict[str, Any]:
-    mask = decode(thing.segmentation, *size, file)
+    mask = decode(thing.segmentation, *picture.size, picture.file_name)
     rle = encode(mask)
     shape: Any = rle
-    if tolerance and not thing.crowd and mask.any():
+    if tolerance and not (picture.given or thing.crowd) and mask.any():
         shape = [ring.reshape(-1).tolist() for ring in joined_rings(mask, tolerance)]
     return {
         "id": number,

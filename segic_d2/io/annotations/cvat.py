@@ -75,7 +75,7 @@ class cvat:  # the name of the format
             f.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n')
             f.write(f"  <version>1.1</version>\n{_text(meta)}")
             for i, (picture, place) in enumerate(zip(pictures, places, strict=True)):
-                f.write(_text(_image(i, picture, place.name, tolerance)))
+                f.write(_text(_image(i, picture, place.name, None if picture.given else tolerance)))
             f.write("</annotations>\n")
         return f"cvat:{folder}"
 

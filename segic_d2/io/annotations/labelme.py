@@ -59,9 +59,10 @@ class labelme:  # the name of the format
         start_folder(folder, [place.with_suffix(".json").name for place in places])
         for picture, place in zip(pictures, places, strict=True):
             shapes: list[dict[str, Any]] = []
+            own = None if picture.given else tolerance
             for number, thing in enumerate(picture.things, 1):
                 mask = decode(thing.segmentation, *picture.size, picture.file_name)
-                parts = [] if thing.crowd or not mask.any() else joined_rings(mask, tolerance)
+                parts = [] if thing.crowd or not mask.any() else joined_rings(mask, own)
                 about: dict[str, Any] = {"label": picture.names[thing.label]}
                 for ring in parts:
                     group = number if len(parts) > 1 else None

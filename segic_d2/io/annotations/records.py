@@ -41,7 +41,8 @@ class Annotated:
     Attributes:
         names: the classes that ``Thing.label`` counts. split: "train", "val", …, or "".
         label_file: a label map in place of things, whose values are labels; 255 and 65535: ignored.
-        doubt: how doubtful the labels are, [0, 1], where a model made them.
+        doubt: how doubtful the labels are, [0, 1], where a model made them. given: somebody made
+            them, so that their polygons are not simplified when they are written.
     """
 
     file_name: str
@@ -52,6 +53,7 @@ class Annotated:
     split: str = ""
     label_file: str = ""
     doubt: float | None = None
+    given: bool = False
 
     def masks(self) -> dict[str, np.ndarray]:
         """All pixels of each class that the picture shows, bool (H, W), crowds left out.

@@ -53,10 +53,11 @@ class yolo:  # the name of the format
         places = copy_pictures(pictures, folder / "images")
         for picture, place in zip(pictures, places, strict=True):
             lines = []
+            own = None if picture.given else tolerance
             for thing in picture.things:
                 mask = decode(thing.segmentation, *picture.size, picture.file_name)
                 if mask.any() and not thing.crowd:
-                    shares = (joined(mask, tolerance) / picture.size[::-1]).reshape(-1)
+                    shares = (joined(mask, own) / picture.size[::-1]).reshape(-1)
                     lines.append(" ".join([str(thing.label), *(f"{v:.9g}" for v in shares)]))
             text = "".join(f"{line}\n" for line in lines)
             write_whole(folder / "labels" / f"{place.stem}.txt", text)
