@@ -1,5 +1,7 @@
 """Folders of pictures of a red box on noise, and a tiny predictor that was shown one."""
 
+import time
+
 import numpy as np
 import torch
 from PIL import Image
@@ -43,3 +45,18 @@ def files_of(folder, but=("label.json", "context.safetensors", "chunks")):
     files = (f for f in sorted(folder.rglob("*")) if f.is_file())
     names = ((f, f.relative_to(folder)) for f in files)
     return {str(n): f.read_bytes() for f, n in names if not set(n.parts) & {*but, ".lock"}}
+
+
+class SlowPredictor(InContextPredictor):
+    """Takes its time for each call, so that something can happen meanwhile."""
+
+    def predict(self, *args, **how):
+        time.sleep(0.2)
+        return super().predict(*args, **how)
+
+
+def slow_predictor():
+    """``tiny_predictor`` as a ``SlowPredictor``."""
+    predictor = tiny_predictor(batch_size=1)
+    predictor.__class__ = SlowPredictor
+    return predictor
