@@ -98,6 +98,10 @@ class AnnotationSet(Sequence[Annotated]):
         else:
             self.more_faults += 1
 
+    def leave_out(self, kind: str) -> None:
+        """Count a shape that is no mask, such as a box."""
+        self.notes[f"of the kind {kind}"] += 1
+
     def label(self, name: str) -> int:
         """The index of a class, which is appended where it is new."""
         if name not in self.names:
@@ -125,6 +129,11 @@ class AnnotationSet(Sequence[Annotated]):
     def labelled(self) -> bool:
         """Whether pictures have label maps in place of things."""
         return any(label_file for *_, label_file in self._pictures)
+
+    @property
+    def marked(self) -> int:
+        """How many things there are."""
+        return len(self._owner)
 
     def add(
         self,

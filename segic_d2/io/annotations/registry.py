@@ -31,7 +31,12 @@ def read_annotations(name: str) -> AnnotationSet:
         FileNotFoundError, ValueError: naming the file; nothing of it can be read.
     """
     kind, _, place = name.partition(":")
-    return find_registered(ANNOTATION_REGISTRY, kind, "format").read(place)
+    found = find_registered(ANNOTATION_REGISTRY, kind, "format").read(place)
+    others = [f"{n} {what}" for what, n in found.notes.items() if what.startswith("of the kind ")]
+    if others and not found.faults and not found.marked:
+        shown = ", ".join(others)
+        found.fault(f"{name} has no masks, only shapes that are none: {shown}; draw outlines")
+    return found
 
 
 def write_annotations(

@@ -62,10 +62,12 @@ def test_one_file_and_the_picture_beside_it(tmp_path):
 def test_what_has_no_area_is_counted(tmp_path):
     shapes = [shape("cat", SQUARE), shape("cat", [[1, 1], [9, 9]], "rectangle")]
     shapes += [shape("cat", [[1, 1]], "point"), shape("__ignore__", SQUARE)]
+    shapes += [shape("cat", SQUARE, "oriented_rectangle")]
     found = read(export(tmp_path, shapes))
     assert len(found[0].things) == 1
     assert found.notes == {
-        "of the kind rectangle": 1, "of the kind point": 1, "labelled __ignore__": 1
+        "of the kind rectangle": 1, "of the kind point": 1, "labelled __ignore__": 1,
+        "of the kind oriented_rectangle": 1,
     }  # fmt: skip
 
 
@@ -98,6 +100,9 @@ def test_faults_of_files(tmp_path):
     assert "is of a picture of 40x60 px" in turned and "is 60x40 px as displayed" in turned
     assert "b.json has no list 'shapes'" in none and "cannot read" in broken
     assert "d.json: imagePath is 'd.png': no such picture, nor one beside it" in lost
+    write(tmp_path / "labels" / "d.json", {"shapes": [], "imageData": "iVBORw0KGgo="})
+    *_, inside = read_annotations(name).faults
+    assert "d.json: imagePath is None: no such picture, nor one beside it; save the" in inside
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no \.json files in .*empty"):
         read_annotations(f"labelme:{tmp_path / 'empty'}")

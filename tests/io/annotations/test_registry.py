@@ -1,6 +1,7 @@
 """What is written is read back equal, by us and by others."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from segic_d2.io.annotations import (
     write_annotations,
 )
 from segic_d2.io.rle import decode, encode
+from tests.io.annotations import test_coco, test_cvat, test_labelme, test_labelstudio, test_yolo
 from tests.io.annotations.parts import (
     SIZE,
     annotated,
@@ -27,6 +29,7 @@ from tests.io.annotations.parts import (
 )
 
 WRITTEN = ("coco", "yolo", "labelme", "cvat", "labelstudio")
+TEXTS = (".json", ".txt", ".yaml", ".xml")
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
@@ -88,6 +91,50 @@ def test_formats_that_are_not_written_or_not_there(tmp_path):
     with pytest.raises(ValueError, match="format 'labelmee' is not registered; similar: labelme"):
         read_annotations("labelmee:x")
     assert format_of("labelme:/data") == "labelme" and format_of("s3://x") == ""
+
+
+def boxes(kind, folder):
+    """An export of two boxes and nothing else."""
+    if kind == "coco":
+        data = test_coco.content(segmentation=[])
+        data["annotations"][0]["segmentation"] = []
+        test_coco.load(folder, data)
+        return f"coco:{folder}/c.json:{folder}/images"
+    if kind == "yolo":
+        return test_yolo.roboflow(folder, "1 0.5 0.5 0.2 0.2\n")
+    if kind == "labelme":
+        shapes = [test_labelme.shape("cat", [[1, 1], [9, 9]], "rectangle")] * 2
+        return test_labelme.export(folder, shapes)
+    if kind == "cvat":
+        tag = '<box label="cat" xtl="1" ytl="1" xbr="5" ybr="5"/>'
+        return test_cvat.export(folder, tag, tag)
+    value = {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["dog"]}
+    one = test_labelstudio.result("rectanglelabels", value)
+    return test_labelstudio.export(folder, one, one)
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_set_of_boxes_alone_is_refused_in_one_line(tmp_path, kind):
+    name = boxes(kind, tmp_path)
+    (fault,) = read_annotations(name).faults
+    assert "\n" not in fault and str(tmp_path) in fault
+    assert re.search(r"boxes alone are no m|2 lines are boxes|no masks, .*: 2 of the kind", fault)
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        list(references_in(name))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_encodings_of_windows(tmp_path, kind, encoding):
+    """PowerShell writes UTF-16 with a byte order mark."""
+    name = write_annotations(kind, annotated(tmp_path / "in", 1), tmp_path / "out")
+    before = masks_of(read(name))
+    mark = "\ufeff" * (encoding == "utf-16-be")  # which Python leaves out here
+    for file in (f for f in (tmp_path / "out").rglob("*") if f.suffix in TEXTS):
+        file.write_text(mark + file.read_text(encoding="utf-8"), encoding=encoding)
+    after = masks_of(read(name))
+    assert {k: list(v) for k, v in after.items()} == {k: list(v) for k, v in before.items()}
+    assert len(before["p0"]) == 2
 
 
 def test_references(tmp_path):
