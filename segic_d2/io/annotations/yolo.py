@@ -1,7 +1,4 @@
-"""YOLO's segmentation: a text file for each picture, a line "class x y x y …" for each thing.
-
-supervision reads these files, too; but it decodes all masks at once and rounds the corners.
-"""
+"""YOLO's segmentation: a text file for each picture, a line "class x y x y …" for each thing."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
-from segic_d2.io.annotations import read_annotations
+from segic_d2.io.annotations import read_annotations, write_annotations
 from segic_d2.io.rle import decode
-from tests.io.annotations.parts import SIZE, box, picture, read, write
+from tests.io.annotations.parts import SIZE, annotated, box, picture, read, write
 
 
 def shape(label, points, kind="polygon", **more):
@@ -50,6 +51,25 @@ def test_polygons_groups_circles_and_masks(tmp_path):
     disc = (x - 20) ** 2 + (y - 20) ** 2 < 64
     assert (dog != disc).sum() <= 0.05 * disc.sum()
     assert read(export(tmp_path, shapes))[0].file_name.endswith("photos/a.JPG")
+
+
+def test_labelme_reads_what_is_written(tmp_path):
+    """It paints the border of a polygon, too: a mask may grow by the pixels beside it."""
+    pytest.importorskip("labelme", exc_type=ImportError)  # without Qt's libraries, too
+    from labelme import LabelFile
+    from labelme.utils import shape_to_mask
+
+    (given,) = annotated(tmp_path / "in", 1)[:1]
+    write_annotations("labelme", [given], tmp_path / "out")
+    shapes = LabelFile(str(tmp_path / "out" / "p0.json")).shapes
+    for number, thing in enumerate(given.things, 1):
+        mask = decode(thing.segmentation, *SIZE)
+        group = number if number < 3 else None  # the last has one part
+        own = [s for s in shapes if s["group_id"] == group]
+        drawn = np.logical_or.reduce([shape_to_mask(SIZE, s["points"], "polygon") for s in own])
+        assert {s["label"] for s in own} == {given.names[thing.label]}
+        assert (drawn >= mask).all()
+        assert (drawn <= binary_dilation(mask, np.ones((3, 3)))).all()
 
 
 def test_one_file_and_the_picture_beside_it(tmp_path):

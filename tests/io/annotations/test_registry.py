@@ -148,13 +148,13 @@ def test_references(tmp_path):
 
 
 def test_supervision_reads_what_is_written(tmp_path):
-    """Its rasteriser draws the border: a mask may grow by the pixels beside it."""
+    """Its rasteriser draws the border: a mask may grow by the pixels beside it, and by the lines
+    between its parts."""
     supervision = pytest.importorskip("supervision")
     from scipy.ndimage import binary_dilation
 
-    file = picture(tmp_path / "in" / "a.jpg")
-    mask = box(5, 5, 25, 20)
-    one = [Annotated(str(file), SIZE, ["cat"], [Thing(0, encode(mask))])]
+    one = annotated(tmp_path / "in", 1)[:1]
+    masks = np.stack([decode(thing.segmentation, *SIZE) for thing in one[0].things])
     write_annotations("yolo", one, tmp_path / "yolo")
     out = tmp_path / "yolo"
     places = str(out / "images"), str(out / "labels"), str(out / "data.yaml")
@@ -164,9 +164,28 @@ def test_supervision_reads_what_is_written(tmp_path):
     out = tmp_path / "coco"
     places = str(out / "images"), str(out / "annotations.json")
     ((_, _, coco),) = list(supervision.DetectionDataset.from_coco(*places, force_masks=True))
-    np.testing.assert_array_equal(coco.mask[0], mask)
-    assert (yolo.mask[0] >= mask).all()
-    assert (yolo.mask[0] <= binary_dilation(mask, np.ones((3, 3)))).all()
+    np.testing.assert_array_equal(coco.mask, masks)
+    assert (yolo.mask >= masks).all()
+    beyond = yolo.mask & ~binary_dilation(masks, np.ones((1, 3, 3)))
+    assert not beyond[2].any() and 0 < beyond[0].sum() < 30
+
+
+def test_what_supervision_makes_of_polygons_and_crowds(tmp_path):
+    """Why readers of our own: if this fails, supervision may do."""
+    supervision = pytest.importorskip("supervision")
+    corners = [[10, 5, 30, 5, 30, 25, 10, 25]]
+    data = test_coco.content(segmentation=corners)
+    data["annotations"][0] |= {"iscrowd": 1, "segmentation": encode(box(3, 3, 9, 9))}
+    for annotation in data["annotations"]:
+        annotation["bbox"] = [0, 0, 60, 40]  # which it needs
+    found = test_coco.load(tmp_path, data)
+    places = str(tmp_path / "images"), str(tmp_path / "c.json")
+    dataset = supervision.DetectionDataset.from_coco(*places, force_masks=True)
+    theirs = {Path(file).name: detections for file, _, detections in dataset}
+    assert theirs["a.jpg"].mask[0].sum() == 21 * 21  # of 20x20 px, as pycocotools has it
+    np.testing.assert_array_equal(found[0].masks()["cat"], box(10, 5, 30, 25))
+    assert len(theirs["b.jpg"]) == 1  # a crowd, which is no object
+    assert found[1].things[0].crowd and found[1].masks() == {}
 
 
 def test_pycocotools_reads_what_is_written(tmp_path):
