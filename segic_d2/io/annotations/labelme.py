@@ -77,7 +77,8 @@ class labelme:  # the name of the format
 
 def _files(root: Path) -> list[Path]:
     need_folder(root, "of labelme's JSON files")
-    files = sorted(f for f in root.rglob("*.json") if not f.name.startswith("."))
+    every = (f for f in root.rglob("*") if f.suffix.lower() == ".json")
+    files = sorted(f for f in every if not f.name.startswith("."))
     if not files:
         raise FileNotFoundError(f"no .json files in {root}: labelme writes one beside each picture")
     return files
