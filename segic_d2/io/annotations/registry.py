@@ -33,14 +33,15 @@ def read_annotations(name: str) -> AnnotationSet:
     pictures and things is in ``faults`` of the set.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file; nothing of it can be read.
+        FileNotFoundError, ValueError: naming the file; nothing of it can be read, or its shapes are
+            boxes and other ones without an area alone.
     """
     kind, _, place = name.partition(":")
     found = find_registered(ANNOTATION_REGISTRY, kind, "format").read(place)
     others = [f"{n} {what}" for what, n in found.notes.items() if what.startswith("of the kind ")]
     if others and not found.faults and not found.marked:
         shown = ", ".join(others)
-        found.fault(f"{name} has no masks, only shapes that are none: {shown}; draw outlines")
+        raise ValueError(f"{name} has no masks, only shapes that are none: {shown}; draw outlines")
     return found
 
 
