@@ -11,6 +11,8 @@ OUTPUT_DIR.
 
 With --from a decoder that exists is tuned, in minutes on a CPU: before and after are measured on
 pictures that are held out, or on --test, and the better one is kept.
+
+It runs on one machine; train_net.py of the repository trains on several (docs/cluster.md).
 """
 
 import argparse
@@ -23,6 +25,7 @@ from . import tune
 from .checks import Problems, UsageError, count
 
 CONFIG = "segic_shapes_S.yaml"
+SEVERAL = "train_net.py of the repository trains on several (docs/cluster.md)"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")  # of a config
 
 
@@ -60,6 +63,8 @@ def parts(words: list[str]) -> tuple[list[str], list[str]]:
     )
     data, pairs = words[:first], words[first:]
     for key in [*data, *pairs[::2]]:
+        if key.partition("=")[0] in ("--num-machines", "--machine-rank", "--dist-url"):
+            raise UsageError(f"{key}: segic train runs on one machine; {SEVERAL}")
         if key.startswith("-"):
             raise UsageError(f"unrecognized option {key} (segic train --help lists the options)")
     for key in pairs[::2]:

@@ -36,6 +36,7 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "engine/evaluations/one_shot": "engine/test_training",
     "engine/evaluations/reference_memory": "engine/evaluations/test_few_shot_parts",
     "engine/loop/evaluator_state": "engine/loop/test_inference",
+    "evaluation/object_scores": "evaluation/test_video",
     "evaluation/one_shot": "evaluation/test_evaluation",  # beside the best threshold
     "evaluation/pooling": "evaluation/test_evaluation",
     "evaluation/stock": "evaluation/test_label_maps",

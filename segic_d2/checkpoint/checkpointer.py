@@ -1,15 +1,19 @@
 """Checkpoints that hold what was trained, not the frozen backbone."""
 
+import hashlib
 import os
 import pickle
+from pathlib import Path
 from typing import IO, Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils import comm
 from safetensors.torch import load_file, save
 from torch import nn
 
 from ..compat import IncompatibleKeys, forget_failed_load
+from ..utils.agreement import require_alike
 from ..utils.files import AnyPath, write_whole
 from ..utils.remote import first_line
 from .files import OTHER, fault_of, fetch, newest_checkpoint, write_checkpoint
@@ -64,6 +68,14 @@ def find_checkpoint(path: str) -> str:
     if path and not os.path.isfile(path):
         raise FileNotFoundError(f"checkpoint not found (MODEL.WEIGHTS): {path}")
     return path
+
+
+def _content(path: str) -> str:
+    """A file's name and hash, without where it lies; "none": no file is named."""
+    if not path:
+        return "none"
+    data = Path(path.partition("?")[0]).read_bytes()
+    return f"{os.path.basename(path)} (SHA-256 {hashlib.sha256(data).hexdigest()[:12]})"
 
 
 class SegICCheckpointer(DetectionCheckpointer):
@@ -138,6 +150,14 @@ class SegICCheckpointer(DetectionCheckpointer):
                 "start without --resume"
             )
         return found
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Load the last checkpoint or a file; see fvcore's Checkpointer. ValueError: processes
+        would start from different files, as on machines that share no folder."""
+        if comm.get_world_size() > 1:
+            file = self.get_checkpoint_file() if resume and self.save_dir else ""
+            require_alike({"the checkpoint to start from": _content(file or find_checkpoint(path))})
+        return super().resume_or_load(path, resume=resume)
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint; see DetectionCheckpointer.

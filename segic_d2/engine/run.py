@@ -25,6 +25,7 @@ from detectron2.utils.logger import setup_logger
 from ..checkpoint import SegICCheckpointer
 from ..config.keys import check_config
 from ..config.load import load_config
+from ..utils.agreement import require_alike
 from ..utils.claim import claim_output
 from ..utils.devices import is_available
 from .episode_trainer import EpisodeTrainer
@@ -40,12 +41,15 @@ def find_problems(args: argparse.Namespace) -> list[str]:
             f"--num-machines {args.num_machines} needs --dist-url tcp://HOST:PORT, a free port of "
             "the machine of rank 0, the same for all machines"
         ]
+    rank = getattr(args, "machine_rank", 0)
+    if not 0 <= rank < args.num_machines:
+        problems += [f"--machine-rank {rank} is not one of 0 to {args.num_machines - 1}"]
     try:
         cfg = load_config(args.config_file, args.opts)
         check_config(cfg, "MODEL", "INPUT", "DATASETS", "SOLVER", "MODEL_EMA", "TEST")
         find_evaluations(cfg)
         problems += find_missing(cfg, training=not args.eval_only, resume=args.resume)
-        if getattr(args, "machine_rank", 0) == 0 and os.path.isdir(cfg.OUTPUT_DIR):
+        if rank == 0 and os.path.isdir(cfg.OUTPUT_DIR):
             claim_output(cfg.OUTPUT_DIR).close()
     except (OSError, ValueError) as error:  # of a config that cannot be read on
         problems += [str(error)]
@@ -103,6 +107,7 @@ def end_with_parent() -> None:
 
 
 def _run(args: argparse.Namespace, trainer: type[EpisodeTrainer]) -> OrderedDict[str, Any]:
+    require_alike({"--eval-only": args.eval_only})
     cfg = setup(args)
     if args.eval_only:
         model = trainer.build_model(cfg)

@@ -18,6 +18,7 @@ from ..checkpoint import SegICCheckpointer
 from ..compat import GivenTrainer, gradient_clipper
 from ..config.keys import check_config
 from ..modeling.protocol import InContextModel
+from ..utils.agreement import require_alike
 from .hooks.averaging import AverageHook
 from .hooks.throughput import Throughput
 from .precision import build_trainer, precision_of
@@ -83,6 +84,7 @@ class Trainer(GivenTrainer):
 
     def __init__(self, cfg: CfgNode) -> None:
         check_config(cfg, "MODEL_EMA", "TEST")
+        require_alike({"SEED": cfg.SEED, **{f"SOLVER.{k}": v for k, v in cfg.SOLVER.items()}})
         cfg = settle_schedule(cfg, comm.get_world_size())
         precision_of(cfg)  # refuses what cannot run before anything is built
         model = self.build_model(cfg)

@@ -15,6 +15,7 @@ from .pictures import alpha_of, upright
 DARK, LIGHT = 16, 239  # as black and as white as JPEG leaves them
 FLAT = 16  # values up to which a grey picture may be one of ids
 TINT = 24  # of channels, below which a colour is a grey
+NEAR = 52  # of channels, up to which colours are shades of one another; dithering has steps of 51
 FEW, PAINTS = 8, 48  # colours that are paints whatever they cover; at most
 MOST = 50_000  # colours of a picture that may be painted
 PAINTED = 0.5  # share of what is not black that the paints cover, but for edges
@@ -57,7 +58,7 @@ def to_binary_mask(image: Image.Image) -> np.ndarray:
 
 def holds_ids(image: Image.Image) -> bool:
     """Whether the indices of a palette image are ids, as VOC's and DAVIS' are; else it is a picture
-    that its colours tell. ValueError: it may be both."""
+    that its colours tell. ValueError: it may be both, or is dithered."""
     indices, colours = np.asarray(image), _used(image)
     if len(set(colours.values())) < len(colours):
         return True  # what has no colour of its own is told by its number
@@ -76,6 +77,7 @@ def holds_ids(image: Image.Image) -> bool:
         shades = [c for i, c in colours.items() if i not in (*black, *paint, 255)]
         if len(shades) > 2 and _are_shades(shades, colours[paint.pop()]):
             return False  # smooth edges
+    _check_shades(colours, flat)
     if 0 not in colours or not black or 0 in black:
         return True
     raise ValueError(
@@ -101,6 +103,8 @@ def to_label_map(image: Image.Image) -> np.ndarray:
         raise ValueError(f"mode {image.mode!r} is not a label map; save it as PNG of integers")
     if image.mode == "P" and _is_black_on_white(image):
         return (ids == 0).astype(np.int32)
+    if image.mode == "P" and np.count_nonzero(np.bincount(ids.reshape(-1))) > FEW:
+        _check_shades(_used(image), _flat(ids))
     if ids.ndim == 3:
         if (ids[..., 0] != ids[..., 1]).any() or (ids[..., 0] != ids[..., 2]).any():
             found = _apart(np.unique(_packed(ids[..., :3]))).tolist()
@@ -117,6 +121,25 @@ def _used(image: Image.Image) -> dict[int, tuple[int, ...]]:
     found, first = np.unique(np.asarray(image), return_index=True)
     colours = np.asarray(image.convert("RGB")).reshape(-1, 3)[first]
     return {i: tuple(c) for i, c in zip(found.tolist(), colours.tolist(), strict=True)}
+
+
+def _check_shades(colours: dict[int, tuple[int, ...]], flat: set[int]) -> None:
+    """ValueError: most of the indices are mere shades, which cover no area and are near another
+    colour that has an index, too; as ids they would be dozens of classes."""
+    thin = [i for i in colours if i not in flat]
+    if len(thin) <= FEW or len(set(colours.values())) < len(colours):
+        return
+    own = np.array(list(colours.values()))
+    if np.ptp(own, axis=1).max() <= TINT:  # ids as greys are near by their numbers
+        return
+    rows = np.array([colours[i] for i in thin])
+    apart = np.abs(rows[:, None] - own).max(-1)
+    shades = int(((apart <= NEAR).sum(1) > 1).sum())  # each is near itself
+    if shades > FEW and 2 * shades > len(colours):
+        raise ValueError(
+            f"its palette has {len(colours)} colours, of which {shades} are shades that cover no "
+            f"area: it is dithered, or its edges are smooth, and it holds no ids; {ADVICE}"
+        )
 
 
 def _is_black_on_white(image: Image.Image) -> bool:

@@ -33,6 +33,8 @@ def runs(counts: Sequence[int] | str | bytes) -> np.ndarray:
     """The lengths of the runs of an RLE, int64 (n,): background, foreground, background, …, down
     the columns. ValueError: text that is no compressed RLE."""
     if not isinstance(counts, str | bytes):
+        if not isinstance(counts, Sequence | np.ndarray):
+            raise ValueError(f"has the counts {counts!r:.40}")
         found = np.asarray(counts if len(counts) else [0])
         if found.ndim != 1 or found.dtype.kind not in "iu":
             raise ValueError("has counts that are no whole numbers")

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from detectron2.utils import comm
 from torch import nn
 
 from segic_d2.checkpoint import SegICCheckpointer, save_weights
@@ -124,3 +125,37 @@ def test_a_full_disk_leaves_the_older_checkpoint(run):
             write()
         assert error.value.errno
         assert {p.name: p.read_bytes() for p in run.iterdir()} == whole
+
+
+def of_two_machines(monkeypatch, folders, weights=("", "")):
+    """Let machine 0 resume, then machine 1, which compares; returns the iteration of machine 1."""
+    sent = []
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(comm, "all_gather", lambda own: sent.append(own) or [sent[0], own])
+    for folder, file in zip(folders, weights, strict=True):
+        found = checkpointer(folder).resume_or_load(str(file), resume=True)
+    return found.get("iteration")
+
+
+def test_machines_resume_from_copies_of_one_checkpoint(run, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("other") / "output"
+    shutil.copytree(run, other)
+    assert of_two_machines(monkeypatch, (run, other)) == 5
+    (other / "last_checkpoint").write_text("model_0000003.pth")
+    with pytest.raises(ValueError, match=r"start from is model_0+5.pth \(SHA.* and model_0+3.pth"):
+        of_two_machines(monkeypatch, (run, other))
+    shutil.copy(run / "model_0000003.pth", run / "model_0000009.pth")
+    shutil.copy(run / "model_0000005.pth", other / "model_0000009.pth")
+    for folder in (run, other):
+        (folder / "last_checkpoint").write_text("model_0000009.pth")
+    with pytest.raises(ValueError, match=r"is model_0+9.pth .* in process 0, and model_0+9.pth"):
+        of_two_machines(monkeypatch, (run, other))
+
+
+def test_a_machine_without_the_checkpoint_does_not_begin_anew(run, tmp_path_factory, monkeypatch):
+    empty = tmp_path_factory.mktemp("empty")
+    with pytest.raises(ValueError, match="process 0, and none in process 1: it must be the same"):
+        of_two_machines(monkeypatch, (run, empty))
+    weights = run / "weights.pth"  # which both would start from without --resume
+    with pytest.raises(ValueError, match="process 0, and weights.pth .* in process 1"):
+        of_two_machines(monkeypatch, (run, empty), (weights, weights))

@@ -119,6 +119,9 @@ def test_runs_on_one_machine_do_not_share_a_port(capsys):
     machines, shots = str(error.value).splitlines()
     assert machines.startswith("error: --num-machines 2 needs --dist-url tcp://HOST:PORT")
     assert shots.startswith("error: TEST.SHOTS is 0")
+    flags = ["--dist-url", chosen.dist_url, *line.replace("1", "2", 1).split()]
+    with pytest.raises(SystemExit, match="^error: --machine-rank 2 is not one of 0 to 1\n"):
+        train_net.require(train_net.parse_args(flags))
 
 
 def test_the_channel_statistics_are_those_of_the_zoos_file():

@@ -9,6 +9,7 @@ import pytest
 
 from segic_cli.main import build_parser
 from segic_d2.config import load_config
+from segic_d2.io.annotations import ANNOTATION_REGISTRY
 
 ROOT = Path(__file__).parents[2]
 SKIPPED = {"CHANGELOG.md"}  # it names what went
@@ -70,6 +71,16 @@ def test_commands_parse(page):
             if words and "…" not in words:
                 args, rest = parser.parse_known_args(words[1:])
                 assert hasattr(args, "words") or not rest, line
+
+
+def test_every_format_is_in_the_table_of_names():
+    """With what writes it; ``masks`` is written only."""
+    table = re.search(r"## My data is\n(.*?)\n## ", read("GETTING_STARTED.md"), re.DOTALL)[1]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| ")]
+    names = set(re.findall(r"`(\w+):", " ".join(row[2] for row in rows)))
+    written = set(re.findall(r"`(\w+)`", " ".join(row[3] for row in rows[1:])))
+    assert names == {name for name, _ in ANNOTATION_REGISTRY} - {"masks"}
+    assert written == {name for name, form in ANNOTATION_REGISTRY if hasattr(form, "write")}
 
 
 @pytest.mark.parametrize("page", LONGEST)

@@ -117,6 +117,23 @@ def test_black_on_white_in_a_label_map_is_the_background(tmp_path):
     np.testing.assert_array_equal(read_label_map(tmp_path / "c.tif"), disc() * 3)
 
 
+def test_a_dithered_palette_is_not_dozens_of_ids(tmp_path):
+    """A coloured mask that was saved as GIF, or dithered by a palette."""
+    three = painted((disc(), RED), (disc(9, 9, 8), GREEN), (disc(38, 9, 8), (30, 60, 220)))
+    three.convert("P").save(tmp_path / "dithered.png")
+    smooth(three).save(tmp_path / "smooth.gif")
+    for name in ("dithered.png", "smooth.gif"):
+        for read in (lambda f: to_masks(f, (H, W)), read_label_map):
+            with pytest.raises(ValueError, match=rf"{name}: .*palette has \d+ colours, of which"):
+                read(tmp_path / name)
+    specks = np.random.default_rng(0).integers(0, 21, (H, W))
+    ids = indexed(specks, *[(i % 3 * 90, i // 3 % 3 * 90, i // 9 * 90) for i in range(21)])
+    assert len(to_masks(ids, (H, W))) == 20  # none of which covers an area, or is near another
+    ids = indexed(specks, *[(i, i, i) for i in range(256)])
+    ids.save(tmp_path / "greys.png")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "greys.png"), specks)
+
+
 WAVES = np.indices((H, W)).sum(0)[..., None] * np.array([2.0, 1.2, 0.7]) + 9
 PHOTO = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
 THREE = np.where(disc(), 200, 0) + np.where(disc(8, 8, 6), 100, 0)

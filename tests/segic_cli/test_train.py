@@ -119,6 +119,16 @@ def test_what_is_wrong_is_one_line_before_the_run(work, capsys, argv, message):
         (["missing/x"], 1, "no such folder: missing/x"),
         (["x", "SEED"], 2, "the config key SEED has no value"),
         (["x", "--num-gpus", "0"], 2, "argument --num-gpus: invalid count value: '0'"),
+        (
+            ["x", "--num-machines", "2"],
+            2,
+            "--num-machines: segic train runs on one machine; ",
+        ),
+        (
+            ["x", "SEED", "1", "--dist-url=tcp://a:1"],
+            2,
+            "--dist-url=tcp://a:1: segic train ",
+        ),
     ],
 )
 def test_what_is_wrong_shows_before_anything_is_imported(tmp_path, argv, status, message):

@@ -41,23 +41,32 @@ def dataset_context(
     seed, number of shots, dataset or references is made anew, with a line in the log. ``before`` is
     called when the references have been chosen, before anything is encoded or written.
     ``about["files"]`` of the result names the reference of each entity and shot. ValueError: a file
-    of ``TEST.CONTEXT_FILE`` that does not fit, or is no context; ``DATASETS.TRAIN`` holds the
-    dataset itself and ``DATASETS.REFERENCE`` is empty; what ``plan_references`` raises.
+    of ``TEST.CONTEXT_FILE`` that does not fit, is no context, or is not on all machines;
+    ``DATASETS.TRAIN`` holds the dataset itself and ``DATASETS.REFERENCE`` is empty; what
+    ``plan_references`` raises.
     """
     load_records(dataset_name)  # which fills its metadata
     about = _about(cfg, dataset_name)
     file, named = Path(cfg.TEST.CONTEXT_FILE or default_file), bool(cfg.TEST.CONTEXT_FILE)
     context = None
-    if all(comm.all_gather(file.is_file())):
+    there = comm.all_gather(file.is_file())
+    if named and any(there) and not all(there):
+        raise ValueError(f"TEST.CONTEXT_FILE {file} is not on all machines: copy it to them")
+    if all(there):
+        fault, cause = "", None
         try:
             context = _read(file, model, about, cfg.TEST.DAMAGED)
         except ValueError as error:
-            if named:
-                raise ValueError(
-                    f"TEST.CONTEXT_FILE {file} does not fit: {error}. Name another file, or remove "
-                    "it to have it made anew"
-                ) from error
-            logger.info("making %s anew: %s", file, error)
+            fault, cause = str(error), error
+        fault = next(filter(None, comm.all_gather(fault)), "")  # each machine may have its own file
+        if fault and named:
+            raise ValueError(
+                f"TEST.CONTEXT_FILE {file} does not fit: {fault}. Name another file, or remove "
+                "it to have it made anew"
+            ) from cause
+        if fault:
+            context = None
+            logger.info("making %s anew: %s", file, fault)
     if context is None:
         context = _encoded(cfg, model, about, before)
         if comm.is_main_process():

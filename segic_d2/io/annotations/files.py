@@ -1,5 +1,6 @@
 """What the readers share: JSON, XML, and the picture that an annotation belongs to."""
 
+import codecs
 import json
 import re
 import shutil
@@ -18,23 +19,24 @@ from .records import Annotated, AnnotationSet
 
 
 def load_json(file: Path) -> Any:
-    """The content of a JSON file, with or without a byte order mark. FileNotFoundError, ValueError:
-    naming the file."""
+    """The content of a JSON file in UTF-8, or in UTF-16 as Windows writes it. FileNotFoundError,
+    ValueError: naming the file."""
     if not file.is_file():
         raise FileNotFoundError(f"no such file: {file}")
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        return json.loads(text_of(file))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {file}: {error}") from error
 
 
 def load_xml(file: Path) -> ElementTree.Element:
-    """The root of an XML file. FileNotFoundError; ValueError: naming the file, that is broken, no
-    UTF-8, or declares entities, which can read other files or grow without end."""
+    """The root of an XML file. FileNotFoundError; ValueError: naming the file, that is broken, in
+    another encoding than ``text_of`` reads, or declares entities, which can read other files or
+    grow without end."""
     if not file.is_file():
         raise FileNotFoundError(f"no such file: {file}")
     try:
-        text = file.read_bytes().decode("utf-8-sig")  # whatever encoding it says
+        text = text_of(file)  # whatever encoding it says
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ValueError("it has a DOCTYPE, which is not read")
         return ElementTree.fromstring(text)
@@ -42,11 +44,18 @@ def load_xml(file: Path) -> ElementTree.Element:
         raise ValueError(f"cannot read {file}: {error}") from error
 
 
+def text_of(file: Path) -> str:
+    """A text in UTF-8, with or without a byte order mark, or in UTF-16 with one. OSError,
+    UnicodeError."""
+    data = file.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
+
+
 def lines_of(file: Path) -> list[str]:
-    """The lines of a text file in UTF-8, with or without a byte order mark. OSError, ValueError:
-    naming the file."""
+    """The lines of a text file (``text_of``). OSError, ValueError: naming the file."""
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
+        return text_of(file).splitlines()
     except UnicodeError as error:
         raise ValueError(f"cannot read {file}: {error}") from error
 

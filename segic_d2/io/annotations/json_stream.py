@@ -1,5 +1,6 @@
 """A large JSON file, an element at a time: what Python makes of it whole is ten times as large."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -59,7 +60,9 @@ def elements(file: Path) -> Iterator[tuple[str, Any]]:
     """Yield (key, element) for each element of each list of a file that holds one dict, in the
     file's order, and (key, value) for what is no list. A list that is empty yields (key, None).
     ValueError: naming the file, where it is no such JSON."""
-    with open(file, encoding="utf-8-sig") as opened:
+    with open(file, "rb") as start:
+        wide = start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows writes it
+    with open(file, encoding="utf-16" if wide else "utf-8-sig") as opened:
         text = _Text(opened)
         try:
             text.take("{")

@@ -30,7 +30,8 @@ from .shapes import ellipse, joined_groups
 
 VERSION = "5.5.0"  # of the files that are written
 SPECIAL = ("__ignore__", "_background_")  # labels with a meaning of their own in labelme
-NO_AREA = ("rectangle", "line", "linestrip", "point", "points")  # a rectangle is a box
+BOXES = ("rectangle", "oriented_rectangle")
+NO_AREA = (*BOXES, "line", "linestrip", "point", "points")
 
 
 @ANNOTATION_REGISTRY.register()
@@ -80,7 +81,8 @@ class labelme:  # the name of the format
 
 def _files(root: Path) -> list[Path]:
     need_folder(root, "of labelme's JSON files")
-    files = sorted(f for f in root.rglob("*.json") if not f.name.startswith("."))
+    every = (f for f in root.rglob("*") if f.suffix.lower() == ".json")
+    files = sorted(f for f in every if not f.name.startswith("."))
     if not files:
         raise FileNotFoundError(f"no .json files in {root}: labelme writes one beside each picture")
     return files
@@ -93,8 +95,10 @@ def _read_file(found: AnnotationSet, file: Path) -> None:
     picture = find_picture(str(content.get("imagePath") or ""), [file.parent])
     picture = picture or picture_beside(file)
     if picture is None:
+        held = bool(content.get("imageData"))
         raise FileNotFoundError(
             f"{file}: imagePath is {content.get('imagePath')!r}: no such picture, nor one beside it"
+            + "; save the picture that it holds (imageData) there" * held
         )
     row = add_file(found, picture)
     if row is not None:
@@ -123,8 +127,11 @@ def _things(
             found.fault(f"{where}: label is {label!r}; it must be a text")
             continue
         kind = shape.get("shape_type") or "polygon"
-        if label in SPECIAL or kind in NO_AREA:
-            found.notes[f"labelled {label}" if label in SPECIAL else f"of the kind {kind}"] += 1
+        if label in SPECIAL:
+            found.notes[f"labelled {label}"] += 1
+            continue
+        if kind in NO_AREA:
+            found.leave_out(kind)
             continue
         try:
             one = _mask(shape, size) if kind == "mask" else _ring(shape, kind)

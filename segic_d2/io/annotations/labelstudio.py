@@ -130,7 +130,7 @@ def _names(value: str) -> list[str]:
 def _add_result(found: AnnotationSet, row: int, result: Any, where: str) -> None:
     kind = result.get("type") if isinstance(result, dict) else None
     if kind not in KINDS:
-        found.notes[f"of the kind {kind}"] += 1
+        found.leave_out(str(kind))
         return
     try:
         value = result["value"]

@@ -57,15 +57,23 @@ class Annotated:
 
     def masks(self) -> dict[str, np.ndarray]:
         """All pixels of each class that the picture shows, bool (H, W), crowds left out.
-        ValueError: naming a label map that cannot be read, or has another size."""
+        ValueError: naming a label map that cannot be read, has another size, or, where classes are
+        named, a value that none of them has."""
         found: dict[str, np.ndarray] = {}
         if self.label_file:
             labels = read_label_map(self.label_file)
             if labels.shape != self.size:
                 raise ValueError(f"{self.label_file} has another size than {self.file_name}")
             for value in np.unique(labels).tolist():
+                if value in (0, IGNORE_LABEL, VOID_16):
+                    continue
+                if value >= len(self.names) > 1:
+                    raise ValueError(
+                        f"{self.label_file} has the value {value}; its classes are 0 to "
+                        f"{len(self.names) - 1}"
+                    )
                 name = self.names[value] if value < len(self.names) else f"class {value}"
-                if value not in (0, IGNORE_LABEL, VOID_16) and name != "background":
+                if name != "background":
                     found[name] = labels == value
         for thing in self.things:
             if not thing.crowd:
@@ -103,6 +111,10 @@ class AnnotationSet(Sequence[Annotated]):
         else:
             self.more_faults += 1
 
+    def leave_out(self, kind: str) -> None:
+        """Count a shape that is no mask, such as a box."""
+        self.notes[f"of the kind {kind}"] += 1
+
     def label(self, name: str) -> int:
         """The index of a class, which is appended where it is new."""
         if name not in self.names:
@@ -130,6 +142,11 @@ class AnnotationSet(Sequence[Annotated]):
     def labelled(self) -> bool:
         """Whether pictures have label maps in place of things."""
         return any(label_file for *_, label_file in self._pictures)
+
+    @property
+    def marked(self) -> int:
+        """How many things there are."""
+        return len(self._owner)
 
     def add(
         self,

@@ -36,8 +36,10 @@ class voc:  # the name of the format
         colours = _labelmap(root / "labelmap.txt")
         found = AnnotationSet(place, colours or _names(root))
         pictures = {p.relative_to(images).with_suffix(""): p for p in pictures_in(images)}
+        pngs = (p for p in pictures_in(maps) if p.suffix.lower() == ".png")
+        files = {p.relative_to(maps).with_suffix(""): p for p in pngs}
         for stem, listed in _listed(root, maps, split).items():
-            map_file = maps / f"{stem}.png"
+            map_file = files.get(stem, maps / f"{stem}.png")
             if stem not in pictures:
                 found.fault(f"mask without an image: {map_file}; expected {images / stem}.jpg")
             elif not map_file.is_file():

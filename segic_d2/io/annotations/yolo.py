@@ -1,7 +1,4 @@
-"""YOLO's segmentation: a text file for each picture, a line "class x y x y …" for each thing.
-
-supervision reads these files, too; but it decodes all masks at once and rounds the corners.
-"""
+"""YOLO's segmentation: a text file for each picture, a line "class x y x y …" for each thing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +8,16 @@ import yaml
 
 from ...utils.files import write_whole
 from ..rle import decode
-from .files import add_file, copy_pictures, lines_of, need_folder, pictures_in, start_folder
+from .files import (
+    add_file,
+    copy_pictures,
+    find_picture,
+    lines_of,
+    need_folder,
+    pictures_in,
+    start_folder,
+    text_of,
+)
 from .outline import joined
 from .records import Annotated, AnnotationSet
 from .registry import ANNOTATION_REGISTRY
@@ -71,11 +77,12 @@ class yolo:  # the name of the format
 def labels_of(picture: Path) -> Path | None:
     """The text file of a picture: beside it, or in ``labels`` where it lies in ``images``."""
     parts = list(picture.parts)
-    places = [picture.with_suffix(".txt")]
+    places = [picture]
     if "images" in parts:
         last = len(parts) - 1 - parts[::-1].index("images")
-        places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt"))
-    return next((place for place in places if place.is_file()), None)
+        places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 :]))
+    files = (place.with_suffix(suffix) for place in places for suffix in (".txt", ".TXT"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_labels(found: AnnotationSet, row: int, file: Path, named: bool) -> int:
@@ -125,7 +132,7 @@ def _about(place: Path) -> tuple[Path, dict[str, Any]]:
     if not file.is_file():
         return need_folder(place, "with data.yaml, or images/ and labels/"), {}
     try:
-        about = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        about = yaml.safe_load(text_of(file))
     except (yaml.YAMLError, UnicodeError, RecursionError) as error:
         raise ValueError(f"cannot read {file}: {' '.join(str(error).split())}") from error
     if not isinstance(about, dict):
@@ -136,9 +143,10 @@ def _about(place: Path) -> tuple[Path, dict[str, Any]]:
 def _names(root: Path, about: dict[str, Any]) -> list[str]:
     names = about.get("names")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        by_number = {str(number): name for number, name in names.items()}  # "0" is 0
+        if set(by_number) != {str(i) for i in range(len(names))}:
             raise ValueError(f"{root}: names in data.yaml must be numbered from 0 without gaps")
-        names = [names[i] for i in range(len(names))]
+        names = [by_number[str(i)] for i in range(len(names))]
     if names is None and (root / "classes.txt").is_file():
         lines = lines_of(root / "classes.txt")
         names = [line.strip() for line in lines if line.strip()]
@@ -173,17 +181,18 @@ def _pictures(root: Path, about: dict[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _place(root: Path, about: dict[str, Any], place: str) -> Path | None:
-    """Where a split is: tools write foreign paths, Roboflow one level too high."""
-    inner = place.replace("\\", "/")
-    while inner.startswith("../"):
-        inner = inner[3:]
+    """Where a split is: tools write paths of another machine, Roboflow one level too high. Of such
+    a path the longest end that is here counts; ``images`` alone would be that of every split."""
+    parts = [p for p in place.replace("\\", "/").split("/") if p not in ("", ".", "..")]
+    ends = [root.joinpath(*parts[i:]) for i in range(len(parts))]
+    if len(parts) > 1 and parts[-1] == "images":
+        del ends[-1]
     base = root / str(about.get("path") or "")
-    places = [base / place, root / place, root / inner]
-    return next((p for p in places if p.exists()), None)
+    return next((p for p in [base / place, root / place, *ends] if p.exists()), None)
 
 
 def _listed(place: Path) -> list[Path]:
     if place.is_dir():
         return pictures_in(place)
-    lines = lines_of(place)
-    return [place.parent / line.strip() for line in lines if line.strip()]
+    names = [line.strip() for line in lines_of(place) if line.strip()]
+    return [find_picture(name, [place.parent]) or place.parent / name for name in names]

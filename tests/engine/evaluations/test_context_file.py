@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
 
 from segic_d2.data import check_data
 from segic_d2.engine.evaluations.context_file import dataset_context
@@ -149,3 +150,25 @@ def test_references_may_be_generated_pictures(root, tmp_path):
     context = Context.load(tmp_path / "inference/a847_sem_seg_val/semantic/context.safetensors")
     assert context.ids == [0, 1, 300, 846]
     assert [Path(f).stem for (f,) in context.about["files"]] == ["1", "2", "301", "847"]
+
+
+def test_a_file_that_another_machine_cannot_use_is_made_anew_by_all(root, tmp_path, monkeypatch):
+    """Otherwise one process would wait for what the other does not send."""
+    cfg = settings(tmp_path, "a847")
+    model, (name,) = built(cfg), cfg.DATASETS.TEST
+    file = tmp_path / "context.safetensors"
+    dataset_context(cfg, model, name, file)
+    sizes = calls(model)
+
+    def gather(own):
+        return [own, "its shots is 1, not 2"] if own == "" else [own]
+
+    monkeypatch.setattr(comm, "all_gather", gather)
+    dataset_context(cfg, model, name, file)
+    assert sum(sizes)
+    cfg.TEST.CONTEXT_FILE = str(file)
+    with pytest.raises(ValueError, match="context.safetensors does not fit: its shots is 1, not 2"):
+        dataset_context(cfg, model, name, file)
+    monkeypatch.setattr(comm, "all_gather", lambda own: [own, False])
+    with pytest.raises(ValueError, match="context.safetensors is not on all machines: copy it"):
+        dataset_context(cfg, model, name, file)

@@ -79,6 +79,7 @@ def test_what_means_the_same(tmp_path, changes):
         ({"segmentation": [[1, 1, 5, 5, 9, 9, 4]]}, "polygon 1 has 7 numbers"),
         ({"segmentation": "all"}, "segmentation is 'all', neither polygons nor an RLE"),
         ({"segmentation": {"size": [40, 60], "counts": [5]}}, "its RLE has counts that sum to 5"),
+        ({"segmentation": {"size": [40, 60], "counts": None}}, "its RLE has the counts None"),
         ({"segmentation": {"size": [60, 40], "counts": [2400]}}, "its RLE is 40x60 px, its image"),
         ({"iscrowd": "yes"}, "iscrowd is 'yes'; it must be 0 or 1"),
         ({"image_id": 4}, "image_id is 4, which no image of the file has"),

@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
-from segic_d2.io.annotations import read_annotations
+from segic_d2.io.annotations import read_annotations, write_annotations
 from segic_d2.io.rle import decode
-from tests.io.annotations.parts import SIZE, box, picture, read, write
+from tests.io.annotations.parts import SIZE, annotated, box, picture, read, write
 
 
 def shape(label, points, kind="polygon", **more):
@@ -49,7 +50,29 @@ def test_polygons_groups_circles_and_masks(tmp_path):
     y, x = np.mgrid[:40, :60] + 0.5
     disc = (x - 20) ** 2 + (y - 20) ** 2 < 64
     assert (dog != disc).sum() <= 0.05 * disc.sum()
-    assert read(export(tmp_path, shapes))[0].file_name.endswith("photos/a.JPG")
+    file = tmp_path / "labels" / "a.json"
+    assert read(f"labelme:{file.rename(file.with_suffix('.JSON')).parent}")[0].file_name.endswith(
+        "photos/a.JPG"
+    )
+
+
+def test_labelme_reads_what_is_written(tmp_path):
+    """It paints the border of a polygon, too: a mask may grow by the pixels beside it."""
+    pytest.importorskip("labelme", exc_type=ImportError)  # without Qt's libraries, too
+    from labelme import LabelFile
+    from labelme.utils import shape_to_mask
+
+    (given,) = annotated(tmp_path / "in", 1)[:1]
+    write_annotations("labelme", [given], tmp_path / "out")
+    shapes = LabelFile(str(tmp_path / "out" / "p0.json")).shapes
+    for number, thing in enumerate(given.things, 1):
+        mask = decode(thing.segmentation, *SIZE)
+        group = number if number < 3 else None  # the last has one part
+        own = [s for s in shapes if s["group_id"] == group]
+        drawn = np.logical_or.reduce([shape_to_mask(SIZE, s["points"], "polygon") for s in own])
+        assert {s["label"] for s in own} == {given.names[thing.label]}
+        assert (drawn >= mask).all()
+        assert (drawn <= binary_dilation(mask, np.ones((3, 3)))).all()
 
 
 def test_one_file_and_the_picture_beside_it(tmp_path):
@@ -62,10 +85,12 @@ def test_one_file_and_the_picture_beside_it(tmp_path):
 def test_what_has_no_area_is_counted(tmp_path):
     shapes = [shape("cat", SQUARE), shape("cat", [[1, 1], [9, 9]], "rectangle")]
     shapes += [shape("cat", [[1, 1]], "point"), shape("__ignore__", SQUARE)]
+    shapes += [shape("cat", SQUARE, "oriented_rectangle")]
     found = read(export(tmp_path, shapes))
     assert len(found[0].things) == 1
     assert found.notes == {
-        "of the kind rectangle": 1, "of the kind point": 1, "labelled __ignore__": 1
+        "of the kind rectangle": 1, "of the kind point": 1, "labelled __ignore__": 1,
+        "of the kind oriented_rectangle": 1,
     }  # fmt: skip
 
 
@@ -98,6 +123,9 @@ def test_faults_of_files(tmp_path):
     assert "is of a picture of 40x60 px" in turned and "is 60x40 px as displayed" in turned
     assert "b.json has no list 'shapes'" in none and "cannot read" in broken
     assert "d.json: imagePath is 'd.png': no such picture, nor one beside it" in lost
+    write(tmp_path / "labels" / "d.json", {"shapes": [], "imageData": "iVBORw0KGgo="})
+    *_, inside = read_annotations(name).faults
+    assert "d.json: imagePath is None: no such picture, nor one beside it; save the" in inside
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no \.json files in .*empty"):
         read_annotations(f"labelme:{tmp_path / 'empty'}")

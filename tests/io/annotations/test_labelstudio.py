@@ -1,12 +1,14 @@
 """Label Studio's JSON export."""
 
+import json
+
 import numpy as np
 import pytest
 
-from segic_d2.io.annotations import read_annotations
+from segic_d2.io.annotations import read_annotations, write_annotations
 from segic_d2.io.annotations.brush import decode_brush, encode_brush
 from segic_d2.io.rle import decode
-from tests.io.annotations.parts import SIZE, box, noise, picture, read, write
+from tests.io.annotations.parts import SIZE, annotated, box, noise, picture, read, write
 
 # 2x1 px, the second painted: head (32 bits: 8 values; words of 8; lengths of 3, 4, 8, 16), then
 # a run of 4 zeros, and 4 values one by one
@@ -35,6 +37,37 @@ def test_label_studio_decodes_what_is_written():
         np.testing.assert_array_equal(theirs > 0, mask)
         own = decode_brush(brush.mask2rle(mask.astype(np.uint8) * 255), mask.shape)
         np.testing.assert_array_equal(own, mask)
+
+
+@pytest.mark.slow
+def test_label_studio_exports_what_is_written_as_masks(tmp_path):
+    """Its own converter reads tasks.json; ``label-studio-sdk`` has it, and needs an older NumPy."""
+    converter = pytest.importorskip("label_studio_sdk.converter")
+    (one,) = annotated(tmp_path / "in", 1)[:1]
+    write_annotations("labelstudio", [one], tmp_path)
+    labels = '<Image name="image" value="$image"/><BrushLabels name="tag" toName="image"/>'
+    convert = converter.Converter(f"<View>{labels}</View>", str(tmp_path), download_resources=False)
+    (tmp_path / "npy").mkdir()
+    convert.convert(f"{tmp_path}/tasks.json", f"{tmp_path}/npy", "BRUSH_TO_NUMPY", is_dir=False)
+    files = sorted((tmp_path / "npy").iterdir())
+    assert len(files) == len(one.things)
+    left = [decode(thing.segmentation, *SIZE) for thing in one.things]
+    for file in files:
+        mask = np.load(file) > 0
+        left = [m for m in left if (m != mask).any()]
+    assert not left
+
+
+@pytest.mark.slow
+def test_polygons_are_where_label_studio_has_them(tmp_path):
+    converter = pytest.importorskip("label_studio_sdk.converter")
+    name = export(tmp_path, polygon())
+    (tmp_path / "c").mkdir()
+    labels = '<Image name="image" value="$image"/><PolygonLabels name="tag" toName="image"/>'
+    convert = converter.Converter(f"<View>{labels}</View>", str(tmp_path), download_resources=False)
+    convert.convert(f"{tmp_path}/export.json", f"{tmp_path}/c", "COCO", is_dir=False)
+    (theirs,) = json.loads((tmp_path / "c" / "result.json").read_text())["annotations"]
+    assert read(name)[0].things[0].segmentation == theirs["segmentation"]
 
 
 @pytest.mark.parametrize(

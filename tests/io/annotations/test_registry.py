@@ -1,6 +1,7 @@
 """What is written is read back equal, by us and by others."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from segic_d2.io.annotations import (
     write_annotations,
 )
 from segic_d2.io.rle import decode, encode
+from tests.io.annotations import test_coco, test_cvat, test_labelme, test_labelstudio, test_yolo
 from tests.io.annotations.parts import (
     SIZE,
     annotated,
@@ -27,6 +29,7 @@ from tests.io.annotations.parts import (
 )
 
 WRITTEN = ("coco", "yolo", "labelme", "cvat", "labelstudio")
+TEXTS = (".json", ".txt", ".yaml", ".xml")
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
@@ -90,6 +93,50 @@ def test_formats_that_are_not_written_or_not_there(tmp_path):
     assert format_of("labelme:/data") == "labelme" and format_of("s3://x") == ""
 
 
+def boxes(kind, folder):
+    """An export of two boxes and nothing else."""
+    if kind == "coco":
+        data = test_coco.content(segmentation=[])
+        data["annotations"][0]["segmentation"] = []
+        test_coco.load(folder, data)
+        return f"coco:{folder}/c.json:{folder}/images"
+    if kind == "yolo":
+        return test_yolo.roboflow(folder, "1 0.5 0.5 0.2 0.2\n")
+    if kind == "labelme":
+        shapes = [test_labelme.shape("cat", [[1, 1], [9, 9]], "rectangle")] * 2
+        return test_labelme.export(folder, shapes)
+    if kind == "cvat":
+        tag = '<box label="cat" xtl="1" ytl="1" xbr="5" ybr="5"/>'
+        return test_cvat.export(folder, tag, tag)
+    value = {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["dog"]}
+    one = test_labelstudio.result("rectanglelabels", value)
+    return test_labelstudio.export(folder, one, one)
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_set_of_boxes_alone_is_refused_in_one_line(tmp_path, kind):
+    name = boxes(kind, tmp_path)
+    with pytest.raises(ValueError) as error:
+        list(references_in(name))
+    fault = str(error.value)
+    assert "\n" not in fault and str(tmp_path) in fault
+    assert re.search(r"boxes alone are no m|2 lines are boxes|no masks, .*: 2 of the kind", fault)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_encodings_of_windows(tmp_path, kind, encoding):
+    """PowerShell writes UTF-16 with a byte order mark."""
+    name = write_annotations(kind, annotated(tmp_path / "in", 1), tmp_path / "out")
+    before = masks_of(read(name))
+    mark = "\ufeff" * (encoding == "utf-16-be")  # which Python leaves out here
+    for file in (f for f in (tmp_path / "out").rglob("*") if f.suffix in TEXTS):
+        file.write_text(mark + file.read_text(encoding="utf-8"), encoding=encoding)
+    after = masks_of(read(name))
+    assert {k: list(v) for k, v in after.items()} == {k: list(v) for k, v in before.items()}
+    assert len(before["p0"]) == 2
+
+
 def test_references(tmp_path):
     name = write_annotations("labelme", annotated(tmp_path / "in", 1), tmp_path / "out")
     ((file, masks, names),) = references_in(name)  # the empty picture is none
@@ -101,13 +148,13 @@ def test_references(tmp_path):
 
 
 def test_supervision_reads_what_is_written(tmp_path):
-    """Its rasteriser draws the border: a mask may grow by the pixels beside it."""
+    """Its rasteriser draws the border: a mask may grow by the pixels beside it, and by the lines
+    between its parts."""
     supervision = pytest.importorskip("supervision")
     from scipy.ndimage import binary_dilation
 
-    file = picture(tmp_path / "in" / "a.jpg")
-    mask = box(5, 5, 25, 20)
-    one = [Annotated(str(file), SIZE, ["cat"], [Thing(0, encode(mask))])]
+    one = annotated(tmp_path / "in", 1)[:1]
+    masks = np.stack([decode(thing.segmentation, *SIZE) for thing in one[0].things])
     write_annotations("yolo", one, tmp_path / "yolo")
     out = tmp_path / "yolo"
     places = str(out / "images"), str(out / "labels"), str(out / "data.yaml")
@@ -117,9 +164,28 @@ def test_supervision_reads_what_is_written(tmp_path):
     out = tmp_path / "coco"
     places = str(out / "images"), str(out / "annotations.json")
     ((_, _, coco),) = list(supervision.DetectionDataset.from_coco(*places, force_masks=True))
-    np.testing.assert_array_equal(coco.mask[0], mask)
-    assert (yolo.mask[0] >= mask).all()
-    assert (yolo.mask[0] <= binary_dilation(mask, np.ones((3, 3)))).all()
+    np.testing.assert_array_equal(coco.mask, masks)
+    assert (yolo.mask >= masks).all()
+    beyond = yolo.mask & ~binary_dilation(masks, np.ones((1, 3, 3)))
+    assert not beyond[2].any() and 0 < beyond[0].sum() < 30
+
+
+def test_what_supervision_makes_of_polygons_and_crowds(tmp_path):
+    """Why readers of our own: if this fails, supervision may do."""
+    supervision = pytest.importorskip("supervision")
+    corners = [[10, 5, 30, 5, 30, 25, 10, 25]]
+    data = test_coco.content(segmentation=corners)
+    data["annotations"][0] |= {"iscrowd": 1, "segmentation": encode(box(3, 3, 9, 9))}
+    for annotation in data["annotations"]:
+        annotation["bbox"] = [0, 0, 60, 40]  # which it needs
+    found = test_coco.load(tmp_path, data)
+    places = str(tmp_path / "images"), str(tmp_path / "c.json")
+    dataset = supervision.DetectionDataset.from_coco(*places, force_masks=True)
+    theirs = {Path(file).name: detections for file, _, detections in dataset}
+    assert theirs["a.jpg"].mask[0].sum() == 21 * 21  # of 20x20 px, as pycocotools has it
+    np.testing.assert_array_equal(found[0].masks()["cat"], box(10, 5, 30, 25))
+    assert len(theirs["b.jpg"]) == 1  # a crowd, which is no object
+    assert found[1].things[0].crowd and found[1].masks() == {}
 
 
 def test_pycocotools_reads_what_is_written(tmp_path):

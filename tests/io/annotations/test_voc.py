@@ -46,6 +46,16 @@ def test_the_development_kit(tmp_path):
     assert names == ["aeroplane", "bicycle"] and masks.shape == (2, *SIZE)
 
 
+def test_files_in_capitals_and_values_without_a_class(tmp_path):
+    labels = values()
+    labels[0, 0] = 21
+    name = kit(tmp_path, labels)
+    (tmp_path / "SegmentationClass" / "a.png").rename(tmp_path / "SegmentationClass" / "a.PNG")
+    (only,) = read(name)
+    with pytest.raises(ValueError, match="a.PNG has the value 21; its classes are 0 to 20"):
+        only.masks()
+
+
 LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:250,50,83::\ncat:1,2,3::\n"
 
 

@@ -41,6 +41,35 @@ def test_ultralytics(tmp_path):
     assert len(found) == 1 and list(found[0].masks()) == ["b"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path: D:\\sets\\pets\ntrain: images\\train\nval: images\\val\nnames: [a, b]\n",
+        "train: D:\\sets\\pets\\images\\train\nval: D:/sets/pets/images/val\nnames: [a, b]\n",
+        "train: /content/pets/images/train\nval: pets/images/val\nnames: {'0': a, '1': b}\n",
+        "train: train.txt\nval: [images/val]\nnames: {0: a, 1: b}\n",
+    ],
+)
+@pytest.mark.parametrize("suffix", ["txt", "TXT"])
+def test_paths_of_another_machine(tmp_path, text, suffix):
+    """Without a slash before it, or of Windows; the files of the labels may be in capitals."""
+    for split in ("train", "val"):
+        picture(tmp_path / "images" / split / f"{split}.png")
+        write(tmp_path / "labels" / split / f"{split}.{suffix}", LINE)
+    write(tmp_path / "train.txt", ".\\images\\train\\train.png\n")
+    write(tmp_path / "data.yaml", text)
+    found = read(f"yolo:{tmp_path}")
+    assert found.names == ["a", "b"] and [p.split for p in found] == ["train", "val"]
+    assert [list(p.masks()) for p in found] == [["b"], ["b"]]
+
+
+def test_images_alone_are_not_those_of_every_split(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    write(tmp_path / "data.yaml", "train: /x/train/images\nval: /x/val/images\nnames: [a]\n")
+    with pytest.raises(FileNotFoundError, match="train is '/x/train/images': no such folder"):
+        read_annotations(f"yolo:{tmp_path}")
+
+
 def test_without_a_yaml(tmp_path):
     picture(tmp_path / "images" / "val" / "a.png")
     write(tmp_path / "labels" / "val" / "a.txt", LINE)
@@ -81,6 +110,7 @@ def test_boxes_are_no_masks(tmp_path):
     ("yaml", "message"),
     [
         ("names: {0: a, 2: b}\ntrain: .", "numbered from 0 without gaps"),
+        ("names: {0: a, b: 1}\ntrain: .", "numbered from 0 without gaps"),
         ("names: [a]\ntrain: ../none", "train is '../none': no such folder"),
         ("[", "cannot read .*data.yaml"),
         ("!!python/object/apply:os.system ['touch x']", "cannot read .*data.yaml"),
