@@ -1,9 +1,9 @@
 """In-context segmentation as a Detectron2 project; importing it registers all its parts."""
 
 import importlib
-import sys
 import warnings
-from sysconfig import get_path
+
+from .utils.texts import without_detectron2
 
 try:
     with warnings.catch_warnings():  # torch's, of what Detectron2 and fvcore are made of
@@ -12,15 +12,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "detectron2":
         raise
-    raise ImportError(
-        "segic_d2 needs detectron2, which no package index carries under its name. Without a "
-        "compiler, as pure Python:\n    pip install --no-deps --only-binary=:all: --python-version "
-        f"3.10 --implementation cp --abi none --platform any --target {get_path('purelib')}"
-        f" sal-detectron2==0.7.2\n(in a checkout: make setup VENV={sys.prefix}), or with its "
-        "compiled operators:\n    pip install --no-build-isolation --no-deps "
-        "git+https://github.com/facebookresearch/detectron2.git@a59f0563",
-        name="detectron2",
-    ) from error
+    raise ImportError(without_detectron2(), name="detectron2") from error
 
 from .config import add_segic_config, get_config_file, load_config  # noqa: E402
 from .data import build_train_loader, register_folder_dataset  # noqa: E402
@@ -34,8 +26,7 @@ __all__ += ["set_pixel_statistics"]
 
 
 def __getattr__(name: str) -> object:
-    """``segic_d2.engine``, ``.evaluation``, ``.lazy``, ``.label_folder`` and ``.label_again``,
-    imported when they are asked for."""
+    """What is imported when it is asked for: rooms, ``label_folder`` and ``label_again``."""
     if name in ("engine", "evaluation", "lazy"):
         return importlib.import_module(f".{name}", __name__)
     if name in ("label_folder", "label_again"):

@@ -35,6 +35,8 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "engine/evaluations/label_maps": "engine/evaluations/test_semantic",
     "engine/evaluations/one_shot": "engine/test_training",
     "engine/evaluations/reference_memory": "engine/evaluations/test_few_shot_parts",
+    "engine/label/report": "engine/label/test_folder",
+    "engine/label/state": "engine/label/test_folder",
     "engine/loop/evaluator_state": "engine/loop/test_inference",
     "evaluation/object_scores": "evaluation/test_video",
     "evaluation/one_shot": "evaluation/test_evaluation",  # beside the best threshold
@@ -50,6 +52,8 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "modeling/layers/mask_decoder": "modeling/test_golden",  # the released tensors
     "modeling/layers/prompt_encoder": "modeling/test_golden",
     "modeling/layers/transformer": "modeling/test_golden",
+    "segic_cli/options": "segic_cli/test_segment",  # with the command that has most of them
+    "predictor/doubt": "engine/label/test_folder",
     "structures/episode": "data/mappers/test_semantic",  # what mappers give
 }
 MODULES = sorted(

@@ -1,4 +1,4 @@
-"""Labelling that is killed again and again leaves the files of one run, in memory that does not grow.
+"""Labelling that is killed again and again leaves the files of one run, and memory stays as it is.
 
 python tools/check_label.py 5000 --kills 10 --seed 0
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "segic_d2"
 LIMITS = {
-    "lines": 25_760,  # of the package
+    "lines": 27_200,  # of the package
     "longest file": 350,  # lines
     "longest constructor": 12,  # arguments, or fields of a dataclass
     "keys": 130,  # that add_segic_config adds
@@ -41,7 +41,8 @@ def constructor(node: ast.ClassDef) -> int:
         if isinstance(item, Function) and item.name == "__init__":
             return len(arguments(item))
     if any("dataclass" in ast.unparse(d) for d in node.decorator_list):
-        return sum(isinstance(item, ast.AnnAssign) for item in node.body)
+        fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+        return sum("init=False" not in ast.unparse(item) for item in fields)
     return 0
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from ..modeling.protocol import InContextModel
 from ..structures.context import Context
 from ..structures.features import Features
+from ..structures.segmentation import Doubt
 
 
-def doubts_of(
-    model: InContextModel, features: Features, context: Context
-) -> list[tuple[float, str]]:
-    """For each target: its doubt in [0, 1], and why."""
+def doubts_of(model: InContextModel, features: Features, context: Context) -> list[Doubt]:
+    """The doubt of each target."""
     found = []
     for one in model.segment(features, context):
         some = one.compete()
@@ -18,5 +17,5 @@ def doubts_of(
         scores = [float(s) for s in some.scores]
         unsure = [1 - abs(2 * s - 1) for s in scores]
         worst = max(range(len(unsure)), key=unsure.__getitem__)
-        found.append((unsure[worst], f"{titles[worst]} {scores[worst]:.2f}"))
+        found.append(Doubt(unsure[worst], f"{titles[worst]} {scores[worst]:.2f}"))
     return found

@@ -22,7 +22,7 @@ from ..config.load import load_config, merge_options
 from ..io.pictures import AnyPicture
 from ..modeling.protocol import InContextModel
 from ..structures.context import Context
-from ..structures.segmentation import Segmentation
+from ..structures.segmentation import Doubt, Segmentation
 from ..utils.devices import best_device, is_available
 from .doubt import doubts_of
 from .references import AnyReference, read_as_given, read_references
@@ -234,7 +234,7 @@ class InContextPredictor:
             min_score: what has a lower score is taken for absent, and left out; None: where
                 entities compete ``MODEL.SEGIC.TEST.ABSENT``, else nothing is left out.
             progress: show a bar where the standard error is a terminal and there are several.
-            with_doubt: fill ``Segmentation.doubt`` and ``why``, at the cost of further decoding.
+            with_doubt: fill ``Segmentation.doubt``, at the cost of further decoding.
 
         Raises:
             RuntimeError: no references. FileNotFoundError, ValueError: an unreadable picture
@@ -289,7 +289,7 @@ class InContextPredictor:
         dtype, limit = PRECISIONS[self.precision], self.model.stock.limit
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             features = self.model.encode_images(views)
-            doubts: Sequence[tuple[float | None, str]] = [(None, "")] * len(batch)
+            doubts: Sequence[Doubt | None] = [None] * len(batch)
             if how.instances:
                 found = self.model.segment_instances(features, context, limit)
             else:
@@ -303,10 +303,10 @@ class InContextPredictor:
                 logger.warning(text, file or "a picture", limit)
             if not how.propagated:
                 one.similarity = None
-            one.doubt, one.why = doubt
             results.append(how.of(one).for_people(picture, file))
             if how.instances or how.compete or how.least:
                 results[-1] = _with_pixels(results[-1], numbered=how.instances)
+            results[-1].doubt = doubt
         return results
 
 

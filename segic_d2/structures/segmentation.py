@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,13 @@ PREVIEW = 1000  # px, the longest side of a preview
 EXACT = 2000  # px, the longest side of maps that are painted; larger ones would show no more
 
 
+class Doubt(NamedTuple):
+    """How doubtful what is said of a target is, [0, 1], and what makes it so, in words."""
+
+    value: float
+    why: str
+
+
 @dataclass(eq=False, repr=False)
 class Segmentation:
     """Masks of the entities in one target, in the order of the context; or of single objects
@@ -45,8 +52,8 @@ class Segmentation:
         classes: N classes for ``instances`` and the conversions; None: the ids.
         image: uint8 (H, W, 3), the target as displayed, or None. file_name: its path, or "".
         exclusive: masks do not overlap, see ``compete``.
-        doubt: how doubtful the labels are, [0, 1], and ``why``, in words; None: nobody asked.
         arrays: for people: what is derived, and the scores, are NumPy arrays.
+        doubt: how doubtful it is, where the predictor was asked for that (``with_doubt``).
     """
 
     logits: Tensor
@@ -60,9 +67,8 @@ class Segmentation:
     image: np.ndarray | None = None
     file_name: str = ""
     exclusive: bool = False
-    doubt: float | None = None
-    why: str = ""
     arrays: bool = False
+    doubt: Doubt | None = field(default=None, init=False)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,4 +1,7 @@
-"""Texts of strangers, as they can be shown."""
+"""Texts of strangers, as they can be shown; and of ours to them."""
+
+import sys
+from sysconfig import get_path
 
 JOINERS = "\u200c\u200d"  # without a width, but letters of several scripts and emoji need them
 
@@ -8,3 +11,15 @@ def one_line(text: str) -> str:
     what cannot be seen (control characters, halves of pairs, turns of direction) is "�"."""
     seen = (c if c.isprintable() or c in JOINERS else "\ufffd" for c in " ".join(text.split()))
     return "".join(seen)
+
+
+def without_detectron2() -> str:
+    """How to install Detectron2, without which nothing works."""
+    return (
+        "segic_d2 needs detectron2, which no package index carries under its name. Without a "
+        "compiler, as pure Python:\n    pip install --no-deps --only-binary=:all: --python-version "
+        f"3.10 --implementation cp --abi none --platform any --target {get_path('purelib')}"
+        f" sal-detectron2==0.7.2\n(in a checkout: make setup VENV={sys.prefix}), or with its "
+        "compiled operators:\n    pip install --no-build-isolation --no-deps "
+        "git+https://github.com/facebookresearch/detectron2.git@a59f0563"
+    )

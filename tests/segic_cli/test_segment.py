@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segic_cli import segment
+from segic_cli import options, segment
 from segic_cli.checks import UsageError
 from segic_cli.main import build_parser, main
 from segic_d2.config import load_config
@@ -92,7 +92,7 @@ def test_names_of_a_mask():
         (["i", "m", "cat", "dog"], ["cat", "dog"]),
         (["i", "m", "3=cat", "1=dog=2"], {3: "cat", 1: "dog=2"}),
     ):
-        assert segment.reference("--reference", values) == ("i", "m", names)
+        assert options.reference("--reference", values) == ("i", "m", names)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_names_of_a_mask():
 )
 def test_wrong_references(option, values, message):
     with pytest.raises(UsageError, match=message):
-        segment.reference(option, values)
+        options.reference(option, values)
 
 
 def test_options_reach_the_predictor(work):
@@ -156,7 +156,7 @@ def test_the_help_tells_true_defaults():
     text = " ".join(parser.format_help().split())
     assert f"ABSENT of the config, {segment.ABSENT:g} in {args.config_file}" in text
     assert args.threshold == 0 and "in logits; default: 0;" in text
-    assert tuple(PRECISIONS) == segment.PRECISIONS
+    assert tuple(PRECISIONS) == options.PRECISIONS
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ def _written(record: Record, asked: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The masks of classes that the labels of a record were when they were written; people correct
     some formats in place."""
     kind, tolerance, names = asked["format"], asked["tolerance"], asked["names"]
-    (height, width), found = record["size"], {}
+    height, width = record["size"]
+    found: dict[str, np.ndarray] = {}
     for label, _, counts in record["things"]:
         mask = decode({"size": [height, width], "counts": counts}, height, width)
         if tolerance is not None and not record.get("given"):

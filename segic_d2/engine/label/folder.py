@@ -125,17 +125,18 @@ def label_again(
     store = Store(_absolute(output))
     with _claimed(store):
         before, state = _next_round(store, number)
-        again = {"corrected": _name_of(before, corrected), "shots": shots, "tune": tune}
+        name = _name_of(before, corrected)
+        again = {"corrected": name, "shots": shots, "tune": tune}
         if state.begun:
             state.check(again if corrected else {}, None)
-        elif corrected is None:
+        elif name is None:
             raise ValueError(
                 f"round {before.number} in {store.place} is finished; the next one needs what was "
                 "corrected since"
             )
         else:
             given = {**before.given}
-            given |= {r["file"]: r for r in corrected_records(before, again["corrected"])}
+            given |= {r["file"]: r for r in corrected_records(before, name)}
             use_weights(predictor, state)
             first = Round(store, 1).context().to(predictor.model.device)
             context = joined_context(predictor, first, list(given.values()), shots)
@@ -216,8 +217,9 @@ def _plan(places: Sequence[str], store: Store) -> list[str]:
 
 
 def _places(pictures: AnyPath | Sequence[AnyPath]) -> list[str]:
-    one = isinstance(pictures, str | os.PathLike)
-    return [_absolute(p) for p in ([pictures] if one else pictures)]  # type: ignore[list-item]
+    if isinstance(pictures, str | os.PathLike):
+        return [_absolute(pictures)]
+    return [_absolute(place) for place in pictures]
 
 
 def _absolute(place: AnyPath) -> str:

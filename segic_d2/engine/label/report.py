@@ -94,8 +94,9 @@ class RoundLabels(Sequence[Annotated]):
             for i, _, counts in record["things"]
         ]
         given = bool(record.get("given"))
-        about = {"doubt": None if given else record["doubt"], "given": given}
-        return Annotated(record["file"], (height, width), self.titles, things, **about)
+        found = Annotated(record["file"], (height, width), self.titles, things, given=given)
+        found.doubt = None if given else record["doubt"]
+        return found
 
 
 def titles_of(state: Round) -> list[str]:

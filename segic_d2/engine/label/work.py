@@ -66,12 +66,14 @@ def _here(file: str, folder: Path) -> str:
 def _record(result: Segmentation) -> Record:
     shown = result.to_annotated()
     scores = [score for score, area in zip(result.scores, result.areas, strict=True) if area]
+    rles: list[Any] = [thing.segmentation for thing in shown.things]
     things = [
-        [thing.label, round(float(score), 4), thing.segmentation["counts"]]
-        for thing, score in zip(shown.things, scores, strict=True)
+        [thing.label, round(float(score), 4), rle["counts"]]
+        for thing, score, rle in zip(shown.things, scores, rles, strict=True)
     ]
     about = {"size": list(shown.size), "names": list(shown.names), "things": things}
-    return {**about, "doubt": round(float(result.doubt or 0), 4), "why": result.why}
+    assert result.doubt is not None  # it was asked for
+    return {**about, "doubt": round(result.doubt.value, 4), "why": result.doubt.why}
 
 
 def alone(predictor: Any, work: Iterable[tuple[int, list[str]]], how: Recipe) -> Iterator[Labelled]:
@@ -176,7 +178,8 @@ def by_ray(
     options = {"reference": ray.put(predictor), "how": how, "threads": 1}
     resources: dict[str, Any] = {"num_gpus": 1} if gpu else {"num_cpus": 1}
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    labelled = data.map(_Actor, fn_constructor_kwargs=options, concurrency=actors, **resources)
+    actor: Any = _Actor
+    labelled = data.map(actor, fn_constructor_kwargs=options, concurrency=actors, **resources)
     for row in labelled.iter_rows():
         yield int(row["chunk"]), json.loads(row["records"])
 
