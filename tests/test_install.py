@@ -60,9 +60,10 @@ def test_wheel_has_the_command_line(installed, tmp_path):
 
 
 def test_import_without_detectron2_says_how_to_install_it(tmp_path):
-    (tmp_path / "segic_d2").mkdir()
-    source = ROOT / "segic_d2" / "__init__.py"
-    (tmp_path / "segic_d2" / "__init__.py").write_bytes(source.read_bytes())
+    for name in ("__init__.py", "utils/__init__.py", "utils/texts.py"):
+        place = tmp_path / "segic_d2" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes((ROOT / "segic_d2" / name).read_bytes())
     block = (
         "class Block:\n"
         "    def find_spec(self, name, *args):\n"
