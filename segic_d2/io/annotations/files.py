@@ -1,6 +1,7 @@
 """What the readers share: JSON, XML, and the picture that an annotation belongs to."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ def find_picture(name: str, folders: Sequence[Path]) -> Path | None:
     spellings = dict.fromkeys([name, name.replace("\\", "/"), re.split(r"[\\/]", name)[-1]])
     for spelling in spellings:
         for folder in folders:
-            if spelling and (folder / spelling).is_file():
+            if spelling and os.path.isfile(folder / spelling):  # False of a name that none can have
                 return folder / spelling
     return None
 

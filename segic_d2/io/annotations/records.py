@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from ...utils.texts import printable
 from ..masks import IGNORE_LABEL, VOID_16, read_label_map
 from ..rle import CocoMask, decode, ring_fault, rle_fault
 
@@ -94,7 +95,7 @@ class AnnotationSet(Sequence[Annotated]):
     def fault(self, text: str) -> None:
         """Note what is wrong with something that is left out."""
         if len(self.faults) < FAULTS:
-            self.faults.append(text)
+            self.faults.append(printable(text))
         else:
             self.more_faults += 1
 
@@ -170,8 +171,9 @@ class AnnotationSet(Sequence[Annotated]):
             except (TypeError, OverflowError):
                 values = polygon if isinstance(polygon, list | tuple) else [polygon]
                 value = next((v for v in values if not _is_number(v)), polygon)
+                shown = repr(value)[:80]
                 self.fault(
-                    f"{where}: polygon {number} has {value!r} where a number belongs; {REDRAW}"
+                    f"{where}: polygon {number} has {shown} where a number belongs; {REDRAW}"
                 )
                 return []
             if _is_outside(ring, size):

@@ -138,7 +138,10 @@ def _labelmap(file: Path) -> dict[str, Colour]:
         try:
             red, green, blue = (int(v) for v in rest.split(":")[0].split(","))
         except ValueError as error:
-            raise ValueError(f"{file}, line {number}: expected name:r,g,b, not {line!r}") from error
+            shown = repr(line[:80])
+            raise ValueError(f"{file}, line {number}: expected name:r,g,b, not {shown}") from error
+        if not all(0 <= v <= 255 for v in (red, green, blue)):
+            raise ValueError(f"{file}, line {number}: {red},{green},{blue} is no colour up to 255")
         found[name.strip()] = (red, green, blue)
     return found
 

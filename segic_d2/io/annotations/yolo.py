@@ -3,6 +3,7 @@
 supervision reads these files, too; but it decodes all masks at once and rounds the corners.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from ...utils.files import write_whole
+from ...utils.texts import one_line
 from ..rle import decode
 from .files import add_file, copy_pictures, lines_of, need_folder, pictures_in, start_folder
 from .outline import joined
@@ -73,7 +75,7 @@ def labels_of(picture: Path) -> Path | None:
     if "images" in parts:
         last = len(parts) - 1 - parts[::-1].index("images")
         places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt"))
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if os.path.isfile(place)), None)
 
 
 def read_labels(found: AnnotationSet, row: int, file: Path, named: bool) -> int:
@@ -91,7 +93,7 @@ def read_labels(found: AnnotationSet, row: int, file: Path, named: bool) -> int:
         try:
             label, shares = int(first), [float(v) for v in rest]
         except ValueError as error:
-            found.fault(f"{where}: {error}; expected class x y x y …")
+            found.fault(f"{where}: {str(error)[:80]}; expected class x y x y …")
             continue
         if label < 0 or label > 9999 or (named and label >= len(found.names)):
             found.fault(f"{where}: class is {label}, data.yaml names {len(found.names)} from 0 on")
@@ -124,8 +126,8 @@ def _about(place: Path) -> tuple[Path, dict[str, Any]]:
         return need_folder(place, "with data.yaml, or images/ and labels/"), {}
     try:
         about = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
-        raise ValueError(f"cannot read {file}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # its constructors fail in many ways
+        raise ValueError(f"cannot read {file}: {one_line(str(error))}") from error
     if not isinstance(about, dict):
         raise ValueError(f"{file} holds no keys such as names, train and val")
     return file.parent, about
@@ -134,14 +136,14 @@ def _about(place: Path) -> tuple[Path, dict[str, Any]]:
 def _names(root: Path, about: dict[str, Any]) -> list[str]:
     names = about.get("names")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise ValueError(f"{root}: names in data.yaml must be numbered from 0 without gaps")
         names = [names[i] for i in range(len(names))]
     if names is None and (root / "classes.txt").is_file():
         lines = lines_of(root / "classes.txt")
         names = [line.strip() for line in lines if line.strip()]
     if names is not None and not isinstance(names, list):
-        raise ValueError(f"{root}: names in data.yaml are {names!r}, no list")
+        raise ValueError(f"{root}: names in data.yaml are {repr(names)[:80]}, no list")
     return [str(name) for name in names or ()]
 
 
@@ -155,7 +157,8 @@ def _pictures(root: Path, about: dict[str, Any]) -> list[tuple[Path, str]]:
             if target is None:
                 if split == "test":  # often named and not there
                     continue
-                raise FileNotFoundError(f"{root}/data.yaml: {split} is {place!r}: no such folder")
+                shown = repr(place)[:80]
+                raise FileNotFoundError(f"{root}/data.yaml: {split} is {shown}: no such folder")
             for picture in _listed(target):
                 found.setdefault(picture, split)
     if not found:
@@ -177,7 +180,7 @@ def _place(root: Path, about: dict[str, Any], place: str) -> Path | None:
         inner = inner[3:]
     base = root / str(about.get("path") or "")
     places = [base / place, root / place, root / inner]
-    return next((p for p in places if p.exists()), None)
+    return next((p for p in places if os.path.exists(p)), None)  # False of an impossible name
 
 
 def _listed(place: Path) -> list[Path]:

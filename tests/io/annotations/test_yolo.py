@@ -82,7 +82,12 @@ def test_boxes_are_no_masks(tmp_path):
     [
         ("names: {0: a, 2: b}\ntrain: .", "numbered from 0 without gaps"),
         ("names: [a]\ntrain: ../none", "train is '../none': no such folder"),
+        ("names: [a]\ntrain: " + "x" * 5000, "train is 'x{79}: no such folder"),
+        ("names: {0: a, b: c}", "numbered from 0 without gaps"),
         ("[", "cannot read .*data.yaml"),
+        ("names: [a]\ndate: 2001-99-99", "cannot read .*data.yaml: month must be in 1..12"),
+        ("names: [a]\nnc: !!bool x", "cannot read .*data.yaml: 'x'"),
+        ("? \ud7ff: [", "cannot read .*data.yaml: while parsing [^\n]*$"),
         ("!!python/object/apply:os.system ['touch x']", "cannot read .*data.yaml"),
         ("text", "holds no keys"),
     ],
