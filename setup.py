@@ -41,6 +41,7 @@ DIFFUSION_NEEDS = ["diffusers>=0.30", "transformers>=4.44"]
 
 TEST_NEEDS = [
     "torchmetrics>=1.0",  # an independent IoU to compare ours with
+    "hypothesis>=6.100",  # any input, in the slow tests
     *("ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"),  # run docs/first_steps.ipynb
 ]
 
