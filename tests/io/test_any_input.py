@@ -34,17 +34,8 @@ LONGEST = 6000  # characters of a message; names of 5000 are drawn
 ARGUMENTS = "mask", "image", "box", "points", "polygon", "scribble"  # that a message names
 TOKENS = ["nan", "-1", "1e309", "2147483648", "18446744073709551616", "9" * 5000, "a&#10;b", "$x$"]
 TOKENS += ["", "null", "[1]", "{a: 1, 0: b}", "2001-99-99", "!!bool x", "!!float a", "1_0", "300"]
-TOKENS += [
-    "\x07",
-    "&#x1;",
-    "x" * 300,
-    "\u0663",
-    "\ud7ff",
-    "4611686018427387904",
-    "0.5",
-    "<a/>",
-    "-",
-]
+TOKENS += ["\x07", "&#x1;", "x" * 300, "\u0663", "\ud7ff", "4611686018427387904", "0.5"]
+TOKENS += ["<a/>", "-", "{0: a, b: c}", "0,0,281474976710656"]
 IGNORED = 0, 255, 65535
 
 
@@ -73,32 +64,39 @@ def by_value(labels):
     return found or {1: labels > 0}
 
 
+def meaning_of_file(file, as_ids):
+    """``meaning`` of a file."""
+    shown, mode = file.shown, file.mode
+    if shown is None:
+        return None
+    if file.name.endswith((".txt", ".npy", ".json")) or shown.shape[:2] != SIZE:
+        return "refused"
+    if as_ids and mode in ("L", "I;16", "I", "F"):
+        exact = (shown == np.rint(shown)) & (shown >= 0) & (shown < 2.0**31)
+        return by_value(shown.astype(np.int64)) if exact.all() else "refused"
+    if not as_ids and (mode == "1" or (mode == "L" and set(np.unique(shown)) <= {0, 255})):
+        return {1: shown > 0}
+    return None
+
+
 def meaning(given, as_ids):
     """{id: mask} that a plain array or whole file can only mean; "refused": nothing; None: it
     depends."""
     if isinstance(given, torch.Tensor) and given.layout == torch.strided and not given.is_meta:
         given = given.detach().double().numpy() if given.is_floating_point() else given.numpy()
-    if isinstance(given, File) and given.shown is not None:
-        shown, mode = given.shown, given.mode
-        if given.name.endswith((".txt", ".npy", ".json")):
-            return "refused"
-        if shown.shape[:2] != SIZE:
-            return "refused"
-        if as_ids and mode in ("L", "I;16", "I", "F"):
-            whole = (shown == np.rint(shown)) & (shown >= 0) & (shown < 2.0**31)
-            return by_value(shown.astype(np.int64)) if whole.all() else "refused"
-        if not as_ids and (mode == "1" or (mode == "L" and set(np.unique(shown)) <= {0, 255})):
-            return {1: shown > 0}
+    if isinstance(given, File):
+        return meaning_of_file(given, as_ids)
+    if not isinstance(given, np.ndarray) or given.shape[-2:] != SIZE or given.ndim > 3:
         return None
-    if not isinstance(given, np.ndarray) or given.shape != SIZE:
-        return None
-    if given.dtype.kind == "b":
+    kind = given.dtype.kind
+    if kind == "f" and ((given >= 0) & (given <= 1)).all():
+        given, kind = given >= 0.5, "b"
+    if kind in "biu" and given.ndim == 3:
+        return {i: one > 0 for i, one in enumerate(given, 1)}
+    if kind == "b":
         return {1: given}
-    if given.dtype.kind in "iu":
-        return by_value(given) if 0 <= given.min() <= given.max() < 2**31 else "refused"
-    if given.dtype.kind == "f":
-        return {1: given >= 0.5} if ((given >= 0) & (given <= 1)).all() else "refused"
-    return "refused"
+    exact = kind in "iu" and 0 <= given.min() <= given.max() < 2**31
+    return by_value(given) if exact else "refused"
 
 
 def check_masks(example, folder):
@@ -204,6 +202,14 @@ def all_exports(folder):
     return odd_exports([(name, file, what, file.read_bytes()) for name, file, what in forms])
 
 
+def shows_ids(picture, labels, file):
+    """That a picture of one map shows its ids, one class each, and nothing else."""
+    if Path(picture.file_name).stem == file.stem and picture.size == labels.shape:
+        expected = {i: labels == i for i in np.unique(labels).tolist() if i not in IGNORED}
+        for (i, mask), found in zip(expected.items(), picture.masks().values(), strict=True):
+            np.testing.assert_array_equal(found, mask, f"{i} of {file}")
+
+
 def check_exports(example, folder):
     name, file, odd = example
     whole = file.read_bytes()
@@ -215,6 +221,8 @@ def check_exports(example, folder):
         for picture in found:
             for label, mask in picture.masks().items():
                 assert isinstance(label, str) and mask.dtype == bool and mask.shape == picture.size
+            if odd.shown is not None and odd.mode in ("L", "I;16", "I"):
+                shows_ids(picture, odd.shown, file)
     except (ValueError, OSError) as error:
         return refused(error, str(folder))
     finally:

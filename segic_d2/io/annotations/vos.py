@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..masks import read_label_map
+from ..masks import VOID_16, read_label_map
 from ..rle import encode
 from .files import add_file, need_folder, pictures_in
 from .records import AnnotationSet
@@ -80,6 +80,6 @@ def _add(found: AnnotationSet, sequence: str, frame: Path, file: Path) -> None:
         found.fault(f"{file} is {width}x{height} px, its frame is {size[1]}x{size[0]} px")
         return
     for value in np.unique(labels).tolist():
-        if value not in (0, VOID):
+        if value not in (0, VOID, VOID_16):
             label = found.label(f"{sequence} {value}")
             found.add(row, label, encode(labels == value), str(file), thing_id=value)

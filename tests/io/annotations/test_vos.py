@@ -54,9 +54,11 @@ def test_faults(tmp_path):
 def test_ids_of_32_bits_are_exact_or_a_fault(tmp_path, value, fault):
     clip(tmp_path, "dog", 1)
     labels = np.where(box(3, 3, 9, 9), value, 0).astype(np.int32)
+    labels[box(20, 3, 29, 9)], labels[box(30, 3, 39, 9)] = 255, 65535  # ignored
     Image.fromarray(labels).save(tmp_path / "Annotations" / "dog" / "00000.png", "TIFF")
     found = read_annotations(f"vos:{tmp_path}")
     if fault:
         assert fault in found.faults[0] and not len(found)
     else:
+        assert found.names == [f"dog {value}"]
         np.testing.assert_array_equal(found[0].masks()[f"dog {value}"], box(3, 3, 9, 9))
