@@ -15,11 +15,23 @@ import numpy as np
 
 from ...utils.texts import printable
 from ..masks import IGNORE_LABEL, VOID_16, read_label_map
+from ..pictures import image_size
 from ..rle import CocoMask, decode, ring_fault, rle_fault
 
 Size = tuple[int, int]
 REDRAW = "correct or delete it in the labelling tool"
 FAULTS = 1000  # that are kept as text; the others are counted
+
+
+def read_map(file: str, size: Size, picture: str) -> np.ndarray:
+    """A label map, int32 (H, W) = ``size``, of a picture. ValueError: of another size, as its head
+    says already, so that it is not decoded; and as of ``read_label_map``."""
+    if image_size(file) != size or (labels := read_label_map(file)).shape != size:
+        height, width = image_size(file)
+        raise ValueError(
+            f"{file} is {width}x{height} px, another size than {picture}, {size[1]}x{size[0]} px"
+        )
+    return labels
 
 
 class Thing(NamedTuple):
@@ -56,9 +68,7 @@ class Annotated:
         ValueError: naming a label map that cannot be read, or has another size."""
         found: dict[str, np.ndarray] = {}
         if self.label_file:
-            labels = read_label_map(self.label_file)
-            if labels.shape != self.size:
-                raise ValueError(f"{self.label_file} has another size than {self.file_name}")
+            labels = read_map(self.label_file, self.size, self.file_name)
             for value in np.unique(labels).tolist():
                 name = self.names[value] if value < len(self.names) else f"class {value}"
                 if value not in (0, IGNORE_LABEL, VOID_16) and name != "background":

@@ -44,8 +44,10 @@ def test_faults(tmp_path):
     folder = tmp_path / "Annotations" / "dog"
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "00000.png")
     (folder / "00001.png").write_bytes(b"no picture")
-    small, broken = read_annotations(f"vos:{tmp_path}").faults
-    assert "00000.png is 5x5 px, its frame is 60x40 px" in small and "00001.png" in broken
+    found = read_annotations(f"vos:{tmp_path}")
+    small, broken = found.faults
+    assert not len(found)  # neither is a frame that shows nothing
+    assert "00000.png is 5x5 px, another size than " in small and "00001.png" in broken
     with pytest.raises(FileNotFoundError, match="no such folder: .*JPEGImages"):
         read_annotations(f"vos:{folder}")
 
