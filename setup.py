@@ -43,6 +43,7 @@ RAY_NEEDS = ["ray[data]>=2.40"]  # labels folders on a cluster
 
 TEST_NEEDS = [
     "torchmetrics>=1.0",  # an independent IoU to compare ours with
+    "hypothesis>=6.100",  # any input, in the slow tests
     *("ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"),  # run docs/first_steps.ipynb
 ]
 

@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 def suffix_of(path: AnyPath) -> str:
     """The suffix of a path or web address, whose query does not count, in lower case; "": none."""
     if is_web_address(path):
-        path = urlsplit(str(path)).path
+        with contextlib.suppress(ValueError):  # no address, which shows when it is read
+            path = urlsplit(str(path)).path
     return os.path.splitext(path)[1].lower()
 
 

@@ -18,6 +18,7 @@ TINT = 24  # of channels, below which a colour is a grey
 NEAR = 52  # of channels, up to which colours are shades of one another; dithering has steps of 51
 FEW, PAINTS = 8, 48  # colours that are paints whatever they cover; at most
 MOST = 50_000  # colours of a picture that may be painted
+HIGHEST_ID = 2**31 - 1  # label maps are int32; Pillow reads 32 bits with a sign
 PAINTED = 0.5  # share of what is not black that the paints cover, but for edges
 ADVICE = "save it in black and white, or give an array of ids"
 
@@ -113,6 +114,10 @@ def to_label_map(image: Image.Image) -> np.ndarray:
                 f"{listed('colours', [tuple(c) for c in found])}: save the ids, or a palette file"
             )
         ids = ids[..., 0]
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high > HIGHEST_ID:
+        odd = low if low < 0 else high
+        raise ValueError(f"a label map with the id {odd}; ids are from 0 to {HIGHEST_ID}")
     return ids.astype(np.int32)
 
 

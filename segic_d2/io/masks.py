@@ -14,10 +14,11 @@ from PIL import Image
 
 from ..utils.files import AnyPath
 from ..utils.remote import first_line
+from ..utils.texts import printable
 from .formats import suffix_of
-from .mask_pictures import holds_ids, to_binary_mask, to_label_map
+from .mask_pictures import HIGHEST_ID, holds_ids, to_binary_mask, to_label_map
 from .odd_masks import describe_values
-from .pictures import AnyPicture, alpha_of, open_file, opened
+from .pictures import AnyPicture, alpha_of, array_of, open_file, opened
 from .rle import decode
 
 # masks as people have them, see `to_masks`
@@ -70,9 +71,9 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
             return {i: _from_rle(m, size) for i, m in enumerate(mask, 1)}
         if (array := _as_array(mask, size)) is not None:
             return _from_array(array, size)
-        return {1: _from_polygons(mask, size)}
+        return {1: from_polygons(mask, size)}
     if isinstance(mask, torch.Tensor):
-        mask = mask.detach().cpu().numpy()
+        mask = array_of(mask)
     if isinstance(mask, np.ndarray) and _has_channels(mask, size):
         mask = _to_image(mask)
     if isinstance(mask, Image.Image):
@@ -87,20 +88,21 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
 
 def _from_file(path: str, size: tuple[int, int], as_ids: bool) -> dict[int, np.ndarray]:
     suffix = suffix_of(path)
-    if suffix in (".json", ".npy"):
-        content = read_json(path) if suffix == ".json" else _read_array(path)
-        try:
-            return to_masks(content, size, as_ids)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    content: Any
     if suffix == ".txt":
         raise ValueError(
-            f"{path} is a text file, as YOLO's labels are, which are not taken: give a picture of "
-            "the mask, a .npy array, or a .json file of an RLE or of polygons in pixels"
+            f"{printable(path)} is a text file, as YOLO's labels are, which are not taken: give a "
+            "picture of the mask, a .npy array, or a .json file of an RLE or of polygons in pixels"
         )
-    with opened(path) as image:
-        values = _from_image(image, as_ids)
-    return _from_array(values, size)
+    if suffix in (".json", ".npy"):
+        content = read_json(path) if suffix == ".json" else _read_array(path)
+    else:
+        with opened(path) as image:
+            content = _from_image(image, as_ids)
+    try:
+        return to_masks(content, size, as_ids)
+    except ValueError as error:
+        raise ValueError(printable(f"{path}: {error}")) from error
 
 
 def read_json(path: AnyPath) -> dict[str, Any] | list[Any]:
@@ -110,9 +112,10 @@ def read_json(path: AnyPath) -> dict[str, Any] | list[Any]:
         try:
             content = json.load(file)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"cannot read {path}: {error}") from error
+            raise ValueError(printable(f"cannot read {path}: {error}")) from error
     if not isinstance(content, dict | list):
-        raise ValueError(f"{path} holds {repr(content)[:80]}, neither an RLE nor polygons")
+        what = repr(content)[:80]
+        raise ValueError(printable(f"{path} holds {what}, neither an RLE nor polygons"))
     return content
 
 
@@ -136,7 +139,7 @@ def _read_array(path: str) -> np.ndarray:
         try:
             return np.load(file, allow_pickle=False)
         except Exception as error:  # its header may hold anything
-            raise ValueError(f"cannot read {path}: {first_line(error)}") from error
+            raise ValueError(printable(f"cannot read {path}: {first_line(error)}")) from error
 
 
 def _has_channels(mask: np.ndarray, size: tuple[int, int]) -> bool:
@@ -162,6 +165,8 @@ def _split(labels: np.ndarray) -> dict[int, np.ndarray]:
     values = np.unique(labels)
     if values[0] < 0:
         raise ValueError(f"mask has the negative id {values[0]}")
+    if values[-1] > HIGHEST_ID:
+        raise ValueError(f"mask has the id {values[-1]}; ids end at {HIGHEST_ID}")
     masks = {int(v): labels == v for v in values if v not in (0, IGNORE_LABEL, VOID_16)}
     return masks or {1: labels > 0}
 
@@ -185,12 +190,14 @@ def _from_rle(rle: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     if not {"size", "counts"} <= set(rle):
         advice = [text for key, text in FOREIGN.items() if key in rle]
         what = (*advice, "a COCO RLE has 'counts' and 'size'")[0]
-        raise ValueError(f"mask is a dict with {sorted(rle)}; {what}")
+        keys = sorted(map(str, rle))
+        raise ValueError(f"mask is a dict with {keys}; {what}")
     try:
-        found = tuple(int(side) for side in rle["size"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"mask has the size {rle['size']!r}; it is [height, width]") from error
-    _check_size(found, size)
+        height, width = map(int, [] if isinstance(rle["size"], str) else rle["size"])
+    except (TypeError, ValueError, OverflowError) as error:
+        said = repr(rle["size"])[:80]
+        raise ValueError(f"mask has the size {said}; it is [height, width]") from error
+    _check_size((height, width), size)
     counts = rle["counts"]
     try:
         if isinstance(counts, list) and sum(counts) != size[0] * size[1]:
@@ -207,6 +214,8 @@ def _as_array(rows: Sequence[Any], size: tuple[int, int]) -> np.ndarray | None:
         array = np.array(rows)
     except ValueError:  # of several lengths
         return None
+    if array.dtype.kind == "O" and array.shape[-2:] == size:
+        raise ValueError("mask has numbers that no type of an array holds")
     if array.ndim not in (2, 3) or array.dtype.kind not in "biuf" or not array.size:
         return None
     if array.shape[-2:] == size:
@@ -216,10 +225,12 @@ def _as_array(rows: Sequence[Any], size: tuple[int, int]) -> np.ndarray | None:
     return None
 
 
-def _from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
+def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
+    """What polygons, flat x, y, x, y, … or pairs each, enclose together, bool (H, W) = ``size``;
+    errors as of ``to_masks``."""
     try:
         points = [np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in polygons]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"mask is a list, but not of polygons (flat lists x, y, x, y, …): {error}"
         ) from error

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from .formats import suffix_of
-from .pictures import opened
+from .pictures import array_of, opened
 
 FULL = 0.98  # share of the picture from which a mask leaves nothing out
 LARGE, FRAMED = 0.6, 0.8  # shares of the picture, and of its border, of a mask that is inverted
@@ -60,7 +60,7 @@ def describe_values(mask: object) -> str:
         colours = mask.getcolors(mask.width * mask.height) or ()
         return listed("colours", sorted(colour for _, colour in colours))
     if isinstance(mask, torch.Tensor):
-        mask = mask.detach().cpu().numpy()
+        mask = array_of(mask)
     if isinstance(mask, Image.Image | np.ndarray):
         return listed("values", np.unique(np.asarray(mask)).tolist())
     return ""

@@ -14,7 +14,8 @@ from detectron2.utils.file_io import PathManager
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..utils.files import AnyPath
-from ..utils.remote import download, is_web_address
+from ..utils.remote import download, first_line, is_web_address
+from ..utils.texts import printable
 from .formats import lacking, suffix_of
 from .opening import open_image
 from .ranges import depth, to_eight_bits
@@ -47,9 +48,8 @@ def opened(path: AnyPath, decode: bool = True) -> Iterator[Image.Image]:
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, …
         if isinstance(error, UnidentifiedImageError):
             error = ValueError(missing or "its content is no picture that Pillow knows")
-        raise ValueError(
-            f"cannot read image {path}: {str(error) or type(error).__name__}"
-        ) from error
+        text = printable(f"cannot read image {path}: {str(error) or type(error).__name__}")
+        raise ValueError(text) from error
 
 
 def open_file(path: str) -> IO[bytes]:
@@ -59,10 +59,11 @@ def open_file(path: str) -> IO[bytes]:
         return io.BytesIO(download(path))
     try:
         if not PathManager.isfile(path):
-            raise FileNotFoundError(f"no such file: {path}")
+            raise FileNotFoundError(printable(f"no such file: {path or repr(path)}"))
         return PathManager.open(path, "rb")
     except NotImplementedError:  # of a scheme that has no handler
-        raise ValueError(f"cannot read {path}: its kind of address is not known") from None
+        text = printable(f"cannot read {path}: its kind of address is not known")
+        raise ValueError(text) from None
 
 
 def _say_frames(path: str, image: Image.Image) -> None:
@@ -84,7 +85,7 @@ def _say_dark(path: str, image: Image.Image, wide: bool) -> None:
 
 @lru_cache(1024)
 def _say_once(text: str) -> None:
-    logger.warning(text)
+    logger.warning(printable(text))
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -153,6 +154,19 @@ def file_of(source: object) -> str:
     return getattr(source, "filename", "") or ""
 
 
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array; what NumPy has no type for, such as bfloat16, as float32. ValueError:
+    it holds no such values: sparse, quantised, on "meta"."""
+    try:
+        tensor = tensor.detach().cpu()
+        narrow = tensor.is_floating_point() and tensor.dtype.itemsize < 4
+        return (tensor.float() if narrow else tensor).numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"an image or mask as a tensor of {tensor.dtype} is no array: {first_line(error)}"
+        ) from error
+
+
 def to_picture(image: AnyPicture) -> np.ndarray:
     """A picture as it is displayed, uint8 (H, W, 3) RGB, of a path, a PIL image (EXIF rotation is
     applied) or a uint8 or uint16 array (H, W), (H, W, 3) or (H, W, 4) in RGB order.
@@ -162,7 +176,7 @@ def to_picture(image: AnyPicture) -> np.ndarray:
     if isinstance(image, Image.Image):
         return np.array(to_rgb(upright(image), file_of(image)))
     if isinstance(image, torch.Tensor):
-        image = image.detach().cpu().numpy()
+        image = array_of(image)
     if not isinstance(image, np.ndarray):
         raise ValueError(f"an image is a path, a PIL image or an array, not {type(image).__name__}")
     planes = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
@@ -190,7 +204,7 @@ def to_cut_out(image: AnyPicture) -> np.ndarray | None:
     """What a picture of ``to_picture`` shows where it is a cut-out, bool (H, W) as it is displayed:
     an opacity of 128 and above. None: it has no alpha, or nothing in it is transparent."""
     if isinstance(image, torch.Tensor):
-        image = image.detach().cpu().numpy()
+        image = array_of(image)
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 4:
             return None

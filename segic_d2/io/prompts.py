@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from ..structures.prompts import Marked
 from .formats import suffix_of
-from .masks import FOREIGN, AnyMask, read_json, to_masks
+from .masks import FOREIGN, AnyMask, from_polygons, read_json, to_masks
 
 PROMPT_REGISTRY = Registry("PROMPT")
 PROMPT_REGISTRY.__doc__ = """
@@ -110,8 +110,12 @@ def mask(size: Size, mask: AnyMask) -> Marked:
 def polygon(size: Size, polygon: Any) -> Marked:
     """One polygon, flat x, y, x, y, … or pairs as labelme's, or several of one thing."""
     polygon = _plain(polygon)
-    one = isinstance(polygon, list | tuple) and (_flat(polygon) or _is_line(polygon))
-    return Marked.of_mask(to_masks([polygon] if one else polygon, size)[1])
+    if not isinstance(polygon, list | tuple):
+        raise ValueError(f"polygon {repr(polygon)[:80]} is no list of corners x, y, x, y, …")
+    if [len(p) if isinstance(p, list) else 0 for p in polygon] == [size[1]] * size[0]:
+        raise ValueError("polygon has the numbers of a mask of the picture: give them as 'mask'")
+    one = _flat(polygon) or _is_line(polygon)
+    return Marked.of_mask(from_polygons([polygon] if one else polygon, size))
 
 
 @PROMPT_REGISTRY.register()
@@ -140,10 +144,14 @@ def points(size: Size, points: Any, labels: Any = None) -> Marked:
     """Points (x, y) on the thing where their label is 1, beside it where it is 0; without labels,
     all are on it. Their pixels alone are marked."""
     where = _pixels(_rows(points, 2, "points", "x, y"), size, "points")
-    on = np.ones(len(where)) if labels is None else np.atleast_1d(np.asarray(_plain(labels)))
+    try:
+        on = np.ones(len(where)) if labels is None else np.atleast_1d(np.asarray(_plain(labels)))
+    except ValueError:  # of several lengths
+        on = np.zeros(0)
     if on.shape != (len(where),) or not np.isin(on, (0, 1)).all():
         raise ValueError(
-            f"points have the labels {labels!r}; expected {len(where)}, each 1 (on the thing) or 0"
+            f"points have the labels {repr(labels)[:80]}; expected {len(where)}, each 1 (on the "
+            "thing) or 0"
         )
     marked = np.zeros((2, *size), dtype=bool)  # outside, inside
     marked[on.astype(np.int64), where[:, 1], where[:, 0]] = True
@@ -206,10 +214,10 @@ def _rows(value: Any, length: int, field: str, form: str) -> np.ndarray:
     """One tuple of numbers or several, float64 (n, length)."""
     try:
         rows = np.atleast_2d(np.asarray(_plain(value), dtype=np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         rows = np.zeros(0)
     if rows.ndim != 2 or rows.shape[1] != length or not len(rows) or not np.isfinite(rows).all():
-        raise ValueError(f"{field} {str(value)[:80]} is no list of finite numbers {form}")
+        raise ValueError(f"{field} {repr(value)[:80]} is no list of finite numbers {form}")
     return rows
 
 

@@ -4,6 +4,8 @@ import logging
 
 import numpy as np
 
+from ..utils.texts import printable
+
 DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras, microscopes and scanners
 NARROW = 8  # a picture that uses less than this part of its depth is stretched
 
@@ -38,5 +40,5 @@ def to_eight_bits(values: np.ndarray, source: str = "") -> np.ndarray:
 def _say_once(how: str, values: str, source: str) -> None:
     if how not in _said:
         _said.add(how)
-        picture = source or "a picture"
+        picture = printable(source) or "a picture"
         logger.warning("%s has grey values %s: they are %s (said once)", picture, values, how)

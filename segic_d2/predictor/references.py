@@ -196,6 +196,6 @@ def _named(number: int, source: object, field: str = "image") -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        text = str(error)
+        text = str(error).removeprefix(f"{file_of(source)}: ")
         field = "" if text.startswith(field) else f"{field}: "
         raise kind(f"{_place(number, source)}: {field}{text}") from error

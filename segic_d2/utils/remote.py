@@ -24,8 +24,8 @@ def unreachable(url: str) -> str:
     found = []
 
     def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
         try:
+            request = urllib.request.Request(url, method="HEAD")
             urllib.request.urlopen(request, timeout=PATIENCE).close()
             found.append("")
         except urllib.error.HTTPError:

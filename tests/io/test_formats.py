@@ -43,6 +43,7 @@ def test_an_old_pillow_says_what_it_lacks(without_heif, monkeypatch):
     monkeypatch.setattr(features, "check_codec", lambda name: False)
     assert formats.lacking(".avif") == "pip install 'pillow>=11.3'"
     assert formats.lacking(".JP2") == "install a Pillow with OpenJPEG"
+
     assert formats.lacking(".png") == formats.lacking(".txt") == ""
 
 
@@ -56,3 +57,8 @@ def test_every_format_is_read(suffix, tmp_path):
     Image.fromarray(picture).save(path)
     assert list_pictures([tmp_path]) == [path]
     assert np.abs(read_image(path).astype(int) - picture)[:, [*range(28), *range(36, 64)]].max() < 9
+
+
+def test_suffixes_of_addresses():
+    assert formats.suffix_of("https://x.org/a.PNG?b=.jpg") == ".png"
+    assert formats.suffix_of("https://[x/a.JSON") == ".json"  # no address

@@ -167,9 +167,23 @@ def test_what_may_be_something_else_is_refused(tmp_path, image, message):
     [
         (painted((disc(), RED)), r"coloured, with the colours \(0, 0, 0\), \(255, 0, 0\): save"),
         (Image.fromarray(disc() * np.float32(0.5)), "mode 'F' with the values 0.0, 0.5"),
+        (
+            Image.fromarray(disc() * np.float32(2**31)),
+            "a label map with the id 2147483648; ids are",
+        ),
+        (
+            Image.fromarray(disc() * np.float32(2**63)),
+            "with the id 9223372036854775808; ids are from",
+        ),
+        (Image.fromarray(-disc().astype(np.int32)), "the id -1; ids are from 0 to 2147483647"),
     ],
 )
 def test_what_is_no_label_map(tmp_path, image, message):
     image.save(tmp_path / "map.tif")
     with pytest.raises(ValueError, match=f"map.tif: .*{message}"):
         read_label_map(tmp_path / "map.tif")
+
+
+def test_the_highest_id_of_a_label_map(tmp_path):
+    Image.fromarray(disc() * np.int32(2**31 - 1)).save(tmp_path / "map.tif")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "map.tif"), disc() * (2**31 - 1))

@@ -284,6 +284,21 @@ def test_polygon_outside_of_the_picture_is_empty():
     )
 
 
+def test_the_highest_id():
+    ids = np.zeros((H, W), np.uint64)
+    ids[3:9] = 2**31 - 1
+    for form in (ids, ids.tolist(), torch.from_numpy(ids.astype(np.int64))):
+        masks = to_masks(form, (H, W))
+        assert list(masks) == [2147483647]
+        np.testing.assert_array_equal(masks[2147483647], ids > 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e5m2])
+def test_tensors_of_narrow_floats(square, dtype):
+    tensor = (torch.from_numpy(square) * 0.75).to(dtype).requires_grad_()
+    np.testing.assert_array_equal(to_masks(tensor, (H, W))[1], square)
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
@@ -302,6 +317,18 @@ def test_polygon_outside_of_the_picture_is_empty():
         ({"counts": [5], "size": ["a", 2]}, r"mask has the size \['a', 2\]; it is"),
         ({"size": [H, W + 2], "counts": [H * (W + 2)]}, "42x30 px, the image as displayed"),
         ({"size": [H, W], "counts": [7]}, "no RLE of 40x30 px: its counts sum to 7"),
+        ({"counts": [5], "size": []}, r"mask has the size \[\]; it is"),
+        ({"counts": [5], "size": "34"}, "mask has the size '34'; it is"),
+        ({"counts": [5], "size": [H, float("inf")]}, r"mask has the size \[30, inf\]; it is"),
+        ({1: 2, "a": 3}, r"dict with \['1', 'a'\]"),
+        ([[1, 2, 3, 4, 5, 10**400]], "not of polygons"),
+        (np.full((H, W), 2**31, np.uint32), "mask has the id 2147483648; ids end at 2147483647"),
+        (np.full((H, W), 2**63, np.uint64), "the id 9223372036854775808; ids end at 2147483647"),
+        (np.full((H, W), 2.0**31), r"floats outside \[0, 1\]"),
+        ([[2**63] * W] * H, "the id 9223372036854775808; ids end at"),
+        ([[2**64] * W] * H, "numbers that no type of an array holds"),
+        (torch.ones(H, W).to_sparse(), "a tensor of torch.float32 is no array: "),
+        (torch.ones(H, W, device="meta"), "a tensor of torch.float32 is no array: "),
         ([[1, 2, 3]], "not of polygons"),
         ([[1, 2, 3, 4]], "polygon 1 of the mask has no 3 finite corners"),
         ([1, 2, 3, 4, 5, 6], "not of polygons"),
@@ -323,6 +350,11 @@ def test_bad_mask_files(tmp_path):
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=name):
             to_masks(tmp_path / name, (H, W))
+    Image.new("1", (3, 2)).save(tmp_path / "a\nb.png")
+    for name, what in (("a\nb.png", "mask is 3x2 px"), ("a\nc.png", "no such file")):
+        with pytest.raises((ValueError, OSError), match=what) as error:
+            to_masks(tmp_path / name, (H, W))
+        assert f"{tmp_path}/{name}".replace("\n", "\ufffd") in str(error.value)
 
 
 NESTED = {

@@ -32,6 +32,7 @@ def test_runs_of_compressed_rles_are_those_of_pycocotools():
     [
         ({"counts": [10, 20], "size": [20, 30]}, "has counts that sum to 30, its image has 600 px"),
         ({"counts": [-10, 610], "size": [20, 30]}, "has counts that sum to 600"),
+        ({"counts": [2**62] * 4 + [600], "size": [20, 30]}, "has counts that sum to"),  # 2**64
         ({"counts": [600.5], "size": [20, 30]}, "has counts that are no whole numbers"),
         ({"counts": "<x>", "size": [20, 30]}, "has counts that are no compressed RLE"),
         ({"counts": "P" * 40, "size": [20, 30]}, "has counts that are no compressed RLE"),

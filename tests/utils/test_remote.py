@@ -100,3 +100,8 @@ def test_what_the_hubs_cache_holds_is_there(tmp_path, monkeypatch):
     assert remote.missing_on_hub("a/b", files) == missing
     (snapshot / "pytorch_model.bin").touch()
     assert remote.missing_on_hub("a/b", files) == ""
+
+
+def test_an_address_that_is_none_is_said_at_once():
+    with pytest.raises(FileNotFoundError, match=r"https://\[x/a cannot be fetched: Invalid IPv6"):
+        remote.download("https://[x/a")

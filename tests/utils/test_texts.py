@@ -1,6 +1,6 @@
 import pytest
 
-from segic_d2.utils.texts import one_line
+from segic_d2.utils.texts import one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,8 @@ from segic_d2.utils.texts import one_line
 )
 def test_one_line(text, shown):
     assert one_line(text) == shown
-    assert one_line(shown) == shown == shown.encode().decode()
+    assert printable(shown) == one_line(shown) == shown == shown.encode().decode()
+
+
+def test_printable_keeps_spaces():
+    assert printable("/a  b/c\nd\t.png") == "/a  b/c\ufffdd\ufffd.png"

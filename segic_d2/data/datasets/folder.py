@@ -224,9 +224,7 @@ def _ignored(first, named, root):
 def _check_ids(first, named, root):
     """ValueError: ids that were hardly meant as those of classes; where none is, the maps show
     background alone."""
-    low, top = min(named, default=1), max(named, default=1)
-    if low < 0:
-        raise ValueError(f"{first[low]} shows the id {low}; ids of classes are 1, 2, …")
+    top = max(named, default=1)
     if top > HIGHEST or top > 50 * len(named) + 255:
         raise ValueError(
             f"{first[top]} shows the id {top}, far above the number of classes, {len(named)}: are "
@@ -282,9 +280,11 @@ def _read_classes(file):
         if not line.strip():
             continue
         class_id, _, class_name = line.strip().partition(" ")
-        if not class_id.isdecimal() or not class_name.strip() or int(class_id) > HIGHEST:
+        short = class_id.isdecimal() and len(class_id) < 19
+        if not short or not class_name.strip() or int(class_id) > HIGHEST:
             raise ValueError(
-                f'{file}, line {number}: expected "id name", an id up to {HIGHEST}, found {line!r}'
+                f'{file}, line {number}: expected "id name", an id up to {HIGHEST}, found '
+                f"{line[:80]!r}"
             )
         named[int(class_id)] = class_name.strip()
     return named

@@ -68,7 +68,7 @@ def _read_values(files):
             ids = read_label_map(file)
         except ERRORS as error:
             return error
-        if ids.min() < 0 or ids.max() >= 2**16:
+        if ids.max() >= 2**16:
             return np.unique(ids).tolist()
         return np.flatnonzero(np.bincount(ids.ravel())).tolist()
 

@@ -180,7 +180,8 @@ def _add_categories(found: CocoSet, categories: list[Any], used: set[Any], file:
         number, name = _whole(category.get("id")), category.get("name")
         if number is None or not isinstance(name, str) or not name.strip():
             found.fault(
-                f"{file}: category {str(category)[:80]}: 'id' must be a number, 'name' a text"
+                f"{file}: category {str(category)[:80]}: 'id' must be a number below 1e18, "
+                "'name' a text"
             )
             found.faulty.add(_spelled(category.get("id")))
         elif ids.get(number, name) != name:

@@ -172,7 +172,7 @@ def _mask(shape: ElementTree.Element, size: Size) -> dict[str, Any]:
             f"left, top, width, height {left}, {top}, {width}, {height} reach out of the picture "
             f"of {size[1]}x{size[0]} px"
         )
-    if (runs < 0).any() or runs.sum() != width * height:
+    if ((runs < 0) | (runs > width * height)).any() or runs.sum() != width * height:
         raise ValueError(f"rle sums to {runs.sum()}, its box has {width * height} px")
     canvas = np.zeros(size, bool)
     part = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def find_picture(name: str, folders: Sequence[Path]) -> Path | None:
     spellings = dict.fromkeys([name, name.replace("\\", "/"), re.split(r"[\\/]", name)[-1]])
     for spelling in spellings:
         for folder in folders:
-            if spelling and (folder / spelling).is_file():
+            if spelling and os.path.isfile(folder / spelling):  # False of a name that none can have
                 return folder / spelling
     return None
 

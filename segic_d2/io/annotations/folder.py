@@ -8,7 +8,7 @@ from PIL import Image
 
 from ...utils.files import write_picture, write_whole
 from ..class_folders import pair_files
-from ..masks import read_binary_mask
+from ..masks import VOID_16, read_binary_mask
 from ..rle import decode, encode
 from .files import add_file, copy_pictures, lines_of, need_folder, pictures_in, start_folder
 from .records import Annotated, AnnotationSet
@@ -86,9 +86,11 @@ def _read_maps(found: AnnotationSet, root: Path) -> None:
         for number, line in enumerate(lines_of(root / "classes.txt"), 1):
             value, _, name = line.strip().partition(" ")
             if line.strip():
-                if not value.isdecimal() or not name.strip() or int(value) > 65535:
+                short = value.isdecimal() and len(value) < 19
+                if not short or not name.strip() or int(value) > VOID_16:
                     raise ValueError(
-                        f'{root}/classes.txt, line {number}: expected "id name", found {line!r}'
+                        f'{root}/classes.txt, line {number}: expected "id name", an id up to '
+                        f"{VOID_16}, found {line[:80]!r}"
                     )
                 missing = range(len(found.names), int(value) + 1)
                 found.names += [f"class {i}" for i in missing]

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...utils.files import write_whole
+from ...utils.remote import first_line
+from ..opening import open_image
 from ..rle import decode, encode
 from .files import (
     add_file,
@@ -163,14 +164,19 @@ def _ring(shape: dict[str, Any], kind: str) -> list[Any]:
 def _mask(shape: dict[str, Any], size: Size) -> dict[str, Any]:
     """The RLE of a PNG in base64, which lies at the first of two points."""
     (x, y), _ = shape["points"]
+    x, y, canvas = round(x), round(y), np.zeros(size, bool)
     try:
         data = base64.b64decode(shape["mask"], validate=True)
     except (ValueError, TypeError) as error:
         raise ValueError(f"mask is no base64: {error}") from error
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        part = np.asarray(image.convert("L")) > 0
-    x, y, canvas = round(x), round(y), np.zeros(size, bool)
-    if x < 0 or y < 0 or y + part.shape[0] > size[0] or x + part.shape[1] > size[1]:
-        raise ValueError(f"mask of {part.shape[1]}x{part.shape[0]} px at ({x}, {y}) reaches out")
-    canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
+    try:
+        with open_image(io.BytesIO(data)) as image:
+            width, height = image.size
+            inside = 0 <= x <= x + width <= size[1] and 0 <= y <= y + height <= size[0]
+            part = np.asarray(image.convert("L")) > 0 if inside else None
+    except Exception as error:  # decoders fail in many ways
+        raise ValueError(f"mask is no PNG: {first_line(error)}") from error
+    if part is None:
+        raise ValueError(f"mask of {width}x{height} px at ({x}, {y}) reaches out")
+    canvas[y : y + height, x : x + width] = part
     return encode(canvas)

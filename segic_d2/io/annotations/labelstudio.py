@@ -120,7 +120,10 @@ def _read_task(
 
 def _names(value: str) -> list[str]:
     """What the file of a task may be called here."""
-    address = urlsplit(value)
+    try:
+        address = urlsplit(value)
+    except ValueError:  # a text of another field
+        return []
     local = parse_qs(address.query).get("d", [])
     path = unquote(local[0] if local else address.path)
     base = re.split(r"[\\/]", path)[-1]

@@ -13,13 +13,26 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from ...utils.texts import printable
 from ..masks import IGNORE_LABEL, VOID_16, read_label_map
+from ..pictures import image_size
 from ..rle import CocoMask, decode, ring_fault, rle_fault
 
 Size = tuple[int, int]
 REDRAW = "correct or delete it in the labelling tool"
 DOUBT_FLAG, DOUBTFUL = "doubtful", 0.5  # for people; from this doubt on
 FAULTS = 1000  # that are kept as text; the others are counted
+
+
+def read_map(file: str, size: Size, picture: str) -> np.ndarray:
+    """A label map, int32 (H, W) = ``size``, of a picture. ValueError: of another size, as its head
+    says already, so that it is not decoded; and as of ``read_label_map``."""
+    if image_size(file) != size or (labels := read_label_map(file)).shape != size:
+        height, width = image_size(file)
+        raise ValueError(
+            f"{file} is {width}x{height} px, another size than {picture}, {size[1]}x{size[0]} px"
+        )
+    return labels
 
 
 class Thing(NamedTuple):
@@ -61,9 +74,7 @@ class Annotated:
         named, a value that none of them has."""
         found: dict[str, np.ndarray] = {}
         if self.label_file:
-            labels = read_label_map(self.label_file)
-            if labels.shape != self.size:
-                raise ValueError(f"{self.label_file} has another size than {self.file_name}")
+            labels = read_map(self.label_file, self.size, self.file_name)
             for value in np.unique(labels).tolist():
                 if value in (0, IGNORE_LABEL, VOID_16):
                     continue
@@ -107,7 +118,7 @@ class AnnotationSet(Sequence[Annotated]):
     def fault(self, text: str) -> None:
         """Note what is wrong with something that is left out."""
         if len(self.faults) < FAULTS:
-            self.faults.append(text)
+            self.faults.append(printable(text))
         else:
             self.more_faults += 1
 
@@ -192,8 +203,9 @@ class AnnotationSet(Sequence[Annotated]):
             except (TypeError, OverflowError):
                 values = polygon if isinstance(polygon, list | tuple) else [polygon]
                 value = next((v for v in values if not _is_number(v)), polygon)
+                shown = repr(value)[:80]
                 self.fault(
-                    f"{where}: polygon {number} has {value!r} where a number belongs; {REDRAW}"
+                    f"{where}: polygon {number} has {shown} where a number belongs; {REDRAW}"
                 )
                 return []
             if _is_outside(ring, size):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..pictures import opened
+from ..pictures import image_size, opened
 from ..rle import encode
-from .files import add_file, lines_of, need_folder, pictures_in
+from .files import lines_of, need_folder, pictures_in
 from .records import AnnotationSet
 from .registry import ANNOTATION_REGISTRY
 
@@ -58,18 +58,19 @@ def _add(
             plain = image.mode in ("1", "L") or image.mode.startswith("I")
             indexed = image.mode == "P" and (not colours or _agrees(image.getpalette(), colours))
             as_ids = ordered and (plain or indexed)
-            coloured = None if as_ids else np.asarray(image.convert("RGB"))
             width, height = image.size
-        if coloured is not None and not colours:
+        if not as_ids and not colours:
             raise ValueError(f"{map_file} is coloured, and no labelmap.txt names its colours")
-        row = add_file(found, picture, split=split, label_file=str(map_file) if as_ids else "")
-        if row is None:
-            return
-        size = found.size(row)
-        if (height, width) != size:
+        size = image_size(picture)
+        if (height, width) != size:  # of which nothing is decoded
             raise ValueError(f"{map_file} is {width}x{height} px, its image {size[1]}x{size[0]} px")
-        if coloured is not None:
-            _add_colours(found, row, coloured, map_file, colours)
+        if as_ids:
+            found.add_picture(str(picture), size, split=split, label_file=str(map_file))
+            return
+        with opened(map_file) as image:
+            coloured = np.asarray(image.convert("RGB"))
+        row = found.add_picture(str(picture), size, split=split)
+        _add_colours(found, row, coloured, map_file, colours)
     except (ValueError, OSError) as error:
         found.fault(str(error))
 
@@ -140,7 +141,10 @@ def _labelmap(file: Path) -> dict[str, Colour]:
         try:
             red, green, blue = (int(v) for v in rest.split(":")[0].split(","))
         except ValueError as error:
-            raise ValueError(f"{file}, line {number}: expected name:r,g,b, not {line!r}") from error
+            shown = repr(line[:80])
+            raise ValueError(f"{file}, line {number}: expected name:r,g,b, not {shown}") from error
+        if not all(0 <= v <= 255 for v in (red, green, blue)):
+            raise ValueError(f"{file}, line {number}: {red},{green},{blue} is no colour up to 255")
         found[name.strip()] = (red, green, blue)
     return found
 

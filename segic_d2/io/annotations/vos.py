@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..masks import read_label_map
+from ..masks import VOID_16
+from ..pictures import image_size
 from ..rle import encode
-from .files import add_file, need_folder, pictures_in
-from .records import AnnotationSet
+from .files import need_folder, pictures_in
+from .records import AnnotationSet, read_map
 from .registry import ANNOTATION_REGISTRY
 
 VOID = 255
@@ -67,19 +68,13 @@ def _inner(folder: Path) -> Path:
 
 def _add(found: AnnotationSet, sequence: str, frame: Path, file: Path) -> None:
     try:
-        labels = read_label_map(file)
+        size = image_size(frame)
+        labels = read_map(str(file), size, str(frame))
     except (ValueError, OSError) as error:
         found.fault(str(error))
         return
-    row = add_file(found, frame)
-    if row is None:
-        return
-    size = found.size(row)
-    if labels.shape != size:
-        height, width = labels.shape
-        found.fault(f"{file} is {width}x{height} px, its frame is {size[1]}x{size[0]} px")
-        return
+    row = found.add_picture(str(frame), size)
     for value in np.unique(labels).tolist():
-        if value not in (0, VOID):
+        if value not in (0, VOID, VOID_16):
             label = found.label(f"{sequence} {value}")
             found.add(row, label, encode(labels == value), str(file), thing_id=value)

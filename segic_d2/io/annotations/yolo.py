@@ -1,5 +1,6 @@
 """YOLO's segmentation: a text file for each picture, a line "class x y x y …" for each thing."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import yaml
 
 from ...utils.files import write_whole
+from ...utils.texts import one_line
 from ..rle import decode
 from .files import (
     add_file,
@@ -82,7 +84,7 @@ def labels_of(picture: Path) -> Path | None:
         last = len(parts) - 1 - parts[::-1].index("images")
         places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 :]))
     files = (place.with_suffix(suffix) for place in places for suffix in (".txt", ".TXT"))
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if os.path.isfile(file)), None)
 
 
 def read_labels(found: AnnotationSet, row: int, file: Path, named: bool) -> int:
@@ -100,7 +102,7 @@ def read_labels(found: AnnotationSet, row: int, file: Path, named: bool) -> int:
         try:
             label, shares = int(first), [float(v) for v in rest]
         except ValueError as error:
-            found.fault(f"{where}: {error}; expected class x y x y …")
+            found.fault(f"{where}: {str(error)[:80]}; expected class x y x y …")
             continue
         if label < 0 or label > 9999 or (named and label >= len(found.names)):
             found.fault(f"{where}: class is {label}, data.yaml names {len(found.names)} from 0 on")
@@ -133,8 +135,8 @@ def _about(place: Path) -> tuple[Path, dict[str, Any]]:
         return need_folder(place, "with data.yaml, or images/ and labels/"), {}
     try:
         about = yaml.safe_load(text_of(file))
-    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
-        raise ValueError(f"cannot read {file}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # its constructors fail in many ways
+        raise ValueError(f"cannot read {file}: {one_line(str(error))}") from error
     if not isinstance(about, dict):
         raise ValueError(f"{file} holds no keys such as names, train and val")
     return file.parent, about
@@ -151,7 +153,7 @@ def _names(root: Path, about: dict[str, Any]) -> list[str]:
         lines = lines_of(root / "classes.txt")
         names = [line.strip() for line in lines if line.strip()]
     if names is not None and not isinstance(names, list):
-        raise ValueError(f"{root}: names in data.yaml are {names!r}, no list")
+        raise ValueError(f"{root}: names in data.yaml are {repr(names)[:80]}, no list")
     return [str(name) for name in names or ()]
 
 
@@ -165,7 +167,8 @@ def _pictures(root: Path, about: dict[str, Any]) -> list[tuple[Path, str]]:
             if target is None:
                 if split == "test":  # often named and not there
                     continue
-                raise FileNotFoundError(f"{root}/data.yaml: {split} is {place!r}: no such folder")
+                shown = repr(place)[:80]
+                raise FileNotFoundError(f"{root}/data.yaml: {split} is {shown}: no such folder")
             for picture in _listed(target):
                 found.setdefault(picture, split)
     if not found:
@@ -188,7 +191,8 @@ def _place(root: Path, about: dict[str, Any], place: str) -> Path | None:
     if len(parts) > 1 and parts[-1] == "images":
         del ends[-1]
     base = root / str(about.get("path") or "")
-    return next((p for p in [base / place, root / place, *ends] if p.exists()), None)
+    places = [base / place, root / place, *ends]
+    return next((p for p in places if os.path.exists(p)), None)  # False of an impossible name
 
 
 def _listed(place: Path) -> list[Path]:

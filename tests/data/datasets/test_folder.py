@@ -160,7 +160,7 @@ def test_maps_of_0_and_65535_are_binary(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (([1, 2], [-1]), "1.tif shows the id -1; ids of classes are 1, 2"),
+        (([1, 2], [-1]), "1.tif: a label map with the id -1; ids are from 0 to"),
         (([1, 2], [3, 900]), "1.tif shows the id 900, far above the number of classes, 4: are the"),
         ((range(24001, 24007), [1]), "0.tif shows the id 24006, far above .*, 7: are the maps of"),
         (

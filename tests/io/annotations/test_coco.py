@@ -242,3 +242,23 @@ def test_heights_that_are_none(tmp_path, height):
     data["images"][1]["height"] = height
     (fault,) = load(tmp_path, data).faults
     assert re.search(r"c.json: image 3: height and width are \(.*, 60\) \(.*\); correct it", fault)
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, 2**31, 2**53 + 1, 10**18 - 1, 2**63, 2**64])
+def test_large_ids_are_exact_or_a_fault(tmp_path, number):
+    data = content()
+    data["images"][0]["id"] = data["annotations"][0]["image_id"] = number
+    data["annotations"][0]["id"] = number
+    found = load(tmp_path, data)
+    assert found.faults == [] and [p.image_id for p in found] == [3, number]
+    assert [t.id for t in found[1].things] == [number]
+    data["categories"][0]["id"] = data["annotations"][0]["category_id"] = number
+    found = load(tmp_path, data)
+    if number < 10**18:
+        assert found.faults == [] and found.category_ids == [2, number]
+        assert [list(p.masks()) for p in found] == [["cat"], ["dog"]]
+    else:
+        (fault,) = found.faults
+        assert (
+            f"category {{'id': {number}, " in fault and "'id' must be a number below 1e18" in fault
+        )

@@ -61,6 +61,11 @@ def test_places(tmp_path):
         ('<polygon label="cat"/>', "lacks 'points'"),
         ('<polygon points="1,2;3,4;4,5"/>', "polygon 0 has no label"),
         ('<mask label="cat" rle="3" left="0" top="0" width="2" height="2"/>', "rle sums to 3"),
+        (
+            '<mask label="cat" rle="' + "4611686018427387904," * 4 + '4" left="0" top="0" '
+            'width="2" height="2"/>',
+            "rle sums to 4",
+        ),
         ('<mask label="cat" rle="4" left="59" top="0" width="2" height="2"/>', "reach out of"),
         ('<mask label="cat" rle="4,b" left="0" top="0" width="2" height="2"/>', "invalid literal"),
     ],

@@ -40,6 +40,7 @@ def test_label_maps(tmp_path):
     save(tmp_path / "masks" / "a.png", np.zeros(SIZE, np.uint8))
     with pytest.raises(ValueError, match="nothing is marked in its 1 pictures"):
         list(references_in(f"folder:{tmp_path}"))
-    write(tmp_path / "classes.txt", "three bears\n")
-    with pytest.raises(ValueError, match='classes.txt, line 1: expected "id name"'):
-        read_annotations(f"folder:{tmp_path}")
+    for line in ("three bears", "65536 bears", f"{2**63} bears", "9" * 5000 + " bears"):
+        write(tmp_path / "classes.txt", f"{line}\n")
+        with pytest.raises(ValueError, match='classes.txt, line 1: expected "id name", an id up'):
+            read_annotations(f"folder:{tmp_path}")

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import zlib
 
 import numpy as np
 import pytest
@@ -25,6 +26,16 @@ def export(folder, shapes, **changes):
     about |= {"imageData": None, "imageHeight": 40, "imageWidth": 60, **changes}
     write(folder / "labels" / "a.json", about)
     return f"labelme:{folder / 'labels'}"
+
+
+def png(side):
+    """The base64 of a PNG whose header alone is there, of a square."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    data[16:24] = side.to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    return base64.b64encode(data).decode()
 
 
 SQUARE = [[10, 5], [30, 5], [30, 25], [10, 25]]
@@ -103,6 +114,17 @@ def test_what_has_no_area_is_counted(tmp_path):
         (shape(None, SQUARE), r"shapes\[0\]: label is None; it must be a text"),
         (shape("cat", SQUARE, "blob"), "shape_type is 'blob'; polygon, circle and mask are read"),
         (shape("cat", [[0, 0], [1, 1]], "mask", mask="§"), "mask is no base64"),
+        (shape("cat", [[0, 0], [1, 1]], "mask", mask="AAAA"), "mask is no PNG: "),
+        (
+            shape("cat", [[0, 0], [1, 1]], "mask", mask=png(40_000)),
+            "mask is no PNG: it is 40000x40000",
+        ),
+        (
+            shape("cat", [[0, 0], [1, 1]], "mask", mask=png(12_000)),
+            "mask of 12000x12000 px at .* out",
+        ),
+        (shape("cat", [["9" * 400] * 2] * 3), r"polygon 1 has '9{79}'? where a number"),
+        (shape("a\nb", [[1, 2], [3]]), r"shapes\[0\] \(a\ufffdb\): points are"),
         (shape("cat", [[0, "a"], [1, 1]], "circle"), r"shapes\[0\] \(cat\): "),
     ],
 )

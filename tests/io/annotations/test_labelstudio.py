@@ -176,3 +176,12 @@ def test_other_exports(tmp_path):
         read_annotations(f"labelstudio:{file}")
     with pytest.raises(ValueError, match="is no list of tasks"):
         read_annotations(f"labelstudio:{write(tmp_path / 'c.json', {})}")
+
+
+@pytest.mark.parametrize("text", ["https://[x/a", "a text of a sentence or two, " * 20])
+def test_other_texts_of_a_task_are_passed_over(tmp_path, text):
+    export(tmp_path, polygon())
+    tasks = json.loads((tmp_path / "export.json").read_text())
+    tasks[0]["data"] = {"about": text, **tasks[0]["data"]}
+    write(tmp_path / "export.json", tasks)
+    assert len(read(f"labelstudio:{tmp_path / 'export.json'}")[0].things) == 1

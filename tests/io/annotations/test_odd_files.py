@@ -3,7 +3,9 @@
 python -m tests.io.annotations.test_odd_files SEED NUMBER
 """
 
+import base64
 import copy
+import io
 import json
 import random
 import sys
@@ -11,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from segic_d2.io.annotations import read_annotations
 from segic_d2.io.annotations.brush import encode_brush
@@ -69,6 +72,12 @@ def scrambled(data, rng):
     return bytes(data)
 
 
+def png(mask):
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG")
+    return file.getvalue()
+
+
 def exports(root):
     """[(name, a file of it, contents of it, or None where its bytes are scrambled)]."""
     shape, result = test_labelme.shape, test_labelstudio.result
@@ -87,6 +96,11 @@ def exports(root):
     name = test_labelstudio.export(root / "labelstudio", *results)
     file = root / "labelstudio" / "export.json"
     yield name, file, [json.loads(file.read_text())]
+    data = base64.b64encode(png(parts.box(0, 0, 8, 6, (6, 8)))).decode()
+    patch = shape("cat", [[2, 3], [9, 8]], "mask", mask=data)
+    name = test_labelme.export(root / "patches", [patch, shape("dog", square)])
+    file = root / "patches" / "labels" / "a.json"
+    yield name, file, [json.loads(file.read_text())]
     name = test_yolo.roboflow(root / "yolo")
     yield name, root / "yolo" / "data.yaml", None
     yield name, root / "yolo" / "train" / "labels" / "train.rf.01.txt", None
@@ -98,6 +112,12 @@ def exports(root):
     parts.write(root / "voc" / "labelmap.txt", test_voc.LABELMAP)
     yield name, root / "voc" / "labelmap.txt", None
     yield name, root / "voc" / "SegmentationClass" / "a.png", None
+    folder = root / "folder"
+    parts.picture(folder / "images" / "a.jpg")
+    parts.picture(folder / "masks" / "a.png")
+    parts.write(folder / "classes.txt", "1 cat\n2 dog\n")
+    yield f"folder:{folder}", folder / "classes.txt", None
+    yield f"folder:{folder}", folder / "masks" / "a.png", None
     test_vos.clip(root / "vos", "dog", 2)
     yield f"vos:{root}/vos", root / "vos" / "Annotations" / "dog" / "00000.png", None
 

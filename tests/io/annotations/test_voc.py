@@ -108,6 +108,10 @@ def test_faults(tmp_path):
     write(tmp_path / "labelmap.txt", "background=0")
     with pytest.raises(ValueError, match="labelmap.txt, line 1: expected name:r,g,b"):
         read_annotations(name)
+    for colour in ("281474976710656,0,0", "0,-1,0"):  # the first is 0,0,0 in 64 bits
+        write(tmp_path / "labelmap.txt", f"background:0,0,0::\ndog:{colour}::")
+        with pytest.raises(ValueError, match=f"labelmap.txt, line 2: {colour} is no colour up to"):
+            read_annotations(name)
     (tmp_path / "other").mkdir()
     with pytest.raises(FileNotFoundError, match="no such folder: .*JPEGImages"):
         read_annotations(f"voc:{tmp_path / 'other'}")

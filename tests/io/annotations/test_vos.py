@@ -44,7 +44,23 @@ def test_faults(tmp_path):
     folder = tmp_path / "Annotations" / "dog"
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "00000.png")
     (folder / "00001.png").write_bytes(b"no picture")
-    small, broken = read_annotations(f"vos:{tmp_path}").faults
-    assert "00000.png is 5x5 px, its frame is 60x40 px" in small and "00001.png" in broken
+    found = read_annotations(f"vos:{tmp_path}")
+    small, broken = found.faults
+    assert not len(found)  # neither is a frame that shows nothing
+    assert "00000.png is 5x5 px, another size than " in small and "00001.png" in broken
     with pytest.raises(FileNotFoundError, match="no such folder: .*JPEGImages"):
         read_annotations(f"vos:{folder}")
+
+
+@pytest.mark.parametrize(("value", "fault"), [(2**31 - 1, ""), (-1, "the id -1; ids are from 0")])
+def test_ids_of_32_bits_are_exact_or_a_fault(tmp_path, value, fault):
+    clip(tmp_path, "dog", 1)
+    labels = np.where(box(3, 3, 9, 9), value, 0).astype(np.int32)
+    labels[box(20, 3, 29, 9)], labels[box(30, 3, 39, 9)] = 255, 65535  # ignored
+    Image.fromarray(labels).save(tmp_path / "Annotations" / "dog" / "00000.png", "TIFF")
+    found = read_annotations(f"vos:{tmp_path}")
+    if fault:
+        assert fault in found.faults[0] and not len(found)
+    else:
+        assert found.names == [f"dog {value}"]
+        np.testing.assert_array_equal(found[0].masks()[f"dog {value}"], box(3, 3, 9, 9))
