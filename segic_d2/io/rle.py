@@ -33,6 +33,8 @@ def runs(counts: Sequence[int] | str | bytes) -> np.ndarray:
     """The lengths of the runs of an RLE, int64 (n,): background, foreground, background, …, down
     the columns. ValueError: text that is no compressed RLE."""
     if not isinstance(counts, str | bytes):
+        if not isinstance(counts, Sequence | np.ndarray):
+            raise ValueError(f"has the counts {counts!r}")
         found = np.asarray(counts if len(counts) else [0])
         if found.ndim != 1 or found.dtype.kind not in "iu":
             raise ValueError("has counts that are no whole numbers")
@@ -68,7 +70,9 @@ def rle_fault(rle: Mapping[str, Any], size: tuple[int, int]) -> str:
     if said != size:
         shown = "x".join(map(str, said[::-1]))
         return f"is {shown} px, its image is {size[1]}x{size[0]} px"
-    if (found < 0).any() or found.sum() != size[0] * size[1]:
+    if (found < 0).any():
+        return f"has counts below 0, such as {found.min()}"
+    if found.sum() != size[0] * size[1]:
         return f"has counts that sum to {found.sum()}, its image has {size[0] * size[1]} px"
     return ""
 

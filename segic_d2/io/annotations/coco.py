@@ -226,7 +226,8 @@ def _path(root: str, name: str, listed: dict[str, set[str]]) -> str:
 def _size(found: AnnotationSet, image: dict[str, Any], path: str, where: str) -> Size | None:
     said = image.get("height"), image.get("width")
     try:
-        if any(isinstance(v, bool | list | dict) for v in said):
+        odd = (isinstance(v, bool | list | dict) or (isinstance(v, float) and v % 1) for v in said)
+        if any(odd):
             raise TypeError("no numbers")
         if None in said:
             return image_size(path)
@@ -243,6 +244,7 @@ def _size(found: AnnotationSet, image: dict[str, Any], path: str, where: str) ->
 def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: Path) -> None:
     labels = {number: i for i, number in enumerate(found.category_ids)}
     crowds, total = 0, len(rows)
+    seen: set[int] = set()
     rows.reverse()
     while rows:  # which are freed as they are packed
         image, category, segmentation, crowd, number, area = rows.pop()
@@ -255,8 +257,11 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
             found.fault(f"{where}: {reason}; {ADVICE}")
         elif not segmentation:
             found.notes[BOXES] += 1
+        elif (content := hash((row, label, CROWD[crowd], _content(segmentation)))) in seen:
+            found.notes["that repeat another one"] += 1
         elif found.add(row, label, segmentation, where, CROWD[crowd], number, area):
             crowds += CROWD[crowd]
+            seen.add(content)
     if crowds and crowds == total:
         found.fault(
             f"{file}: all {crowds} annotations are crowds (iscrowd 1), which are never objects; "
@@ -266,6 +271,13 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
         found.notes["crowds, which are ignored"] += crowds
     if total and found.notes[BOXES] == total:
         found.fault(f"{file}: no annotation has a 'segmentation': boxes alone are no masks")
+
+
+def _content(segmentation: Any) -> str | bytes:
+    """What tells a segmentation from others."""
+    if isinstance(segmentation, dict) or not isinstance(segmentation[0], array):
+        return str(segmentation)
+    return b";".join(map(bytes, segmentation))
 
 
 def _of(table: dict[Any, int], key: Any) -> int | None:

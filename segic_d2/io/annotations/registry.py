@@ -8,7 +8,7 @@ import numpy as np
 from detectron2.utils.registry import Registry
 
 from ...utils.registries import find_registered
-from .records import Annotated, AnnotationSet
+from .records import SHARES, Annotated, AnnotationSet
 
 ANNOTATION_REGISTRY = Registry("ANNOTATION")
 ANNOTATION_REGISTRY.__doc__ = """
@@ -31,7 +31,10 @@ def read_annotations(name: str) -> AnnotationSet:
         FileNotFoundError, ValueError: naming the file; nothing of it can be read.
     """
     kind, _, place = name.partition(":")
-    return find_registered(ANNOTATION_REGISTRY, kind, "format").read(place)
+    found: AnnotationSet = find_registered(ANNOTATION_REGISTRY, kind, "format").read(place)
+    if found.notes[SHARES] and not found.marked:
+        found.fault(f"{found.place}: all polygons are {SHARES}; export them in px")
+    return found
 
 
 def write_annotations(

@@ -134,15 +134,20 @@ def _about(place: Path) -> tuple[Path, dict[str, Any]]:
 def _names(root: Path, about: dict[str, Any]) -> list[str]:
     names = about.get("names")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise ValueError(f"{root}: names in data.yaml must be numbered from 0 without gaps")
         names = [names[i] for i in range(len(names))]
     if names is None and (root / "classes.txt").is_file():
         lines = lines_of(root / "classes.txt")
-        names = [line.strip() for line in lines if line.strip()]
+        names = [line.strip() for line in "\n".join(lines).rstrip().split("\n")]
     if names is not None and not isinstance(names, list):
         raise ValueError(f"{root}: names in data.yaml are {names!r}, no list")
-    return [str(name) for name in names or ()]
+    shown = [str(name).strip() for name in names or ()]
+    for i, name in enumerate(shown):
+        if not name or name in shown[:i]:
+            what = f"is {name!r} again" if name else "is empty"
+            raise ValueError(f"{root}: the name of class {i} {what}; each needs one of its own")
+    return shown
 
 
 def _pictures(root: Path, about: dict[str, Any]) -> list[tuple[Path, str]]:

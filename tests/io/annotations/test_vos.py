@@ -48,3 +48,13 @@ def test_faults(tmp_path):
     assert "00000.png is 5x5 px, its frame is 60x40 px" in small and "00001.png" in broken
     with pytest.raises(FileNotFoundError, match="no such folder: .*JPEGImages"):
         read_annotations(f"vos:{folder}")
+
+
+def test_255_alone_is_an_object(tmp_path, caplog):
+    """As in DAVIS 2016."""
+    clip(tmp_path, "dog", 2)
+    for file in (tmp_path / "Annotations" / "dog").iterdir():
+        Image.fromarray(box(0, 0, 20, 20).astype(np.uint8) * 255).save(file)
+    found = read(f"vos:{tmp_path}")
+    assert found.names == ["dog 1"] and "0 and 255 alone: 255 is an object" in caplog.text
+    np.testing.assert_array_equal(found[1].masks()["dog 1"], box(0, 0, 20, 20))
