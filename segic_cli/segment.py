@@ -198,11 +198,13 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
     """Write the results of all pictures that can be read; returns the errors of the others."""
     from tqdm import tqdm
 
-    from segic_d2.io.annotations import write_annotations
+    from segic_d2.io.annotations import need_free, write_annotations
     from segic_d2.io.names import distinct_stems, list_pictures
     from segic_d2.io.writer import PredictionWriter, file_label
     from segic_d2.predictor import InContextPredictor
 
+    if args.format:
+        need_free(args.format, args.output)
     pictures = list_pictures(args.input, leave_out=args.output)
     predictor = InContextPredictor(
         args.config_file, args.weights, args.device, args.precision, args.batch_size, args.opts

@@ -5,6 +5,7 @@ from .records import Annotated, AnnotationSet, Thing
 from .registry import (
     ANNOTATION_REGISTRY,
     format_of,
+    need_free,
     read_annotations,
     references_in,
     write_annotations,
@@ -18,6 +19,7 @@ __all__ = [
     "Thing",
     "format_of",
     "masks_of_file",
+    "need_free",
     "read_annotations",
     "references_in",
     "write_annotations",

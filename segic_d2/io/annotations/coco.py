@@ -40,6 +40,8 @@ class CocoSet(AnnotationSet):
 class coco:  # the name of the format
     """``coco:JSON:IMAGES``."""
 
+    files = ("annotations.json",)  # that are never written over
+
     @staticmethod
     def read(place: str) -> CocoSet:
         """Read a file. Classes are in the order of their ids, pictures too, as Detectron2 has them.
@@ -66,7 +68,7 @@ class coco:  # the name of the format
     @staticmethod
     def write(pictures: Sequence[Annotated], folder: Path) -> str:
         """Write ``annotations.json``, whose masks are exact RLEs, and ``images/``."""
-        start_folder(folder, ["annotations.json"])
+        start_folder(folder, coco.files)
         places = copy_pictures(pictures, folder / "images")
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []

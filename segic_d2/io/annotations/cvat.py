@@ -31,6 +31,8 @@ class cvat:  # the name of the format
     """``cvat:FOLDER`` with ``annotations.xml`` and the pictures, or ``cvat:XML``, or
     ``cvat:XML:IMAGES``."""
 
+    files = ("annotations.xml",)  # that are never written over
+
     @staticmethod
     def read(place: str) -> AnnotationSet:
         """Read polygons, masks and ellipses; shapes of one label and ``group_id`` are one thing."""
@@ -63,7 +65,7 @@ class cvat:  # the name of the format
     def write(pictures: Sequence[Annotated], folder: Path) -> str:
         """Write ``annotations.xml``, whose masks are exact runs, and ``images/``. Crowds are left
         out."""
-        start_folder(folder, ["annotations.xml"])
+        start_folder(folder, cvat.files)
         places = copy_pictures(pictures, folder / "images")
         root = ElementTree.Element("annotations")
         ElementTree.SubElement(root, "version").text = "1.1"

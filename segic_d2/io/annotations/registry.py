@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.utils.registry import Registry
 
 from ...utils.registries import find_registered
+from .files import start_folder
 from .records import SHARES, Annotated, AnnotationSet
 
 ANNOTATION_REGISTRY = Registry("ANNOTATION")
@@ -35,6 +36,12 @@ def read_annotations(name: str) -> AnnotationSet:
     if found.notes[SHARES] and not found.marked:
         found.fault(f"{found.place}: all polygons are {SHARES}; export them in px")
     return found
+
+
+def need_free(kind: str, folder: str | Path) -> None:
+    """FileExistsError: ``write_annotations`` would write over a file, which it never does."""
+    form = find_registered(ANNOTATION_REGISTRY, kind, "format")
+    start_folder(Path(folder), getattr(form, "files", ()))
 
 
 def write_annotations(

@@ -24,6 +24,8 @@ SLACK = 0.5  # shares of a side that a corner may lie outside
 class yolo:  # the name of the format
     """``yolo:FOLDER``, or ``yolo:FOLDER/data.yaml``."""
 
+    files = ("data.yaml", "labels")  # that are never written over
+
     @staticmethod
     def read(place: str) -> AnnotationSet:
         """Read a folder with ``data.yaml`` (names, train, val, test), or with ``images/``,
@@ -48,7 +50,7 @@ class yolo:  # the name of the format
     def write(pictures: Sequence[Annotated], folder: Path) -> str:
         """Write ``data.yaml``, ``images/`` and ``labels/``: one polygon along the edges of the
         pixels for each thing, whose parts and holes are joined by lines. Crowds are left out."""
-        start_folder(folder, ["data.yaml", "labels"])
+        start_folder(folder, yolo.files)
         places = copy_pictures(pictures, folder / "images")
         for picture, place in zip(pictures, places, strict=True):
             lines = []
