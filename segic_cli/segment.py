@@ -100,10 +100,12 @@ def _segment(args: argparse.Namespace, references: Sequence[AnyReference]) -> li
     """Write the results of all pictures that can be read; returns the errors of the others."""
     from tqdm import tqdm
 
-    from segic_d2.io.annotations import write_annotations
+    from segic_d2.io.annotations import need_free, write_annotations
     from segic_d2.io.names import distinct_stems, list_pictures
     from segic_d2.io.writer import PredictionWriter, file_label
 
+    if args.format:
+        need_free(args.format, args.output)
     pictures = list_pictures(args.input, leave_out=args.output)
     predictor = build_predictor(args, references)
     if args.save_context:

@@ -179,7 +179,10 @@ class SegICCheckpointer(DetectionCheckpointer):
             if filename.endswith(UNSAFE):  # such as what another path led to
                 raise ValueError("MODEL.WEIGHTS takes .pth and .safetensors files")
             if filename.endswith(".safetensors"):
-                return {"model": load_file(filename)}
+                found = load_file(filename)
+                if is_official(found, self._official_shapes()) or not found:
+                    return {"model": found}
+                return {"model": named_tensors({"model": found}, self.model.state_dict())}
             if fault := fault_of(filename):
                 raise EOFError if fault == OTHER else ValueError(fault)
             loaded = super()._load_file(filename)

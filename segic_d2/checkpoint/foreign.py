@@ -10,6 +10,7 @@ import torch
 CONTAINERS = (
     *("model", "state_dict", "model_state_dict", "module", "teacher", "model_state", "blobs"),
     *("net", "network", "weights"),
+    *("ema", "model_ema", "ema_model", "ema_state_dict"),  # behind what was trained
 )
 PREFIXES = "module.", "_orig_mod.", "model.", "net.", "network."  # of wrappers and trainers
 NAMED = 6  # keys in a message

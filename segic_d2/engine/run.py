@@ -49,6 +49,8 @@ def find_problems(args: argparse.Namespace) -> list[str]:
         check_config(cfg, "MODEL", "INPUT", "DATASETS", "SOLVER", "MODEL_EMA", "TEST")
         find_evaluations(cfg)
         problems += find_missing(cfg, training=not args.eval_only, resume=args.resume)
+        if os.path.lexists(cfg.OUTPUT_DIR) and not os.path.isdir(cfg.OUTPUT_DIR):
+            problems += [f"OUTPUT_DIR is {cfg.OUTPUT_DIR!r}, which is there already and no folder"]
         if rank == 0 and os.path.isdir(cfg.OUTPUT_DIR):
             claim_output(cfg.OUTPUT_DIR).close()
     except (OSError, ValueError) as error:  # of a config that cannot be read on

@@ -19,6 +19,8 @@ NEAR = 52  # of channels, up to which colours are shades of one another; ditheri
 FEW, PAINTS = 8, 48  # colours that are paints whatever they cover; at most
 MOST = 50_000  # colours of a picture that may be painted
 HIGHEST_ID = 2**31 - 1  # label maps are int32; Pillow reads 32 bits with a sign
+BLOCK = 16  # px, of JPEG's colours
+VOID = 224, 224, 192  # the colour of what VOC leaves open
 PAINTED = 0.5  # share of what is not black that the paints cover, but for edges
 ADVICE = "save it in black and white, or give an array of ids"
 
@@ -30,7 +32,7 @@ def to_binary_mask(image: Image.Image) -> np.ndarray:
       ids, and its foreground is > 0.
     - Grey: > 0 in {0, 1}, else from half of the range of 8, 10, 12, … bits that it uses.
     - Floats: from 0.5 on in [0, 1]; whole numbers are grey.
-    - Colours on black, smooth edges or not: what is painted.
+    - Colours on black, smooth edges or not: what is painted, but for VOC's void.
     - Where a part of an image with alpha is transparent (opacity below 128) the image is a cut-out,
       and what is opaque is foreground, dark or bright. Only where its opaque part is both black and
       white, without any other colour, was a mask drawn on a transparent layer: the white one.
@@ -89,7 +91,9 @@ def holds_ids(image: Image.Image) -> bool:
 
 def to_label_map(image: Image.Image) -> np.ndarray:
     """The ids of a label map, int32 (H, W), as displayed. ValueError: as of ``read_label_map``,
-    listing the values."""
+    listing the values; a JPEG of more than two values, which are never all ids."""
+    if image.format in ("JPEG", "MPO") and len(np.unique(np.asarray(image.convert("L")))) > 2:
+        raise ValueError("a JPEG changes the ids of a label map: save it as PNG")
     image = upright(image)
     if image.mode in ("LA", "La"):
         image = image.getchannel(0)
@@ -102,7 +106,7 @@ def to_label_map(image: Image.Image) -> np.ndarray:
             )
     elif image.mode not in ("1", "L", "P", "RGB", "RGBA") and not image.mode.startswith("I"):
         raise ValueError(f"mode {image.mode!r} is not a label map; save it as PNG of integers")
-    if image.mode == "P" and _is_black_on_white(image):
+    if image.mode == "P" and alpha_of(image) is None and _is_black_on_white(image):
         return (ids == 0).astype(np.int32)
     if image.mode == "P" and np.count_nonzero(np.bincount(ids.reshape(-1))) > FEW:
         _check_shades(_used(image), _flat(ids))
@@ -155,8 +159,12 @@ def _is_black_on_white(image: Image.Image) -> bool:
 
 def _flat(values: np.ndarray) -> set[int]:
     """Values that cover squares of 3x3 px, as edges do not."""
-    same = ndimage.minimum_filter(values, 3) == ndimage.maximum_filter(values, 3)
-    return set(np.unique(values[same]).tolist())
+    return set(np.unique(values[_is_flat(values)]).tolist())
+
+
+def _is_flat(values: np.ndarray) -> np.ndarray:
+    same: np.ndarray = ndimage.minimum_filter(values, 3) == ndimage.maximum_filter(values, 3)
+    return same
 
 
 def _are_shades(colours: list[tuple[int, ...]], paint: tuple[int, ...]) -> bool:
@@ -168,6 +176,9 @@ def _are_shades(colours: list[tuple[int, ...]], paint: tuple[int, ...]) -> bool:
 
 def _of_floats(values: np.ndarray) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
+    if not np.isfinite(low + high):
+        odd = values[~np.isfinite(values)]
+        raise ValueError(f"a mask of floats with {odd.size} values {odd[0]:g}; {ADVICE}")
     if low >= 0 and high <= 1:
         return values >= 0.5
     if low >= 0 and (values == np.rint(values)).all() and high < 2**31:
@@ -186,16 +197,25 @@ def _of_greys(grey: np.ndarray) -> np.ndarray:
         return grey > 0
     full = max(1 << top.bit_length(), 256)
     levels = np.unique(grey)
-    if 2 < len(levels) <= FLAT:
-        edge = full / FLAT
-        if any(low + edge < v < top - edge for v in _flat(grey)) and top >= full // 2:
-            raise ValueError(
-                f"a mask with {listed('values', levels.tolist())} in flat areas: are they ids? "
-                f"Name them by id, or {ADVICE}"
-            )
+    if len(levels) > 2 and top >= full // 2 and _may_be_ids(grey, levels, full / FLAT):
+        raise ValueError(
+            f"a mask with {listed('values', levels.tolist())} in flat areas: are they ids? "
+            f"Name them by id, or {ADVICE}"
+        )
     if len(levels) > FLAT and ((grey > full // 6) & (grey < full - full // 6)).mean() > 0.5:
         raise ValueError(f"a mask with {len(levels)} greys, as photographs have; {ADVICE}")
     return grey >= full // 2
+
+
+def _may_be_ids(grey: np.ndarray, levels: np.ndarray, edge: float) -> bool:
+    """Whether values between the least and the greatest cover areas, as edges do not: any, of few
+    levels, or most of the area. JPEG leaves many levels, near black and white (``edge``)."""
+    values = grey[_is_flat(grey)]
+    low, top = (0 if len(levels) <= FEW else edge) + levels[0], levels[-1] - edge
+    between = (values > low) & (values < top)
+    if len(levels) <= FLAT:
+        return bool(between.any())
+    return bool(between.sum() > 0.5 * (values > low).sum())
 
 
 def _of_colours(colours: np.ndarray) -> np.ndarray:
@@ -220,8 +240,31 @@ def _of_colours(colours: np.ndarray) -> np.ndarray:
         )
     if black.all():
         raise ValueError(f"a mask whose colours cover no area; {ADVICE}")
+    nearest = far.argmin(-1)[where].reshape(packed.shape)
+    if not few:
+        black |= _blurred(paints, nearest)
+    void = np.abs(paints - VOID).max(-1) <= (0 if few else 16)
+    if not (black | void).all():
+        black |= void
     painted = far[:, ~black].min(-1) <= far[:, black].min(-1)
     return painted[where].reshape(packed.shape)
+
+
+def _blurred(paints: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+    """Which paints, bool (n,), are another's darker edge that JPEG has blurred: all of it is narrow
+    and within a block of the other. ``nearest``, (H, W): the paint of each pixel."""
+    found = np.zeros(len(paints), dtype=bool)
+    for i, paint in enumerate(paints.tolist()):
+        fuller = [
+            j
+            for j, full in enumerate(paints.tolist())
+            if 2 * max(paint) < max(full) and _are_shades([tuple(paint)], tuple(full))
+        ]
+        if fuller and max(paint) > DARK:
+            own, others = nearest == i, np.isin(nearest, fuller)
+            wide = ndimage.minimum_filter(own, BLOCK + 1).any()
+            found[i] = not wide and not (own & ~ndimage.maximum_filter(others, 2 * BLOCK + 1)).any()
+    return found
 
 
 def _run_over(paints: np.ndarray) -> bool:

@@ -24,7 +24,9 @@ from .rle import decode
 # masks as people have them, see `to_masks`
 AnyMask: TypeAlias = AnyPicture | dict[str, Any] | Sequence[dict[str, Any] | Sequence[float]]
 
+
 FOREIGN = {  # key of what is no prompt → what it is, and what to do
+    "data": "it is a task of Label Studio: give labelstudio:FILE as the references",
     "annotations": "it is a whole COCO file: give the 'segmentation' of one of its 'annotations'",
     "shapes": "it is a labelme file: give {'polygon': points} with the 'points' of one of its "
     "'shapes', or {'box': …} for a rectangle",
@@ -75,7 +77,7 @@ def to_masks(mask: AnyMask, size: tuple[int, int], as_ids: bool = False) -> dict
     if isinstance(mask, torch.Tensor):
         mask = array_of(mask)
     if isinstance(mask, np.ndarray) and _has_channels(mask, size):
-        mask = _to_image(mask)
+        mask = mask[..., 0] if mask.dtype.kind == "f" and mask.shape[2] == 1 else _to_image(mask)
     if isinstance(mask, Image.Image):
         mask = _from_image(mask, as_ids)
     if isinstance(mask, np.ndarray):
@@ -175,9 +177,12 @@ def _from_array(mask: np.ndarray, size: tuple[int, int]) -> dict[int, np.ndarray
     if mask.ndim not in (2, 3):
         raise ValueError(f"mask array of shape {mask.shape}; expected (H, W) or (n, H, W)")
     _check_size(mask.shape[-2:], size)
+    if not mask.size:
+        raise ValueError(f"mask array of shape {mask.shape} holds no mask")
     if mask.dtype.kind == "f":
-        if not ((mask >= 0) & (mask <= 1)).all():
-            raise ValueError("mask array of floats outside [0, 1]")
+        out = mask[~((mask >= 0) & (mask <= 1))]  # NaN, too
+        if out.size:
+            raise ValueError(f"mask array of floats has {out[0]:g}, outside [0, 1]")
         mask = mask >= 0.5
     if mask.dtype.kind not in "biu":
         raise ValueError(f"mask array of type {mask.dtype}; expected bool, integer or float")
@@ -232,7 +237,8 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
         points = [np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in polygons]
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"mask is a list, but not of polygons (flat lists x, y, x, y, …): {error}"
+            "mask is a list, but not of polygons (flat lists x, y, x, y, …), nor of dicts (boxes, "
+            f"points, RLE): it has {str(polygons[0])[:60]}"
         ) from error
     for number, corners in enumerate(points, 1):
         if len(corners) < 3 or not np.isfinite(corners).all():
@@ -240,6 +246,8 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
                 f"polygon {number} of the mask has no 3 finite corners: {corners.tolist()} (boxes "
                 "and points are given as {'box': …} and {'points': …})"
             )
+    if points and max(p.max() for p in points) <= 1 < min(size):
+        raise ValueError("all corners are in the first pixel; coordinates are px, not shares")
     # an annotated object is never empty for decode(), one outside of the picture is
     inside = [p for p in points if (p.max(0) > 0).all() and (p.min(0) < size[::-1]).all()]
     if not inside:

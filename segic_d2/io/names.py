@@ -36,7 +36,9 @@ def list_pictures(inputs: Iterable[AnyPath], leave_out: AnyPath | None = None) -
         if path.is_dir():
             files = pictures_among(sorted(f for f in path.rglob("*") if wanted(f, path)))
             if not files:
-                raise ValueError(f"no pictures in the folder {path}")
+                own = left_out is not None and left_out in (here := path.resolve(), *here.parents)
+                why = f" but results, which go to {leave_out} and are not searched" if own else ""
+                raise ValueError(f"no pictures in the folder {path}{why}")
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())

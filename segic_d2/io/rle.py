@@ -71,7 +71,9 @@ def rle_fault(rle: Mapping[str, Any], size: tuple[int, int]) -> str:
         shown = "x".join(map(str, said[::-1]))
         return f"is {shown} px, its image is {size[1]}x{size[0]} px"
     area = size[0] * size[1]
-    if (found < 0).any() or (found > area).any() or found.sum() != area:  # no sum may overflow
+    if (found < 0).any():
+        return f"has counts below 0, such as {found.min()}"
+    if (found > area).any() or found.sum() != area:  # no sum may overflow
         return f"has counts that sum to {found.sum()}, its image has {area} px"
     return ""
 

@@ -31,6 +31,7 @@ from .targets import AnyPictures, ReadTarget, check_one, each_picture, read_targ
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 AnyLabelled: TypeAlias = str | os.PathLike[str] | Iterable[AnyReference]
+Batch: TypeAlias = list[tuple[AnyPicture, ReadTarget]]
 OnError: TypeAlias = Callable[[AnyPicture, Exception], object]
 
 logger = logging.getLogger(__name__)
@@ -225,8 +226,9 @@ class InContextPredictor:
         Args:
             images: pictures, folders with their subfolders, or one of these.
             with_propagated_mask: keep the propagated masks for ``Segmentation.propagated``.
-            on_error: called with (image, error) for a picture that cannot be read, which is then
-                left out; None: the error is raised after the results of the pictures before it.
+            on_error: called with (image, error) for a picture that cannot be read, or that the
+                model has no finite scores for, which is then left out; None: the error is raised
+                after the results of the pictures before it.
             instances: results hold single objects, best first, not entities: ids from 1 count them,
                 names repeat. ``TEST.DETECTIONS_PER_IMAGE`` bounds them.
             independent: every entity of the references has its own mask, whatever the others have;
@@ -260,7 +262,7 @@ class InContextPredictor:
                 while chunk := list(islice(pictures, self.batch_size)):
                     batch, failure = self._read(chunk, on_error)
                     if batch:
-                        yield from self._segment(batch, context, how)
+                        yield from self._results(batch, context, how, on_error)
                     bar.update(len(chunk))
                     if failure is not None:
                         raise failure
@@ -269,17 +271,33 @@ class InContextPredictor:
 
     def _read(
         self, chunk: Sequence[AnyPicture], on_error: OnError | None
-    ) -> tuple[list[ReadTarget], Exception | None]:
+    ) -> tuple[Batch, Exception | None]:
         """What can be read, and, where nobody takes it, the error that ended it."""
-        batch: list[ReadTarget] = []
+        batch: Batch = []
         for image in chunk:
             try:
-                batch.append(read_target(image, self.model.input))
+                batch.append((image, read_target(image, self.model.input)))
             except (ValueError, OSError) as error:
                 if on_error is None:
                     return batch, error
                 on_error(image, error)
         return batch, None
+
+    def _results(
+        self, batch: Batch, context: Context, how: _Shown, on_error: OnError | None
+    ) -> Iterator[Segmentation]:
+        """The results of a batch. What fails is segmented again, by itself, to tell which it is."""
+        found: Iterable[Segmentation]
+        try:
+            found = self._segment([target for _, target in batch], context, how)
+        except ValueError as error:
+            if on_error is None:
+                raise
+            if len(batch) == 1:
+                on_error(batch[0][0], error)
+                return
+            found = (r for one in batch for r in self._results([one], context, how, on_error))
+        yield from found
 
     @torch.no_grad()
     def _segment(

@@ -2,11 +2,13 @@
 
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from http.client import HTTPException
 
+LARGEST, LONGEST = 2**28, 60.0  # bytes and seconds of a download
 PATIENCE = 3.0  # seconds, for the name of a host and then for its answer
 
 
@@ -45,15 +47,22 @@ def is_web_address(path: object) -> bool:
 
 
 def download(url: str) -> bytes:
-    """What a web address holds. FileNotFoundError, naming it: it cannot be had; that shows within
-    seconds."""
+    """What a web address holds. FileNotFoundError, naming it: it cannot be had, which shows within
+    seconds, or is more than ``LARGEST``, or takes more than ``LONGEST``."""
     reason = unreachable(url)
     if not reason:
         # some ask for a name
         request = urllib.request.Request(url, headers={"User-Agent": "segic_d2"})
         try:
             with urllib.request.urlopen(request, timeout=3 * PATIENCE) as answer:
-                return answer.read()
+                data, end = bytearray(), time.monotonic() + LONGEST
+                while part := answer.read1(1 << 20):
+                    data += part
+                    if len(data) > LARGEST:
+                        raise ValueError(f"it has more than {LARGEST >> 20} MB")
+                    if time.monotonic() > end:
+                        raise ValueError(f"it takes more than {LONGEST:g} s")
+                return bytes(data)
         except (OSError, HTTPException, ValueError) as error:
             reason = first_line(error)
     raise FileNotFoundError(f"{url} cannot be fetched: {reason}")

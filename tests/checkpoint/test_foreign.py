@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from segic_d2.checkpoint import SegICCheckpointer
@@ -60,6 +61,8 @@ FORMS = {
     "parallel": lambda s: {"model": prefixed("module.", s)},
     "compiled in parallel": lambda s: {"model": prefixed("module._orig_mod.", s)},
     "with a loss": lambda s: {"state_dict": {**prefixed("model.", s), "loss.w": torch.ones(1)}},
+    "averaged": lambda s: {"ema_model": prefixed("module.", s), "step": 4},
+    "averaged beside": lambda s: {"ema": {k: v * 0 for k, v in s.items()}, "model": s},
     "plain": lambda s: s,
     "plain, with a number": lambda s: {**s, "epoch": 4},
     "two of them": lambda s: {
@@ -109,3 +112,11 @@ def test_backbones_too(state, tmp_path):
     torch.save({"state_dict": state, "args": argparse.Namespace(lr=1)}, tmp_path / "b.pth")
     tensors, _ = read_checkpoint(tmp_path / "b.pth")
     assert tensors.keys() == state.keys()
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module."])
+def test_safetensors_of_other_trainers(state, tmp_path, prefix):
+    save_file(prefixed(prefix, state), tmp_path / "w.safetensors")
+    own = model()
+    SegICCheckpointer(own, complete=True).load(str(tmp_path / "w.safetensors"))
+    assert all(torch.equal(value, state[name]) for name, value in own.state_dict().items())

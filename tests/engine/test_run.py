@@ -28,6 +28,12 @@ def test_a_second_run_in_a_folder_is_one_line_before_anything_starts(tmp_path):
     assert not problems(tmp_path / "new") and not (tmp_path / "new").exists()
 
 
+def test_an_output_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    (problem,) = problems(tmp_path / "file")
+    assert f"'{tmp_path / 'file'}', which is there already and no folder" in problem
+
+
 @pytest.mark.slow
 def test_a_second_run_that_starts_at_the_same_moment_ends_too(tmp_path):
     """Its checks came too early to notice; nothing of the first one is touched."""

@@ -150,8 +150,17 @@ THREE = np.where(disc(), 200, 0) + np.where(disc(8, 8, 6), 100, 0)
         (Image.fromarray(np.uint8(THREE)), "the values 0, 100, 200 in flat areas: are they ids"),
         (Image.fromarray(np.uint16(THREE * 300)), "the values 0, 30000, 60000 in flat areas"),
         (Image.fromarray(np.float32(THREE + 0.5)), "floats .* from 0.5 to 200.5; probabilities"),
-        (Image.fromarray(np.float32(disc()) * np.nan), "floats .* from nan to nan"),
+        (Image.fromarray(np.float32(disc()) * np.nan), "floats with \\d+ values nan"),
         (Image.fromarray(np.int32(THREE) - 1), "negative value -1"),
+        # ids, one of which is nearly black
+        (Image.fromarray(np.uint8(THREE // 100 + (THREE == 200) * 253)), "the values 0, 1, 255 in"),
+        (Image.fromarray(np.uint16(THREE // 100 + (THREE == 200) * 298)), "the values 0, 1, 300"),
+        (
+            Image.fromarray(
+                np.kron(np.arange(192).reshape(12, 16), np.ones((4, 4))).astype(np.uint8)
+            ),
+            "the values 0, 1, 2, 3, 4, 5, 186 more in flat areas: are they ids",
+        ),
         (Image.fromarray(np.uint8(disc()) * 90), "without foreground, .* the values 0, 90"),
     ],
 )
@@ -187,3 +196,29 @@ def test_what_is_no_label_map(tmp_path, image, message):
 def test_the_highest_id_of_a_label_map(tmp_path):
     Image.fromarray(disc() * np.int32(2**31 - 1)).save(tmp_path / "map.tif")
     np.testing.assert_array_equal(read_label_map(tmp_path / "map.tif"), disc() * (2**31 - 1))
+
+
+@pytest.mark.parametrize("quality", [95, 30])
+@pytest.mark.parametrize("paint", [RED, (0, 0, 255), (0, 64, 0), (64, 0, 128)])
+def test_colours_that_jpeg_has_run_over_edges(tmp_path, paint, quality):
+    painted((disc(), paint)).save(tmp_path / "m.jpg", quality=quality)
+    assert iou(read_binary_mask(tmp_path / "m.jpg"), disc()) > 0.95
+
+
+def test_a_darker_paint_of_the_same_hue_is_a_paint_in_jpeg_too(tmp_path):
+    rgb = np.zeros((H, 3 * W, 3), np.uint8)
+    rgb[8:40, 8:40], rgb[8:40, 40:80], rgb[8:40, 130:150] = (200, 0, 0), (70, 0, 0), (70, 0, 0)
+    Image.fromarray(rgb).save(tmp_path / "m.jpg", quality=60)
+    assert iou(read_binary_mask(tmp_path / "m.jpg"), rgb[..., 0] > 0) > 0.9
+
+
+def test_the_void_of_voc_in_colours_is_no_paint():
+    void, one = (224, 224, 192), disc(radius=12)
+    image = painted((disc(), void), (one, (128, 0, 0)))
+    np.testing.assert_array_equal(to_masks(image, (H, W))[1], one)
+    np.testing.assert_array_equal(to_masks(painted((one, void)), (H, W))[1], one)  # nothing else
+
+
+def test_a_transparent_white_is_not_what_a_palette_shows(tmp_path):
+    indexed(disc(), WHITE, BLACK).save(tmp_path / "a.png", transparency=0)
+    np.testing.assert_array_equal(to_masks(tmp_path / "a.png", (H, W))[1], disc())

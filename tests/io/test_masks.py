@@ -124,7 +124,8 @@ def test_one_object_in_every_form(square, tmp_path, form):
 def test_an_array_of_three_equal_channels_is_a_grey_mask(square, tmp_path):
     """As OpenCV and matplotlib read files."""
     grey = soft_grey(square)
-    for mask in (np.dstack([grey] * 3), grey[..., None], torch.from_numpy(np.dstack([grey] * 3))):
+    channels = np.dstack([grey] * 3), grey[..., None], grey[..., None] / 255
+    for mask in (*channels, torch.from_numpy(np.dstack([grey] * 3))):
         masks = to_masks(mask, (H, W))
         assert list(masks) == [1]
         np.testing.assert_array_equal(masks[1], square)
@@ -146,7 +147,7 @@ def test_lists_of_the_numbers_of_an_array(square, tmp_path):
             np.testing.assert_array_equal(masks[1], square)
     ids = (square * 7).tolist()
     assert list(to_masks(ids, (H, W))) == [7]
-    assert to_masks([[0, 0, 1, 0, 1, 1, 0, 1]], (H, W))[1].sum() == 1  # a small polygon
+    assert to_masks([[1, 1, 2, 1, 2, 2, 1, 2]], (H, W))[1].sum() == 1  # a small polygon
     (tmp_path / "rows.json").write_text(json.dumps(square[:9].astype(int).tolist()))
     with pytest.raises(ValueError, match="rows.json: mask is 40x9 px, the image as displayed is"):
         to_masks(tmp_path / "rows.json", (H, W))
@@ -307,8 +308,16 @@ def test_tensors_of_narrow_floats(square, dtype):
         (np.zeros((1, 1, H, W)), r"shape \(1, 1, 30, 40\)"),
         (np.eye(3, dtype=bool)[np.zeros((H, W), int)], r"type bool is a coloured picture: give"),
         (np.zeros((H, W, 3)), r"shape \(30, 40, 3\) and type float64 is a coloured picture: give"),
-        (np.full((H, W), 2.0), r"floats outside \[0, 1\]"),
-        (np.full((H, W), np.nan), r"floats outside \[0, 1\]"),
+        (np.full((H, W), 2.0), r"floats has 2, outside \[0, 1\]"),
+        (np.full((H, W), np.nan), r"floats has nan, outside \[0, 1\]"),
+        (np.zeros((0, H, W), bool), r"shape \(0, 30, 40\) holds no mask"),
+        (np.full((H, W), 2**63, np.uint64), "the id 9223372036854775808; ids go up to 2147483647"),
+        ({"data": {}, "annotations": []}, "it is a task of Label Studio: give labelstudio:FILE"),
+        ({"counts": [-2, 2], "size": [H, W]}, "its counts sum to 0"),
+        ({"counts": [-2, H * W + 2], "size": [H, W]}, "has counts below 0, such as -2"),
+        ([[{"box": [1, 2, 3, 4]}]], r"nor of dicts \(boxes, points, RLE\): it has \[\{'box': \[1"),
+        ([None], "nor of dicts .* it has None"),
+        ([[0.1, 0.1, 0.5, 0.1, 0.5, 0.6]], "in the first pixel; coordinates are px, not shares"),
         (np.full((H, W), "a"), "type <U1"),
         (np.full((H, W), -1), "negative id -1"),
         ({"counts": [5]}, r"dict with \['counts'\]"),

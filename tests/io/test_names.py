@@ -66,3 +66,9 @@ def test_file_names():
 )
 def test_safe_name(text, safe):
     assert safe_name(text) == safe
+
+
+def test_the_folder_of_results_is_not_searched(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ValueError, match=f"no pictures in the folder {tmp_path} but results, whi"):
+        list_pictures([tmp_path], leave_out=tmp_path)

@@ -31,8 +31,9 @@ def test_runs_of_compressed_rles_are_those_of_pycocotools():
     ("segmentation", "message"),
     [
         ({"counts": [10, 20], "size": [20, 30]}, "has counts that sum to 30, its image has 600 px"),
-        ({"counts": [-10, 610], "size": [20, 30]}, "has counts that sum to 600"),
         ({"counts": [2**62] * 4 + [600], "size": [20, 30]}, "has counts that sum to"),  # 2**64
+        ({"counts": [-10, 610], "size": [20, 30]}, "has counts below 0, such as -10"),
+        ({"counts": None, "size": [20, 30]}, "has the counts None"),
         ({"counts": [600.5], "size": [20, 30]}, "has counts that are no whole numbers"),
         ({"counts": "<x>", "size": [20, 30]}, "has counts that are no compressed RLE"),
         ({"counts": "P" * 40, "size": [20, 30]}, "has counts that are no compressed RLE"),

@@ -399,3 +399,20 @@ def test_a_score_that_is_no_number_is_refused_by_name(references, files, monkeyp
     with pytest.raises(ValueError, match="scores are not finite; weights, features or") as error:
         predictor(files / "cat.png", **how)
     assert form == "instances" or str(files / "cat.png") in str(error.value)
+
+
+def test_on_error_has_the_pictures_whose_scores_are_no_numbers(references, files, monkeypatch):
+    predictor = InContextPredictor(tiny_config(), device="cpu")
+    predictor.set_references(references)
+    whole, odd = predictor._segment, files / "dog.png"
+
+    def broken(batch, context, how):
+        if str(odd) in [file for _, _, file in batch]:
+            raise ValueError("not finite")
+        return whole(batch, context, how)
+
+    monkeypatch.setattr(predictor, "_segment", broken)
+    pictures, failed = [files / "cat.png", odd, files / "cat.png"], []
+    found = predictor.predict(pictures, on_error=lambda *args: failed.append(args))
+    assert [r.file_name for r in found] == [str(pictures[0])] * 2
+    assert [(picture, str(error)) for picture, error in failed] == [(odd, "not finite")]

@@ -55,6 +55,34 @@ def test_downloads():
         remote.download(f"{url}/a.png")
 
 
+class Endless(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(200):
+            self.wfile.write(b"x" * 1000)
+            time.sleep(0.01)
+
+    do_HEAD = Refuses.do_HEAD
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "message"),
+    [
+        ("LARGEST", 2**20 // 16, "it has more than 0 MB"),
+        ("LONGEST", 0.3, "it takes more than 0.3 s"),
+    ],
+)
+def test_a_download_without_end_ends(monkeypatch, bound, value, message):
+    monkeypatch.setattr(remote, bound, value)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/a.png"
+    with pytest.raises(FileNotFoundError, match=f"^{url} cannot be fetched: {message}"):
+        remote.download(url)
+    server.shutdown()
+
+
 def test_web_addresses_are_strings():
     assert remote.is_web_address("HTTPS://a.b/c") and remote.is_web_address("http://a")
     assert not any(map(remote.is_web_address, ("a.jpg", "httpx://a", Path("http://a"), 5, None)))

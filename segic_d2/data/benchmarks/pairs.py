@@ -1,6 +1,7 @@
 """The protocol "real pairs": every ordered pair (reference, target) of a class is an episode."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from ..datasets.folder import class_title, pair_files
 from ..health.verify import File
 from ..mappers.few_shot import FewShotMapper
 from .base import EpisodeList, FewShotEpisode, Sample
+
+logger = logging.getLogger(__name__)
 
 Change = Callable[[np.ndarray], np.ndarray]  # of data.augmentation.degrade
 
@@ -70,6 +73,9 @@ class PairFolder:
         for label, pairs in enumerate(self.masks.values()):
             names, rng = list(pairs), np.random.default_rng([seed, label])
             more = min(shots, len(names) - 1) - 1
+            if more + 1 < shots:
+                few = "%s: %d pictures, so that a target has %d references, not %d"
+                logger.warning(few, self.classes[label], len(names), more + 1, shots)
             for target in range(len(names)):
                 for reference in (i for i in range(len(names)) if i != target):
                     rest = [i for i in range(len(names)) if i not in (reference, target)]

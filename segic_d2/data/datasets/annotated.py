@@ -70,6 +70,10 @@ def load_annotations(name: str) -> Sequence[dict[str, Any]]:
         logger.warning("%s: %d %s: left out", found.place, count, what)
     if not len(found):
         raise ValueError(f"dataset {name!r}: {found.place} has no pictures")
+    if not found.names and not texts:
+        notes = [f"{count} {what}: left out" for what, count in found.notes.items()]
+        more = f" ({', '.join(notes)})" if notes else ""
+        raise ValueError(f"dataset {name!r}: nothing is marked in its {len(found)} pictures{more}")
     metadata, shown = MetadataCatalog.get(name), [one_line(n) for n in found.names]
     if found.labelled:
         names = {"stuff_classes": shown, "ignore_label": IGNORE_LABEL, "background_label": 0}

@@ -135,6 +135,15 @@ def _images(folder):
     return sorted(pictures_among(files))
 
 
+def _by_stem(files):
+    found = {}
+    for file in files:
+        if file.stem in found:
+            raise ValueError(f"{found[file.stem]} and {file} have one name: which is meant?")
+        found[file.stem] = file
+    return found
+
+
 def _set_default(metadata, **values):
     for key, value in values.items():
         if metadata.get(key) is None:
@@ -165,8 +174,7 @@ def load_classes(name: str, folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _load_label_maps(name, root):
-    images = {f.stem: f for f in _images(root / "images")}
-    masks = {f.stem: f for f in _images(root / "masks")}
+    images, masks = (_by_stem(_images(root / part)) for part in ("images", "masks"))
     if not images:
         raise ValueError(f"dataset {name!r}: no images in {root / 'images'}")
     errors = {}
@@ -286,5 +294,10 @@ def _read_classes(file):
                 f'{file}, line {number}: expected "id name", an id up to {HIGHEST}, found '
                 f"{line[:80]!r}"
             )
-        named[int(class_id)] = class_name.strip()
+        own, class_name = int(class_id), class_name.strip()
+        if own in named or class_name in named.values():
+            raise ValueError(
+                f"{file}, line {number}: {line.strip()!r}: id or name was there before"
+            )
+        named[own] = class_name
     return named

@@ -16,12 +16,13 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from torch.utils.data import DataLoader, Dataset
 
+from ...io.annotations import format_of
 from ...io.masks import read_binary_mask, read_label_map
 from ...io.pictures import read_image
 from ..mappers.base import Mapper
 from ..records import File, record_files
 from . import damaged as health
-from .damaged import ERRORS, Damaged, DamagedDataError, SkipDamaged
+from .damaged import ERRORS, NAMED, Damaged, DamagedDataError, SkipDamaged
 from .label_cache import file_state
 
 logger = logging.getLogger(__name__)
@@ -114,8 +115,9 @@ class _Faults(Dataset):
 
 
 def report_gaps(dataset_name: str, records: Sequence[Mapping[str, Any]]) -> None:
-    """Inside of ``leaving_out`` note classes of a loaded COCO file that no image shows (LVIS has
-    such by design), and images of a folder that have no label map."""
+    """Inside of ``leaving_out`` note classes of a benchmark's COCO file that no image shows (LVIS
+    has such by design, and of a labelling tool's the log tells them), and images of a folder that
+    have no label map."""
     if health.is_left_out():
         health.note(_empty_classes(dataset_name, records) + _lost_masks(dataset_name, records))
 
@@ -129,10 +131,15 @@ def _empty_classes(name, records):
     shown = {a["category_id"] for r in records for a in r["annotations"]}
     asked = metadata.get("kept_classes", range(len(names)))
     file = metadata.get("json_file", f"dataset {name!r}")
+    absent = [c for c in asked if c not in shown]
+    if absent and format_of(name):  # of people, whose labelling tools keep all names
+        some = ", ".join(names[c] for c in absent[:NAMED])
+        text = "%s: %d classes without an object are left out: %s"
+        logger.warning(text, name, len(absent), some)
+        return []
     return [
         Damaged(f"class {c} ({names[c]})", f"class {c} ({names[c]}) has no image in {file}")
-        for c in asked
-        if c not in shown
+        for c in absent
     ]
 
 

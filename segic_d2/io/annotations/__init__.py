@@ -5,6 +5,7 @@ from .records import DOUBTFUL, Annotated, AnnotationSet, Thing
 from .registry import (
     ANNOTATION_REGISTRY,
     format_of,
+    need_free,
     read_annotations,
     references_in,
     require_writable,
@@ -20,6 +21,7 @@ __all__ = [
     "Thing",
     "format_of",
     "masks_of_file",
+    "need_free",
     "read_annotations",
     "references_in",
     "require_writable",

@@ -41,6 +41,8 @@ class CocoSet(AnnotationSet):
 class coco:  # the name of the format
     """``coco:JSON:IMAGES``."""
 
+    files = ("annotations.json",)  # that are never written over
+
     @staticmethod
     def read(place: str) -> CocoSet:
         """Read a file. Classes are in the order of their ids, pictures too, as Detectron2 has them.
@@ -68,7 +70,7 @@ class coco:  # the name of the format
     def write(pictures: Sequence[Annotated], folder: Path, tolerance: float | None = None) -> str:
         """Write ``annotations.json`` and ``images/``: masks are exact RLEs, or polygons within
         ``tolerance`` px of them; crowds are RLEs. Where doubt is known, images have "doubt"."""
-        start_folder(folder, ["annotations.json"])
+        start_folder(folder, coco.files)
         places = copy_pictures(pictures, folder / "images")
         names = pictures[0].names if pictures else []
         categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
@@ -257,7 +259,8 @@ def _path(root: str, name: str, listed: dict[str, set[str]]) -> str:
 def _size(found: AnnotationSet, image: dict[str, Any], path: str, where: str) -> Size | None:
     said = image.get("height"), image.get("width")
     try:
-        if any(isinstance(v, bool | list | dict) for v in said):
+        odd = (isinstance(v, bool | list | dict) or (isinstance(v, float) and v % 1) for v in said)
+        if any(odd):
             raise TypeError("no numbers")
         if None in said:
             return image_size(path)
@@ -274,6 +277,7 @@ def _size(found: AnnotationSet, image: dict[str, Any], path: str, where: str) ->
 def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: Path) -> None:
     labels = {number: i for i, number in enumerate(found.category_ids)}
     crowds, total = 0, len(rows)
+    seen: set[int] = set()
     rows.reverse()
     while rows:  # which are freed as they are packed
         image, category, segmentation, crowd, number, area = rows.pop()
@@ -286,8 +290,11 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
             found.fault(f"{where}: {reason}; {ADVICE}")
         elif not segmentation:
             found.notes[BOXES] += 1
+        elif (content := hash((row, label, CROWD[crowd], _content(segmentation)))) in seen:
+            found.notes["that repeat another one"] += 1
         elif found.add(row, label, segmentation, where, CROWD[crowd], number, area):
             crowds += CROWD[crowd]
+            seen.add(content)
     if crowds and crowds == total:
         found.fault(
             f"{file}: all {crowds} annotations are crowds (iscrowd 1), which are never objects; "
@@ -297,6 +304,13 @@ def _add_things(found: CocoSet, rows: list[Any], owners: dict[Any, int], file: P
         found.notes["crowds, which are ignored"] += crowds
     if total and found.notes[BOXES] == total:
         found.fault(f"{file}: no annotation has a 'segmentation': boxes alone are no masks")
+
+
+def _content(segmentation: Any) -> str | bytes:
+    """What tells a segmentation from others."""
+    if isinstance(segmentation, dict) or not isinstance(segmentation[0], array):
+        return str(segmentation)
+    return b";".join(map(bytes, segmentation))
 
 
 def _of(table: dict[Any, int], key: Any) -> int | None:

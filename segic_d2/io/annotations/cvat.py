@@ -32,6 +32,8 @@ class cvat:  # the name of the format
     """``cvat:FOLDER`` with ``annotations.xml`` and the pictures, or ``cvat:XML``, or
     ``cvat:XML:IMAGES``."""
 
+    files = ("annotations.xml",)  # that are never written over
+
     @staticmethod
     def read(place: str) -> AnnotationSet:
         """Read polygons, masks and ellipses; shapes of one label and ``group_id`` are one thing."""
@@ -64,7 +66,7 @@ class cvat:  # the name of the format
     def write(pictures: Sequence[Annotated], folder: Path, tolerance: float | None = None) -> str:
         """Write ``annotations.xml`` and ``images/``: exact masks, or polygons within ``tolerance``
         px of them, parts in a group. Crowds are left out."""
-        start_folder(folder, ["annotations.xml"])
+        start_folder(folder, cvat.files)
         places = copy_pictures(pictures, folder / "images")
         meta = ElementTree.Element("meta")
         labels = ElementTree.SubElement(ElementTree.SubElement(meta, "task"), "labels")

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -120,7 +120,7 @@ def check_size(found: AnnotationSet, row: int, said: tuple[Any, Any], where: str
     return True
 
 
-def start_folder(folder: Path, files: Sequence[str]) -> None:
+def start_folder(folder: Path, files: Iterable[str]) -> None:
     """FileExistsError: an annotation file is there already, which is never overwritten."""
     for name in files:
         if (folder / name).exists():

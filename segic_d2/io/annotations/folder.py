@@ -16,11 +16,15 @@ from .registry import ANNOTATION_REGISTRY
 
 LIMIT = 254  # classes in a map of 8 bits, whose 255 is ignored
 
+FILES = ("classes.txt", "masks")  # that are never written over
+
 
 @ANNOTATION_REGISTRY.register()
 class folder:  # the name of the format
     """``folder:FOLDER``: a folder per class with N.jpg and its mask N.png or N_mask.png; or
     ``images/``, ``masks/`` and perhaps ``classes.txt``."""
+
+    files = FILES
 
     @staticmethod
     def read(place: str) -> AnnotationSet:
@@ -51,7 +55,7 @@ class masks:  # the name of the format
         names = pictures[0].names if pictures else []
         if len(names) > LIMIT:
             raise ValueError(f"{len(names)} classes: a map of 8 bits holds {LIMIT}")
-        start_folder(folder, ["classes.txt", "masks"])
+        start_folder(folder, FILES)
         places = copy_pictures(pictures, folder / "images")
         for picture, place in zip(pictures, places, strict=True):
             labels = np.zeros(picture.size, np.int32)

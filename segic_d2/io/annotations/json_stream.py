@@ -83,6 +83,8 @@ def elements(file: Path) -> Iterator[tuple[str, Any]]:
                 else:
                     yield key, text.value()
                 if text.take(",}") == "}":
-                    return
+                    break
+            if rest := text.sign():
+                raise ValueError(f"it goes on behind its end, with {rest!r}")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"cannot read {file}: {error}") from error

@@ -32,6 +32,8 @@ class labelstudio:  # the name of the format
     """``labelstudio:JSON``, with the pictures beside it or in ``images/``, or
     ``labelstudio:JSON:IMAGES``."""
 
+    files = ("tasks.json",)  # that are never written over
+
     @staticmethod
     def read(place: str) -> AnnotationSet:
         """Read the last annotation of each task that was not cancelled; predictions are not."""
@@ -50,7 +52,7 @@ class labelstudio:  # the name of the format
     def write(pictures: Sequence[Annotated], folder: Path) -> str:
         """Write ``tasks.json``, whose brush masks are exact, and ``images/``. Crowds are left
         out. ``doubt``, where it is known, is a column of the tasks, by which they are sorted."""
-        start_folder(folder, ["tasks.json"])
+        start_folder(folder, labelstudio.files)
         places = copy_pictures(pictures, folder / "images")
         tasks = []
         for number, (picture, place) in enumerate(zip(pictures, places, strict=True), 1):

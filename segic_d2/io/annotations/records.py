@@ -21,6 +21,7 @@ from ..rle import CocoMask, decode, ring_fault, rle_fault
 Size = tuple[int, int]
 REDRAW = "correct or delete it in the labelling tool"
 DOUBT_FLAG, DOUBTFUL = "doubtful", 0.5  # for people; from this doubt on
+SHARES = "within the first pixel (coordinates are px, not shares of the sides)"
 FAULTS = 1000  # that are kept as text; the others are counted
 
 
@@ -150,14 +151,14 @@ class AnnotationSet(Sequence[Annotated]):
         return self._pictures[row][1]
 
     @property
-    def labelled(self) -> bool:
-        """Whether pictures have label maps in place of things."""
-        return any(label_file for *_, label_file in self._pictures)
-
-    @property
     def marked(self) -> int:
         """How many things there are."""
         return len(self._owner)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether pictures have label maps in place of things."""
+        return any(label_file for *_, label_file in self._pictures)
 
     def add(
         self,
@@ -196,7 +197,7 @@ class AnnotationSet(Sequence[Annotated]):
 
     def _rings(self, polygons: Any, size: Size, where: str) -> list[np.ndarray]:
         """The polygons that have a place in the picture, float64 each; a fault or a note: none."""
-        rings, outside = [], False
+        rings, left_out = [], "with fewer than 3 corners"
         for number, polygon in enumerate(polygons, 1):
             try:
                 ring = np.array(array("d", polygon))
@@ -209,7 +210,10 @@ class AnnotationSet(Sequence[Annotated]):
                 )
                 return []
             if _is_outside(ring, size):
-                outside = True
+                left_out = "outside of their picture"
+                continue
+            if ring.size >= 6 and ring[0] <= 1 and -1 <= ring.min() <= ring.max() <= 1 < min(size):
+                left_out = SHARES
                 continue
             reason = ring_fault(ring, size)
             if reason and ring.size >= 6:
@@ -218,7 +222,7 @@ class AnnotationSet(Sequence[Annotated]):
             if not reason:
                 rings.append(ring)
         if not rings:
-            self.notes["outside of their picture" if outside else "with fewer than 3 corners"] += 1
+            self.notes[left_out] += 1
         return rings
 
     def __len__(self) -> int:

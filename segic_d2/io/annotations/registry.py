@@ -16,7 +16,8 @@ import numpy as np
 from detectron2.utils.registry import Registry
 
 from ...utils.registries import find_registered
-from .records import Annotated, AnnotationSet
+from .files import start_folder
+from .records import SHARES, Annotated, AnnotationSet
 
 ANNOTATION_REGISTRY = Registry("ANNOTATION")
 ANNOTATION_REGISTRY.__doc__ = """
@@ -40,12 +41,20 @@ def read_annotations(name: str) -> AnnotationSet:
             boxes and other ones without an area alone.
     """
     kind, _, place = name.partition(":")
-    found = find_registered(ANNOTATION_REGISTRY, kind, "format").read(place)
+    found: AnnotationSet = find_registered(ANNOTATION_REGISTRY, kind, "format").read(place)
     others = [f"{n} {what}" for what, n in found.notes.items() if what.startswith("of the kind ")]
     if others and not found.faults and not found.marked:
         shown = ", ".join(others)
         raise ValueError(f"{name} has no masks, only shapes that are none: {shown}; draw outlines")
+    if found.notes[SHARES] and not found.marked:
+        found.fault(f"{found.place}: all polygons are {SHARES}; export them in px")
     return found
+
+
+def need_free(kind: str, folder: str | Path) -> None:
+    """FileExistsError: ``write_annotations`` would write over a file, which it never does."""
+    form = find_registered(ANNOTATION_REGISTRY, kind, "format")
+    start_folder(Path(folder), getattr(form, "files", ()))
 
 
 def write_annotations(

@@ -5,6 +5,7 @@ sequence::
     root/Annotations/<sequence>/00000.png   palette or grey, 0 background, 1… the objects
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from .records import AnnotationSet, read_map
 from .registry import ANNOTATION_REGISTRY
 
 VOID = 255
+logger = logging.getLogger(__name__)
 
 
 class Clip(NamedTuple):
@@ -36,15 +38,25 @@ class vos:  # the name of the format
     @staticmethod
     def read(place: str) -> AnnotationSet:
         """Read the frames that have a map. An object of a sequence is a class, "dog 1", which its
-        other frames show. Every map is read, some milliseconds each."""
-        found = AnnotationSet(place)
-        for clip in sequences(Path(place)):
-            for frame, file in zip(clip.frames, clip.maps, strict=True):
-                if file is None:
-                    found.notes["frames without a map"] += 1
-                else:
-                    _add(found, clip.name, frame, file)
+        other frames show. Where all maps have 0 and 255 alone, as DAVIS 2016's, 255 is an object,
+        else it is ignored. Every map is read, some milliseconds each."""
+        found = _read(place, VOID)
+        if not found.names and not found.faults:
+            found = _read(place, None)
+            if found.names:
+                logger.warning("%s: its maps show 0 and 255 alone: 255 is an object", place)
         return found
+
+
+def _read(place: str, void: int | None) -> AnnotationSet:
+    found = AnnotationSet(place)
+    for clip in sequences(Path(place)):
+        for frame, file in zip(clip.frames, clip.maps, strict=True):
+            if file is None:
+                found.notes["frames without a map"] += 1
+            else:
+                _add(found, clip.name, frame, file, void)
+    return found
 
 
 def sequences(root: Path) -> Iterator[Clip]:
@@ -66,7 +78,7 @@ def _inner(folder: Path) -> Path:
     return next((folder / n for n in ("480p", "Full-Resolution") if (folder / n).is_dir()), folder)
 
 
-def _add(found: AnnotationSet, sequence: str, frame: Path, file: Path) -> None:
+def _add(found: AnnotationSet, sequence: str, frame: Path, file: Path, void: int | None) -> None:
     try:
         size = image_size(frame)
         labels = read_map(str(file), size, str(frame))
@@ -75,6 +87,6 @@ def _add(found: AnnotationSet, sequence: str, frame: Path, file: Path) -> None:
         return
     row = found.add_picture(str(frame), size)
     for value in np.unique(labels).tolist():
-        if value not in (0, VOID, VOID_16):
-            label = found.label(f"{sequence} {value}")
+        if value not in (0, void, VOID_16):
+            label = found.label(f"{sequence} {1 if value == VOID else value}")
             found.add(row, label, encode(labels == value), str(file), thing_id=value)

@@ -32,6 +32,8 @@ SLACK = 0.5  # shares of a side that a corner may lie outside
 class yolo:  # the name of the format
     """``yolo:FOLDER``, or ``yolo:FOLDER/data.yaml``."""
 
+    files = ("data.yaml", "labels")  # that are never written over
+
     @staticmethod
     def read(place: str) -> AnnotationSet:
         """Read a folder with ``data.yaml`` (names, train, val, test), or with ``images/``,
@@ -57,7 +59,7 @@ class yolo:  # the name of the format
         """Write ``data.yaml``, ``images/`` and ``labels/``: one polygon along the edges of the
         pixels, or within ``tolerance`` px of them, for each thing, whose parts and holes are
         joined by lines. Crowds are left out."""
-        start_folder(folder, ["data.yaml", "labels"])
+        start_folder(folder, yolo.files)
         places = copy_pictures(pictures, folder / "images")
         for picture, place in zip(pictures, places, strict=True):
             lines = []
@@ -151,10 +153,15 @@ def _names(root: Path, about: dict[str, Any]) -> list[str]:
         names = [by_number[str(i)] for i in range(len(names))]
     if names is None and (root / "classes.txt").is_file():
         lines = lines_of(root / "classes.txt")
-        names = [line.strip() for line in lines if line.strip()]
+        names = [line.strip() for line in "\n".join(lines).rstrip().split("\n")]
     if names is not None and not isinstance(names, list):
         raise ValueError(f"{root}: names in data.yaml are {repr(names)[:80]}, no list")
-    return [str(name) for name in names or ()]
+    shown = [str(name).strip() for name in names or ()]
+    for i, name in enumerate(shown):
+        if not name or name in shown[:i]:
+            what = f"is {name!r} again" if name else "is empty"
+            raise ValueError(f"{root}: the name of class {i} {what}; each needs one of its own")
+    return shown
 
 
 def _pictures(root: Path, about: dict[str, Any]) -> list[tuple[Path, str]]:

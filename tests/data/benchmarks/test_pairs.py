@@ -38,10 +38,12 @@ def test_one_shot_episodes_are_all_ordered_pairs(tmp_path):
     assert [f.kind for f in folder.files(sample.image)] == ["image", "mask"]
 
 
-def test_shots_are_drawn_by_the_seed_and_never_show_the_target(tmp_path):
+def test_shots_are_drawn_by_the_seed_and_never_show_the_target(tmp_path, caplog):
     folder = make(tmp_path, a="abcdefghij", b="klm")
     found = folder.episodes(shots=5)
     assert found == folder.episodes(shots=5) != folder.episodes(shots=5, seed=1)
+    assert "b: 3 pictures, so that a target has 2 references, not 5" in caplog.text
+    assert "a: " not in caplog.text
     names = list(folder.masks["b"])
     last = [(tuple(n for n in names if n != target), target) for target in names]  # K = n - 1
     assert [(e.references, e.target) for e in found.episodes[-3:]] == last

@@ -8,6 +8,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BitMasks, Instances
+from PIL import Image
 
 from segic_d2.data import build_target_loader, build_train_loader
 from segic_d2.data.build import build_one_shot_loader
@@ -25,8 +26,6 @@ FORMATS = ("coco", "yolo", "labelme", "cvat", "labelstudio")
 
 def pictures(folder):
     """The toy scenes as they are to be written."""
-    from PIL import Image
-
     found = []
     (folder / "in").mkdir(parents=True, exist_ok=True)
     for i, (image, objects) in enumerate(toy.scenes(6)):
@@ -207,3 +206,13 @@ def test_sizes_of_other_pictures_are_said_on_load(tmp_path):
     data["categories"][0]["name"] = "mended"
     file.write_text(json.dumps(data))
     assert Source(name).names[0] == "mended"  # the same name, in the same process
+
+
+def test_nothing_that_is_read_is_marked(tmp_path):
+    toy_file = tmp_path / "a.json"
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    box = {"label": "cat", "points": [[1, 1], [9, 9]], "shape_type": "rectangle"}
+    about = {"imagePath": "a.png", "imageHeight": 20, "imageWidth": 20, "shapes": [box]}
+    toy_file.write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"nothing is marked in its 1 pictures \(1 .*: left out"):
+        load_records(f"labelme:{tmp_path}")

@@ -232,3 +232,29 @@ def test_names_that_say_where_the_data_are(tmp_path):
         assert Source(name).names == toy.NAMES
     with pytest.raises(ValueError, match="coco:ANNOTATIONS.json:IMAGE_FOLDER"):
         Source("coco:annotations.json")
+
+
+@pytest.mark.parametrize("line", ["1 dog", "2 cat"])
+def test_a_class_is_named_once(tmp_path, line):
+    maps(tmp_path, [1], [2])
+    (tmp_path / "classes.txt").write_text(f"1 cat\n{line}\n")
+    with pytest.raises(ValueError, match=f"line 2: '{line}': id or name was there before"):
+        load(tmp_path)
+
+
+def test_two_files_of_one_name_are_ambiguous(tmp_path):
+    maps(tmp_path, [1], [2])
+    image = next((tmp_path / "images").iterdir())
+    picture(image.with_suffix(".webp"))
+    with pytest.raises(ValueError, match="have one name: which is meant"):
+        load(tmp_path)
+
+
+def test_jpeg_keeps_no_ids(tmp_path):
+    maps(tmp_path, [1], [2])
+    mask = next((tmp_path / "masks").iterdir())
+    noise = np.random.default_rng(0).integers(0, 99, (4, 6), np.uint8)
+    Image.fromarray(noise).save(mask.with_suffix(".jpg"))
+    mask.unlink()
+    with pytest.raises(ValueError, match="a JPEG changes the ids of a label map: save it as PNG"):
+        Source(load(tmp_path)[0])

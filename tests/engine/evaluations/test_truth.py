@@ -25,7 +25,7 @@ BAD = {
     "very far": ([[0, 0, 9, 0, 9, 9], [0, 0, -1e300, 0, 9, 9]], "far outside"),
     "text": ([[0, 0, "x", 0, 9, 9]], "is no mask"),
     "short": ({"size": [1, 1], "counts": [5]}, "1x1 px"),
-    "negative": ({"size": "SIZE", "counts": [-5, 9]}, "counts that sum"),
+    "negative": ({"size": "SIZE", "counts": [-5, 9]}, "counts below 0, such as -5"),
     "no counts": ({"size": "SIZE"}, "lacks 'counts'"),
     "garbage": ({"size": "SIZE", "counts": "~~"}, "no compressed RLE"),
 }

@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from PIL import Image
 
 from segic_d2.data import build_target_loader
@@ -115,7 +116,8 @@ def class_without_images(root, evaluator="one_shot"):
     content = json.loads((root / "coco.json").read_text())
     content["categories"].append({"id": 90, "name": "yeti"})
     (root / "coco.json").write_text(json.dumps(content))
-    name = f"coco:{root}/coco.json:{root}/images"
+    name = toy.unique("benchmark")
+    register_coco_instances(name, {}, f"{root}/coco.json", f"{root}/images")
     return name, evaluator, [f"class 3 (yeti) has no image in {root}/coco.json"]
 
 
@@ -155,6 +157,14 @@ def test_every_damage_is_named_before_the_run(tmp_path, case):
     for reason in reasons:
         assert str(error.value).count(reason) == 1, error.value
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("evaluator", ["one_shot", "stock_coco"])
+def test_a_name_that_a_labelling_tool_keeps_is_no_damage(tmp_path, evaluator, caplog):
+    class_without_images(tmp_path)
+    name, model = f"coco:{tmp_path}/coco.json:{tmp_path}/images", Model()
+    assert evaluate(config(tmp_path, name, evaluator), model, name) and model.seen
+    assert f"{name}: 1 classes without an object are left out: yeti" in caplog.text
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -180,6 +180,7 @@ def test_all_crowds_or_boxes_is_a_fault(tmp_path):
         ("[" * 10**6, "cannot read .*c.json: "),
         ('{"images": ' + "[" * 10**6, "cannot read .*c.json: "),
         ("", "cannot read .*c.json: "),
+        (json.dumps(content()) * 2, "cannot read .*c.json: it goes on behind its end, with '{'"),
     ],
 )
 def test_files_that_are_none(tmp_path, text, message):
@@ -262,3 +263,35 @@ def test_large_ids_are_exact_or_a_fault(tmp_path, number):
         assert (
             f"category {{'id': {number}, " in fault and "'id' must be a number below 1e18" in fault
         )
+
+
+def test_coordinates_as_shares_of_the_sides(tmp_path):
+    shares = [[0.1, 0.2, 0.5, 0.2, 0.5, 0.6]]
+    found = load(tmp_path, content(segmentation=shares))
+    assert found.faults == [] and [len(p.things) for p in found] == [0, 1]
+    shown = "within the first pixel (coordinates are px, not shares of the sides)"
+    assert found.notes == {shown: 1}
+    data = content(segmentation=shares)
+    data["annotations"].pop(0)
+    (fault,) = load(tmp_path, data).faults
+    assert fault == f"{tmp_path / 'c.json'}: all polygons are {shown}; export them in px"
+
+
+def test_an_annotation_twice_counts_once(tmp_path):
+    data = content()
+    first = data["annotations"][0]
+    rle = {"size": [40, 60], "counts": [405, 20, 1975]}
+    again = {**first, "id": 8, "area": 3}
+    others = {**first, "category_id": 2}, {**first, "segmentation": [RING, RING]}
+    brushes = {**first, "segmentation": rle}, {**first, "segmentation": dict(rle)}
+    data["annotations"] += [again, *others, *brushes]
+    found = load(tmp_path, data)
+    assert found.faults == [] and found.notes == {"that repeat another one": 2}
+    assert [len(p.things) for p in found] == [1, 4]
+
+
+def test_half_a_pixel_of_height_is_no_size(tmp_path):
+    data = content()
+    data["images"][0]["height"] = 40.5
+    (fault,) = load(tmp_path, data).faults
+    assert "image 9: height and width are (40.5, 60)" in fault

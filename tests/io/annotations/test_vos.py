@@ -64,3 +64,13 @@ def test_ids_of_32_bits_are_exact_or_a_fault(tmp_path, value, fault):
     else:
         assert found.names == [f"dog {value}"]
         np.testing.assert_array_equal(found[0].masks()[f"dog {value}"], box(3, 3, 9, 9))
+
+
+def test_255_alone_is_an_object(tmp_path, caplog):
+    """As in DAVIS 2016."""
+    clip(tmp_path, "dog", 2)
+    for file in (tmp_path / "Annotations" / "dog").iterdir():
+        Image.fromarray(box(0, 0, 20, 20).astype(np.uint8) * 255).save(file)
+    found = read(f"vos:{tmp_path}")
+    assert found.names == ["dog 1"] and "0 and 255 alone: 255 is an object" in caplog.text
+    np.testing.assert_array_equal(found[1].masks()["dog 1"], box(0, 0, 20, 20))

@@ -132,3 +132,28 @@ def test_yaml_that_is_none(tmp_path, yaml, message):
 def test_a_folder_without_pictures(tmp_path):
     with pytest.raises(FileNotFoundError, match="no pictures in"):
         read_annotations(f"yolo:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("[cat, cat]", "the name of class 1 is 'cat' again"),
+        ("[cat, '']", "the name of class 1 is empty"),
+        ("{0: cat, b: dog}", "must be numbered from 0 without gaps"),
+    ],
+)
+def test_names_that_tell_no_classes_apart(tmp_path, names, message):
+    name = roboflow(tmp_path)
+    write(tmp_path / "data.yaml", f"train: train/images\nnames: {names}\n")
+    with pytest.raises(ValueError, match=message):
+        read_annotations(name)
+
+
+def test_an_empty_line_among_names_moves_no_class(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    write(tmp_path / "labels" / "a.txt", LINE)
+    write(tmp_path / "classes.txt", "cat\ndog\n\n")
+    assert read(f"yolo:{tmp_path}").names == ["cat", "dog"]
+    write(tmp_path / "classes.txt", "cat\n\ndog\n")
+    with pytest.raises(ValueError, match="the name of class 1 is empty"):
+        read_annotations(f"yolo:{tmp_path}")
