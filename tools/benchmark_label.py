@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from skimage import data
@@ -54,8 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2])
     args = parser.parse_args(argv)
     predictor = InContextPredictor.from_pretrained("segic-demo")
-    cat = Image.fromarray(data.chelsea())
-    predictor.set_references([(cat, {"points": [[220, 120]]}, "cat")])
+    cat = data.chelsea()
+    y, x = np.ogrid[: cat.shape[0], : cat.shape[1]]
+    face = ((x - 220) / 110) ** 2 + ((y - 130) / 90) ** 2 < 1
+    predictor.set_references([(cat, face, "cat")])
     with TemporaryDirectory() as place:
         folder = Path(place) / "pictures"
         write_photographs(folder, args.number)

@@ -7,9 +7,8 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -26,6 +25,7 @@ from ..structures.segmentation import Doubt, Segmentation
 from ..utils.devices import best_device, is_available
 from .doubt import doubts_of
 from .references import AnyReference, read_as_given, read_references
+from .shown import Shown, with_pixels
 from .targets import AnyPictures, ReadTarget, check_one, each_picture, read_target
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -246,7 +246,7 @@ class InContextPredictor:
         least = min_score if min_score is not None else 0.0 if independent else self.model.absent
         if not isinstance(least, int | float) or not 0 <= least <= 1:
             raise ValueError(f"min_score is {min_score!r}; it must be from 0 to 1")
-        how = _Shown(with_propagated_mask, instances, not independent, least, with_doubt)
+        how = Shown(with_propagated_mask, instances, not independent, least, with_doubt)
         context, (pictures, total) = self._needed_context(), each_picture(images)
         if instances and with_propagated_mask:
             raise ValueError("propagated masks are of entities, not of instances: ask for one")
@@ -284,7 +284,7 @@ class InContextPredictor:
         return batch, None
 
     def _results(
-        self, batch: Batch, context: Context, how: _Shown, on_error: OnError | None
+        self, batch: Batch, context: Context, how: Shown, on_error: OnError | None
     ) -> Iterator[Segmentation]:
         """The results of a batch. What fails is segmented again, by itself, to tell which it is."""
         found: Iterable[Segmentation]
@@ -301,7 +301,7 @@ class InContextPredictor:
 
     @torch.no_grad()
     def _segment(
-        self, batch: Sequence[ReadTarget], context: Context, how: _Shown
+        self, batch: Sequence[ReadTarget], context: Context, how: Shown
     ) -> list[Segmentation]:
         views, pictures, files = zip(*batch, strict=True)
         dtype, limit = PRECISIONS[self.precision], self.model.stock.limit
@@ -323,36 +323,9 @@ class InContextPredictor:
                 one.similarity = None
             results.append(how.of(one).for_people(picture, file))
             if how.instances or how.compete or how.least:
-                results[-1] = _with_pixels(results[-1], numbered=how.instances)
+                results[-1] = with_pixels(results[-1], numbered=how.instances)
             results[-1].doubt = doubt
         return results
-
-
-class _Shown(NamedTuple):
-    """What is shown of a target, see ``predict``."""
-
-    propagated: bool
-    instances: bool
-    compete: bool
-    least: float
-    doubt: bool
-
-    def of(self, found: Segmentation) -> Segmentation:
-        """What is shown of a segmentation."""
-        if self.compete:
-            return found.compete(self.least)
-        sure = (~(found.scores < self.least)).nonzero()[:, 0].tolist()  # NaN is refused later
-        return found.take(sure) if self.least else found
-
-
-def _with_pixels(found: Segmentation, numbered: bool) -> Segmentation:
-    """What has pixels; ``numbered``: ids count it from 1."""
-    if numbered:
-        found.classes = found.ids if found.classes is None else found.classes
-    some = found.take(np.flatnonzero(found.areas).tolist())
-    if numbered:
-        some.ids = list(range(1, len(some) + 1))
-    return some
 
 
 def _check_run(device: torch.device, precision: str, batch_size: int) -> None:

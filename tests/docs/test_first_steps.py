@@ -51,15 +51,20 @@ def test_it_runs(tmp_path, monkeypatch):
     assert not any(x.get("name") == "stderr" for x in outputs[0]), outputs[
         0
     ]  # nothing to read past
-    coin, click, single, box, several, held, saved, context, shell = outputs[1:]
+    coin, click, single, box, several, held, saved, context, labels, shell = outputs[1:]
     sizes = [
         picture.shape for cell in (coin, click, single, box, several) for picture in pictures(cell)
     ]
     assert sizes == [(303, 384, 3)] * 3 + [(500, 741, 3)] * 2
     assert "24 coins" in printed(single)
     assert "motorcycle: score" in printed(held) and "red box: score" in printed(held)
-    files = {"garage.jpg", "garage.json", "labels.png", "garage.safetensors", "out"}
+    files = {"garage.jpg", "garage.json", "labels.png", "garage.safetensors", "out", "garage", "labels"}
     assert {path.name for path in (tmp_path / "first_steps").iterdir()} == files
+    told = printed(labels)
+    assert "round 1: 2 pictures" in told and "labels: labelme:" in told
+    labelled = tmp_path / "first_steps" / "labels/round-1/labels/motorcycle_right.json"
+    names = {shape["label"] for shape in json.loads(labelled.read_text())["shapes"]}
+    assert {"motorcycle", "red box"} == names
     labels = np.asarray(Image.open(tmp_path / "first_steps" / "labels.png"))
     shares = [(labels == i).mean() for i in (1, 2, 3)]
     assert 0.2 < shares[0] < 0.45 and 0.005 < shares[1] < 0.03 and shares[2] < 0.001  # no cat
