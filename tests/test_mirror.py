@@ -44,6 +44,7 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "evaluation/stock": "evaluation/test_label_maps",
     "evaluation/threshold": "evaluation/test_evaluation",
     "io/annotations/brush": "io/annotations/test_labelstudio",
+    "io/annotations/coco_file": "io/annotations/test_coco",
     "io/annotations/files": "io/annotations/test_labelme",
     "io/annotations/json_stream": "io/annotations/test_coco",
     "io/annotations/records": "io/annotations/test_coco",

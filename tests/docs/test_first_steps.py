@@ -58,7 +58,15 @@ def test_it_runs(tmp_path, monkeypatch):
     assert sizes == [(303, 384, 3)] * 3 + [(500, 741, 3)] * 2
     assert "24 coins" in printed(single)
     assert "motorcycle: score" in printed(held) and "red box: score" in printed(held)
-    files = {"garage.jpg", "garage.json", "labels.png", "garage.safetensors", "out", "garage", "labels"}
+    files = {
+        "garage.jpg",
+        "garage.json",
+        "labels.png",
+        "garage.safetensors",
+        "out",
+        "garage",
+        "labels",
+    }
     assert {path.name for path in (tmp_path / "first_steps").iterdir()} == files
     told = printed(labels)
     assert "round 1: 2 pictures" in told and "labels: labelme:" in told

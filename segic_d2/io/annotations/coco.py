@@ -1,6 +1,5 @@
 """COCO's instances: one JSON file with ``images``, ``annotations`` and ``categories``."""
 
-import json
 import math
 import os
 from array import array
@@ -8,20 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pycocotools.mask as mask_util
 from detectron2.utils.file_io import PathManager
 
-from ...utils.files import whole_file
 from ..opening import MOST
 from ..pictures import image_size
-from ..rle import decode, encode
+from .coco_file import KEYS, write_file
 from .files import copy_pictures, start_folder
 from .json_stream import elements
-from .outline import joined_rings
-from .records import Annotated, AnnotationSet, Size, Thing
+from .records import Annotated, AnnotationSet, Size
 from .registry import ANNOTATION_REGISTRY
 
-KEYS = ("images", "annotations", "categories")
 CROWD = {0: False, 1: True, None: False, "0": False, "1": True}  # False is 0, True is 1
 BOXES = "without a mask (boxes alone)"
 ADVICE = "correct it, or export the file anew"
@@ -72,54 +67,8 @@ class coco:  # the name of the format
         ``tolerance`` px of them; crowds are RLEs. Where doubt is known, images have "doubt"."""
         start_folder(folder, coco.files)
         places = copy_pictures(pictures, folder / "images")
-        names = pictures[0].names if pictures else []
-        categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
-        images = (_image(i, *both) for i, both in _numbered(pictures, places))
-        rows = (
-            (i, picture, thing)
-            for i, (picture, _) in _numbered(pictures, places)
-            for thing in picture.things
-        )
-        annotations = (_annotation(n, *row, tolerance) for n, row in enumerate(rows, 1))
-        with whole_file(folder / "annotations.json") as part, open(part, "w") as file:
-            for key, values, start in zip(
-                KEYS, (images, annotations, categories), "{,,", strict=True
-            ):
-                file.write(f'{start}"{key}": [')
-                for i, value in enumerate(values):
-                    file.write(f"{', ' if i else ''}{json.dumps(value)}")
-                file.write("]")
-            file.write("}")
+        write_file(folder / "annotations.json", pictures, places, tolerance)
         return f"coco:{folder / 'annotations.json'}:{folder / 'images'}"
-
-
-def _numbered(pictures: Sequence[Annotated], places: list[Path]) -> Any:
-    return enumerate(zip(pictures, places, strict=True), 1)
-
-
-def _image(number: int, picture: Annotated, place: Path) -> dict[str, Any]:
-    height, width = picture.size
-    about = {"id": number, "file_name": place.name, "height": height, "width": width}
-    return about if picture.doubt is None else {**about, "doubt": picture.doubt}
-
-
-def _annotation(
-    number: int, image: int, picture: Annotated, thing: Thing, tolerance: float | None
-) -> dict[str, Any]:
-    mask = decode(thing.segmentation, *picture.size, picture.file_name)
-    rle = encode(mask)
-    shape: Any = rle
-    if tolerance and not (picture.given or thing.crowd) and mask.any():
-        shape = [ring.reshape(-1).tolist() for ring in joined_rings(mask, tolerance)]
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": thing.label + 1,
-        "segmentation": shape,
-        "area": int(mask_util.area(rle)),
-        "bbox": mask_util.toBbox(rle).tolist(),
-        "iscrowd": int(thing.crowd),
-    }
 
 
 def _scan(file: Path, found: AnnotationSet) -> tuple[list[Any], list[Any], list[Any]]:

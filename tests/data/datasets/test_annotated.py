@@ -214,7 +214,5 @@ def test_nothing_that_is_read_is_marked(tmp_path):
     box = {"label": "cat", "points": [[1, 1], [9, 9]], "shape_type": "rectangle"}
     about = {"imagePath": "a.png", "imageHeight": 20, "imageWidth": 20, "shapes": [box]}
     toy_file.write_text(json.dumps(about))
-    with pytest.raises(
-        ValueError, match="has no masks, only shapes that are none: 1 of the"
-    ):
+    with pytest.raises(ValueError, match="has no masks, only shapes that are none: 1 of the"):
         load_records(f"labelme:{tmp_path}")
