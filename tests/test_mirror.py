@@ -55,7 +55,6 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "modeling/layers/transformer": "modeling/test_golden",
     "segic_cli/options": "segic_cli/test_segment",  # with the command that has most of them
     "predictor/shown": "predictor/test_image",
-    "predictor/doubt": "engine/label/test_folder",
     "structures/episode": "data/mappers/test_semantic",  # what mappers give
 }
 MODULES = sorted(

@@ -143,6 +143,46 @@ class Folders:
                     asked.append((folder, kind, str(rng.choice(free))))
             yield shown[0][2], asked, truths, {kind: file for _, kind, file in shown}
 
+    def asked_for(self, shots, seeds):
+        """(setting, folder, file, {kind: [(folder, kind, reference)]}, {kind: truth}):
+        "shown", one kind with every other picture of it once among the references; "other", a
+        picture without it; "six", six kinds in each photograph. Kinds have up to so many
+        references, and two at least where more than one is asked for."""
+        least = min(shots, 2)
+        known = {(f, k): [*m] for f in self.folders for k, m in f.masks.items() if len(m) > least}
+        photos = [(s[0][2], {k: (f, file) for f, k, file in s}) for s in self.same.values()]
+        for (folder, kind), files in known.items():
+            rng, row = np.random.default_rng([shots, *kind.encode()]), [*folder.masks].index(kind)
+            pairs = {}
+            for picture, first in ((a, b) for a in files for b in files if a != b):
+                rest = [f for f in files if f not in (picture, first)]
+                more = rng.permutation(rest)[: shots - 1].tolist()
+                pairs[picture, tuple(sorted([first, *more]))] = None
+            for picture, shown in pairs:
+                asked = {kind: [(folder, kind, file) for file in shown]}
+                yield "shown", folder.root, picture, asked, {kind: folder.read(picture, row).mask}
+                free = [file for file, there in photos if not any(alike(kind, k) for k in there)]
+                if free:
+                    yield "other", folder.root, str(rng.choice(free)), asked, {}
+        homes = {kind: (folder, kind) for folder, kind in known}
+        for seed in range(seeds):
+            rng = np.random.default_rng([seed, shots])
+            for picture, there in photos:
+                own = {k: f for k, (f, _) in there.items() if (f, k) in known}
+                other = sorted(k for k in homes if not any(alike(k, t) for t in there))
+                chosen = [*own, *rng.permutation(other)[: KINDS - len(own)].tolist()]
+                asked, truths = {}, {}
+                for kind in rng.permutation(chosen).tolist():
+                    home = (own[kind], kind) if kind in own else homes[kind]
+                    free = [f for f in known[home] if f not in {file for _, file in there.values()}]
+                    if free:
+                        asked[kind] = [(*home, f) for f in rng.permutation(free)[:shots].tolist()]
+                        if kind in own:
+                            folder, file = there[kind]
+                            truths[kind] = folder.read(file, [*folder.masks].index(kind)).mask
+                if truths:
+                    yield "six", next(iter(own.values())).root, picture, asked, truths
+
 
 def observe(observer, folders, seeds):
     """Examples: one entity of one answer each, {"file", "kind", "home", "mode", "evidence",
@@ -175,12 +215,13 @@ def observe(observer, folders, seeds):
                 one = known.get((own.get(kind), (kind, shown)))
                 if one is not None:
                     alone[kind] = one["counts"]
-            small = _smaller(found)
-            mixed.append((small, slice(first, len(examples)), _fitting(truths, small), alone))
+            small = smaller(found)
+            mixed.append((small, slice(first, len(examples)), fitting(truths, small), alone))
     return examples, mixed
 
 
-def _smaller(found, side=SIDE):
+def smaller(found, side=SIDE):
+    """A segmentation of a picture whose longest side is ``side`` px at most."""
     height, width = found.frame.size
     share = min(1.0, side / max(height, width))
     size = max(1, round(height * share)), max(1, round(width * share))
@@ -189,7 +230,8 @@ def _smaller(found, side=SIDE):
     return some
 
 
-def _fitting(truths, found):
+def fitting(truths, found):
+    """Masks {kind: bool (H, W)} in the size of a segmentation."""
     height, width = found.frame.size
     size = {"size": (height, width), "mode": "nearest-exact"}
     return {

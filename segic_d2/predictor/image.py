@@ -23,7 +23,7 @@ from ..modeling.protocol import InContextModel
 from ..structures.context import Context
 from ..structures.segmentation import Doubt, Segmentation
 from ..utils.devices import best_device, is_available
-from .doubt import doubts_of
+from .doubt import doubt
 from .references import AnyReference, read_as_given, read_references
 from .shown import Shown, with_pixels
 from .targets import AnyPictures, ReadTarget, check_one, each_picture, read_target
@@ -236,7 +236,7 @@ class InContextPredictor:
             min_score: what has a lower score is taken for absent, and left out; None: where
                 entities compete ``MODEL.SEGIC.TEST.ABSENT``, else nothing is left out.
             progress: show a bar where the standard error is a terminal and there are several.
-            with_doubt: fill ``Segmentation.doubt``, at the cost of further decoding.
+            with_doubt: fill ``Segmentation.doubt``.
 
         Raises:
             RuntimeError: no references. FileNotFoundError, ValueError: an unreadable picture
@@ -307,15 +307,18 @@ class InContextPredictor:
         dtype, limit = PRECISIONS[self.precision], self.model.stock.limit
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             features = self.model.encode_images(views)
-            doubts: Sequence[Doubt | None] = [None] * len(batch)
             if how.instances:
                 found = self.model.segment_instances(features, context, limit)
             else:
                 found = self.model.segment(features, context)
-            if how.doubt:
-                doubts = doubts_of(self.model, features, context)
+            of_classes = found
+            if how.doubt and how.instances:
+                of_classes = self.model.segment(features, context)
+        doubts: list[Doubt | None] = [None] * len(batch)
+        if how.doubt:
+            doubts = [doubt(one, how.least or self.model.absent) for one in of_classes]
         results = []
-        for one, picture, file, doubt in zip(found, pictures, files, doubts, strict=True):
+        for one, picture, file, own in zip(found, pictures, files, doubts, strict=True):
             if how.instances and len(one) >= limit:
                 text = "%s: at most %d objects are kept (TEST.DETECTIONS_PER_IMAGE)"
                 logger.warning(text, file or "a picture", limit)
@@ -324,7 +327,7 @@ class InContextPredictor:
             results.append(how.of(one).for_people(picture, file))
             if how.instances or how.compete or how.least:
                 results[-1] = with_pixels(results[-1], numbered=how.instances)
-            results[-1].doubt = doubt
+            results[-1].doubt = own
         return results
 
 

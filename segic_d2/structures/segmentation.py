@@ -31,9 +31,11 @@ EXACT = 2000  # px, the longest side of maps that are painted; larger ones would
 
 
 class Doubt(NamedTuple):
-    """How doubtful what is said of a target is, [0, 1], and what makes it so, in words."""
+    """How doubtful what is said of a target is, [0, 1], for ranking; that of its ``most`` doubtful
+    entity, and which one that is, in words."""
 
     value: float
+    most: float
     why: str
 
 

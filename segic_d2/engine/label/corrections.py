@@ -104,7 +104,7 @@ def _record(file: str, picture: Annotated, back: dict[str, str]) -> Record:
         names, masks = list(by_name), list(enumerate(by_name.values()))
     things = [[label, 1.0, encode(mask)["counts"]] for label, mask in masks if mask.any()]
     about = {"size": list(picture.size), "names": names, "things": things}
-    return {"file": file, **about, "doubt": 0.0, "why": "corrected", "given": True}
+    return {"file": file, **about, "doubt": 0.0, "most": 0.0, "why": "corrected", "given": True}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import overload
 from ...io.annotations import Annotated, Thing, write_annotations
 from ...io.names import distinct_stems
 from ...utils.files import whole_folder
-from .review import Row, class_masks, contact_sheet, csv_text
+from .review import DOUBTFUL, Row, class_masks, contact_sheet, csv_text
 from .state import Place, Record, Round
 
 CHANGED = 0.9  # IoU of two rounds, below which the labels of a picture changed
@@ -24,7 +24,7 @@ class LabelReport:
 
     Attributes:
         number: of the round. pictures: that are labelled or given. given: that people corrected.
-        doubtful: of a doubt of ``io.annotations.DOUBTFUL`` or more. unreadable: in no file.
+        doubtful: with an entity of a doubt of ``DOUBTFUL`` or more. unreadable: in no file.
         changed: that the round before labelled otherwise: the mean IoU of the classes of both is
             below ``CHANGED``. None in round 1. similar: that IoU, mean over the pictures.
         tuned: what tuning says, or "". name: what reads the labels, such as "coco:FILE:IMAGES".
@@ -95,7 +95,8 @@ class RoundLabels(Sequence[Annotated]):
         ]
         given = bool(record.get("given"))
         found = Annotated(record["file"], (height, width), self.titles, things, given=given)
-        found.doubt = None if given else record["doubt"]
+        if not given:
+            found.doubt, found.doubtful = record["doubt"], record["most"] >= DOUBTFUL
         return found
 
 

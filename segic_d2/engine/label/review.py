@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from ...io.annotations import DOUBTFUL
 from ...io.names import safe_name
 from ...io.pictures import to_picture
 from ...io.rle import decode
@@ -24,8 +23,9 @@ from ...utils.texts import one_line
 from ...utils.visualizer import paint_labels
 from .state import Place, Record, Round
 
+DOUBTFUL = 0.5  # of an entity, from which on somebody should look
 SHOWN, SIDE = 100, 320  # pictures of the page, and their longest side, px
-COLUMNS = ("rank", "file", "doubt", "why", "things", "lowest_score", "error")
+COLUMNS = ("rank", "file", "doubt", "doubtful", "why", "things", "lowest_score", "error")
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>
 body{{font:15px sans-serif;margin:2em}}main{{display:flex;flex-wrap:wrap;gap:16px}}
 figure{{width:{side}px;margin:0}}img{{max-width:100%;max-height:{side}px}}
@@ -42,6 +42,7 @@ class Row:
 
     place: Place
     doubt: float
+    most: float
     why: str
     things: int
     lowest: float | None
@@ -53,13 +54,15 @@ class Row:
         """The row of a record."""
         things = record.get("things", ())
         lowest = min((score for _, score, _ in things), default=None)
-        told = record.get("doubt", 0.0), record.get("why", ""), len(things), lowest
-        return cls(place, *told, record.get("error", ""), bool(record.get("given")))
+        doubt = record.get("doubt", 0.0), record.get("most", 0.0), record.get("why", "")
+        return cls(
+            place, *doubt, len(things), lowest, record.get("error", ""), bool(record.get("given"))
+        )
 
     @property
     def doubtful(self) -> bool:
         """Whether somebody should look at it."""
-        return not self.error and not self.given and self.doubt >= DOUBTFUL
+        return not self.error and not self.given and self.most >= DOUBTFUL
 
     def rank(self) -> tuple[bool, bool, float]:
         """For sorting: what cannot be read, then by doubt, at last what people gave."""
@@ -74,7 +77,7 @@ def csv_text(rows: Sequence[Row]) -> str:
     for number, row in enumerate(rows, 1):
         lowest = "" if row.lowest is None else row.lowest
         name = row.place.file.encode(errors="backslashreplace").decode()
-        told = row.doubt, row.why, row.things, lowest, row.error
+        told = row.doubt, "yes" if row.doubtful else "", row.why, row.things, lowest, row.error
         table.writerow([number, *(one_line(str(x)) for x in (name, *told))])
     return file.getvalue()
 

@@ -26,7 +26,7 @@ HELD = 4  # chunks that are kept in memory
 GIVEN = -1
 
 # of a picture: "file"; then "error", or "size" (H, W), "names", "things" (index of the name, score,
-# counts of the RLE), "doubt" and "why"; "given": somebody's, not ours
+# counts of the RLE), "doubt", "most" and "why", see ``Doubt``; "given": somebody's, not ours
 Record: TypeAlias = dict[str, Any]
 
 

@@ -73,7 +73,8 @@ def _record(result: Segmentation) -> Record:
     ]
     about = {"size": list(shown.size), "names": list(shown.names), "things": things}
     assert result.doubt is not None  # it was asked for
-    return {**about, "doubt": round(result.doubt.value, 4), "why": result.doubt.why}
+    value, most, why = result.doubt
+    return {**about, "doubt": round(value, 4), "most": round(most, 4), "why": why}
 
 
 def alone(predictor: Any, work: Iterable[tuple[int, list[str]]], how: Recipe) -> Iterator[Labelled]:

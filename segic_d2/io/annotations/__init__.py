@@ -1,7 +1,7 @@
 """What labelling tools export, one file per format, behind one registry."""
 
 from . import coco, cvat, folder, labelme, labelstudio, voc, vos, yolo  # noqa: F401
-from .records import DOUBTFUL, Annotated, AnnotationSet, Thing
+from .records import Annotated, AnnotationSet, Thing
 from .registry import (
     ANNOTATION_REGISTRY,
     format_of,
@@ -15,7 +15,6 @@ from .single import masks_of_file
 
 __all__ = [
     "ANNOTATION_REGISTRY",
-    "DOUBTFUL",
     "Annotated",
     "AnnotationSet",
     "Thing",

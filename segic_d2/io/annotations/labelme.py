@@ -25,7 +25,7 @@ from .files import (
     start_folder,
 )
 from .outline import joined_rings
-from .records import DOUBT_FLAG, DOUBTFUL, Annotated, AnnotationSet, Size
+from .records import Annotated, AnnotationSet, Size
 from .registry import ANNOTATION_REGISTRY
 from .shapes import ellipse, joined_groups
 
@@ -72,7 +72,7 @@ class labelme:  # the name of the format
                     shapes.append({**about, **shape, "shape_type": "polygon", "flags": {}})
             content: dict[str, Any] = {"version": VERSION, "flags": {}, "shapes": shapes}
             if picture.doubt is not None:
-                content["flags"] = {DOUBT_FLAG: picture.doubt >= DOUBTFUL}
+                content["flags"] = {"doubtful": picture.doubtful}
             content |= {"imagePath": place.name, "imageData": None, "imageHeight": picture.size[0]}
             content["imageWidth"] = picture.size[1]
             text = json.dumps(content, ensure_ascii=False, indent=2)

@@ -20,7 +20,6 @@ from ..rle import CocoMask, decode, ring_fault, rle_fault
 
 Size = tuple[int, int]
 REDRAW = "correct or delete it in the labelling tool"
-DOUBT_FLAG, DOUBTFUL = "doubtful", 0.5  # for people; from this doubt on
 SHARES = "within the first pixel (coordinates are px, not shares of the sides)"
 FAULTS = 1000  # that are kept as text; the others are counted
 
@@ -55,7 +54,8 @@ class Annotated:
     Attributes:
         names: the classes that ``Thing.label`` counts. split: "train", "val", …, or "".
         label_file: a label map in place of things, whose values are labels; 255 and 65535: ignored.
-        doubt: how doubtful the labels are, [0, 1], where a model made them. given: somebody made
+        doubt: how doubtful the labels are, [0, 1], where a model made them. doubtful: somebody
+            should look at them. given: somebody made
             them, so that their polygons are not simplified when they are written.
     """
 
@@ -67,6 +67,7 @@ class Annotated:
     split: str = ""
     label_file: str = ""
     doubt: float | None = None
+    doubtful: bool = False
     given: bool = False
 
     def masks(self) -> dict[str, np.ndarray]:

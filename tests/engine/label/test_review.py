@@ -15,7 +15,7 @@ from tests.engine.label.boxes import draw, write_pictures
 
 
 def row(file, doubt=0.0, error="", given=False):
-    return Row(Place(file, 0, 0), doubt, "cat 0.43", 1, 0.43, error, given)
+    return Row(Place(file, 0, 0), doubt, doubt, "cat 0.43", 1, 0.43, error, given)
 
 
 def test_the_order_is_unreadable_then_doubtful_then_given():
