@@ -83,7 +83,23 @@ def check_references(args: argparse.Namespace) -> list[AnyReference]:
     for (option, _), (image, mask, _) in zip(args.references, references, strict=True):
         need_files(option, [image, mask] if isinstance(mask, str) else [image], web=True)
     need_files("--context", [args.context] if args.context else [])
-    return references
+    return _joined(references)
+
+
+def _joined(references: Sequence[AnyReference]) -> list[AnyReference]:
+    """Points of one picture and name as one reference: of two, each would be the other's
+    background."""
+    found: list[AnyReference] = []
+    points: dict[tuple[str, Any], Any] = {}
+    for image, mask, names in references:
+        if not isinstance(mask, dict) or "points" not in mask:
+            found.append((image, mask, names))
+        elif (image, names) in points:
+            points[image, names].extend(mask["points"])
+        else:
+            points[image, names] = list(mask["points"])
+            found.append((image, {"points": points[image, names]}, names))
+    return found
 
 
 def check_model(args: argparse.Namespace) -> None:

@@ -236,3 +236,16 @@ def test_scores_and_thresholds_act_on_every_head(tmp_path, monkeypatch, head):
 def test_the_parser_is_that_of_the_command():
     args = build_parser().parse_args(["segment", *CAT, *TO])
     assert args.run is segment.run and args.references == [("--reference", CAT[1:])]
+
+
+def test_points_of_one_picture_and_name_are_one_reference():
+    given = [
+        options.reference("--point", ["a.jpg", "5", "6", "cat"]),
+        options.reference("--point", ["a.jpg", "1", "2", "dog"]),
+        options.reference("--box", ["a.jpg", "1", "2", "3", "4", "cat"]),
+        options.reference("--point", ["a.jpg", "7", "8", "cat"]),
+        options.reference("--point", ["b.jpg", "7", "8", "cat"]),
+    ]
+    cat, dog, box, other = options._joined(given)
+    assert cat == ("a.jpg", {"points": [[5, 6], [7, 8]]}, "cat")
+    assert dog == given[1] and box == given[2] and other == given[4]
