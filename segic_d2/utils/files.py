@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -15,6 +16,8 @@ from iopath.common.file_io import file_lock
 from PIL import Image
 
 AnyPath: TypeAlias = str | os.PathLike[str]
+
+PART, FOLDER_PART = ".part", ".part-"  # end and begin names of what is not whole yet
 
 
 def cache_folder() -> Path:
@@ -32,7 +35,7 @@ def locked(path: AnyPath) -> AbstractContextManager[object]:
 
 def part_of(path: AnyPath) -> Path:
     """Where a file is written before it is renamed."""
-    return Path(f"{path}.part")
+    return Path(f"{path}{PART}")
 
 
 @contextlib.contextmanager
@@ -89,7 +92,9 @@ def whole_folder(path: AnyPath) -> Iterator[Path]:
     OSError: there is a folder with files already."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as own:
+    with tempfile.TemporaryDirectory(
+        prefix=f"{FOLDER_PART}{target.name}-", dir=target.parent
+    ) as own:
         part = Path(own) / target.name
         part.mkdir()
         yield part

@@ -8,6 +8,7 @@ from PIL import Image
 from segic_d2.utils.files import (
     locked,
     part_of,
+    remove_leftovers,
     whole_file,
     whole_folder,
     write_picture,
@@ -119,3 +120,13 @@ def test_a_picture_is_written_whole_in_the_format_of_its_suffix(tmp_path):
     with pytest.raises(ValueError, match="a.txt: its suffix"):
         write_picture(tmp_path / "a.txt", noise)
     assert len(os.listdir(tmp_path)) == 3
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    for name in ("a.json", "deep/b.json.part", "deep/c.1f2e.part", ".part-labels-x/labels/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with whole_folder(tmp_path / "labels") as part:
+        assert part.parent.name.startswith(".part-labels-")  # as above
+    remove_leftovers(tmp_path)
+    assert sorted(f.name for f in tmp_path.rglob("*")) == ["a.json", "deep", "labels"]

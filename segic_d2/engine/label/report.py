@@ -11,7 +11,7 @@ from typing import overload
 
 from ...io.annotations import Annotated, Thing, write_annotations
 from ...io.names import distinct_stems
-from ...utils.files import whole_folder
+from ...utils.files import remove_leftovers, whole_folder
 from .review import DOUBTFUL, Row, class_masks, contact_sheet, csv_text
 from .state import Place, Record, Round
 
@@ -119,6 +119,8 @@ def finish(state: Round) -> LabelReport:
     labels = state.name("labels")
     target = store.path(labels)
     kind, names, tolerance = asked["format"], asked["names"], asked["tolerance"]
+    if not store.remote:
+        remove_leftovers(store.path(state.name("")))
     with TemporaryDirectory(prefix="segic_d2-") as folder:
         part = Path(folder) / "labels"
         if not store.remote and store.exists(labels):  # complete, for it appears as a whole
@@ -142,7 +144,7 @@ def finish(state: Round) -> LabelReport:
                 similar.append(_likeness(old, record))
     rows.sort(key=Row.rank)
     store.write(state.name("review.csv"), csv_text(rows))
-    store.write(state.name("review.html"), contact_sheet(state, rows))
+    store.write(state.name("review.html"), contact_sheet(state, rows, pictures.titles))
     report = LabelReport(
         number=state.number,
         pictures=len(pictures),

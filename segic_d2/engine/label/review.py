@@ -82,14 +82,14 @@ def csv_text(rows: Sequence[Row]) -> str:
     return file.getvalue()
 
 
-def contact_sheet(state: Round, rows: Sequence[Row]) -> str:
-    """A page of the ``SHOWN`` most doubtful pictures of sorted rows with their labels, as HTML that
-    needs no other file."""
+def contact_sheet(state: Round, rows: Sequence[Row], titles: Sequence[str]) -> str:
+    """A page of the ``SHOWN`` most doubtful pictures of sorted rows with their labels, in the
+    colours of their classes, ``titles``, as HTML that needs no other file."""
     shown = [row for row in rows if not row.error and not row.given][:SHOWN]
     figures = []
     for number, row in enumerate(shown, 1):
         record = state.record(row.place)
-        data = base64.b64encode(_thumbnail(record)).decode()
+        data = base64.b64encode(_thumbnail(record, titles)).decode()
         name = html.escape(one_line(row.place.file.encode(errors="backslashreplace").decode()))
         alt = safe_name(Path(row.place.file).stem)
         figures.append(
@@ -102,19 +102,20 @@ def contact_sheet(state: Round, rows: Sequence[Row]) -> str:
     return PAGE.format(title=title, text=text, side=SIDE, figures="\n".join(figures))
 
 
-def _thumbnail(record: Record) -> bytes:
+def _thumbnail(record: Record, titles: Sequence[str]) -> bytes:
     """A picture with its labels, as JPEG."""
     with _here(record["file"]) as file:
         picture = Image.fromarray(to_picture(file))
     picture.thumbnail((SIDE, SIDE))
     labels, texts = np.full(picture.size[::-1], -1, np.int32), []
+    colours = [titles.index(record["names"][label]) + 1 for label, _, _ in record["things"]]
     height, width = record["size"]
     for row, (label, score, counts) in enumerate(record["things"]):
         mask = decode({"size": [height, width], "counts": counts}, height, width)
         small = Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST)
         labels[np.asarray(small)] = row
         texts.append(f"{record['names'][label]} {score:.0%}")
-    shown = paint_labels(np.asarray(picture), labels, range(1, len(texts) + 1), texts)
+    shown = paint_labels(np.asarray(picture), labels, colours, texts)
     data = io.BytesIO()
     Image.fromarray(shown).save(data, "JPEG", quality=85)
     return data.getvalue()

@@ -124,7 +124,8 @@ class Round:
 
     def missing(self) -> list[int]:
         """The chunks that nobody has labelled yet."""
-        done = {int(n.split(".")[0]) for n in self.store.names(self.name("chunks"))}
+        names = self.store.names(self.name("chunks"))
+        done = {int(n.removesuffix(".json")) for n in names if n.endswith(".json")}
         return [i for i in range(math.ceil(len(self.plan) / self.chunk_size())) if i not in done]
 
     def files(self, chunk: int) -> list[str]:

@@ -91,7 +91,10 @@ def test_an_interrupted_round_goes_on_to_the_same_files(predictor, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         label_folder(predictor, pictures, tmp_path / "out")
     assert not (tmp_path / "out/round-1/labels").exists()
+    half = tmp_path / "out/round-1/chunks/000001.json.part"  # of a writer that was killed
+    half.write_text("[")
     report = label_folder(predictor, pictures, tmp_path / "out")
+    assert not half.exists()
     assert [len(files) for files in calls] == [16, 16, 16, 8]  # the second again, the first not
     assert report.pictures == 40
     ours, whole = (files_of(tmp_path / name) for name in ("out", "whole"))

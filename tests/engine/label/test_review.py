@@ -52,7 +52,7 @@ def test_the_page_shows_the_first_hundred_and_escapes_names(tmp_path):
     folder = write_pictures(tmp_path / "in", 1)
     file = (folder / "0000.png").rename(folder / "<i>.png")
     rows = [row(str(file), 0.9) for _ in range(SHOWN + 20)] + [row("lost", error="broken")]
-    page = contact_sheet(Shown(file), rows)
+    page = contact_sheet(Shown(file), rows, ["a", "<b>"])
     assert page.count("<figure>") == SHOWN and "<i>" not in page and "&lt;i&gt;.png" in page
     data = re.search(r"base64,([^\"]+)", page)[1]
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
