@@ -99,3 +99,14 @@ def whole_folder(path: AnyPath) -> Iterator[Path]:
         part.mkdir()
         yield part
         os.replace(part, target)
+
+
+def remove_leftovers(folder: AnyPath) -> None:
+    """Remove what killed writers left in a folder and below (``whole_file``, ``whole_folder``);
+    nobody else may write there."""
+    place = Path(folder)
+    for part in [*place.rglob(f"*{PART}"), *place.rglob(f"{FOLDER_PART}*")]:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
