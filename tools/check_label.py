@@ -92,11 +92,13 @@ def files_of(output: Path) -> dict[str, bytes]:
     return {str(f.relative_to(output)): f.read_bytes().replace(own, b"OUT") for f in files}
 
 
-def growth(memory: Sequence[tuple[int, float]], total: int) -> tuple[float, float]:
-    """The highest memory while the second tenth of the chunks, and while the last, were done."""
+def growth(memory: Sequence[tuple[int, float]], total: int) -> tuple[float, float, float]:
+    """The highest memory while the second tenth of the chunks was done, while the last one was, and
+    while the labels were put together."""
     early = [m for done, m in memory if total // 10 <= done < total // 5]
-    late = [m for done, m in memory if done >= total - total // 10]
-    return max(early, default=0.0), max(late, default=0.0)
+    late = [m for done, m in memory if total - total // 10 <= done < total]
+    end = [m for done, m in memory if done >= total]
+    return max(early, default=0.0), max(late, default=0.0), max(end, default=0.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,9 +122,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print((place / "whole.log").read_text()[-2000:], file=sys.stderr)
             return 1
         seconds, total = time.monotonic() - start, whole.chunks()
-        early, late = growth(whole.memory, total)
+        early, late, end = growth(whole.memory, total)
         print(f"one run: {args.number} pictures, {total} chunks, {seconds:.0f} s; memory at most")
-        print(f"{early:.0f} MB while the second tenth was labelled, {late:.0f} MB to the end")
+        print(
+            f"{early:.0f} MB in the second tenth, {late:.0f} MB in the last, {end:.0f} MB after it"
+        )
         killed = 0
         for n in itertools.count():
             left = n < args.kills

@@ -14,9 +14,9 @@ def test_files_are_compared_without_their_folder(tmp_path):
     assert files_of(tmp_path / "a") != files_of(tmp_path / "b")
 
 
-def test_growth_is_of_the_second_tenth_and_of_the_last():
+def test_growth_is_of_the_second_tenth_of_the_last_and_of_the_end():
     memory = [(i, 100.0 + i) for i in range(101)]
-    assert growth(memory, 100) == (119.0, 200.0)
+    assert growth(memory, 100) == (119.0, 199.0, 200.0)
 
 
 @pytest.mark.slow
