@@ -9,9 +9,11 @@ from detectron2.data.datasets import register_coco_instances
 from PIL import Image
 from pycocotools.coco import COCO
 
+from segic_d2.data.datasets import register_by_name
 from segic_d2.engine.label import label_folder
 from segic_d2.io.annotations import read_annotations
 from tests.engine.label.boxes import tiny_predictor, write_pictures
+from tests.engine.short_runs import train
 
 
 @pytest.fixture(scope="module", params=[None, 1.0])
@@ -62,3 +64,11 @@ def test_supervision_reads_it(labels):
         masks = masks_of(labels)
         for path, _, detections in found:
             assert np.array_equal(detections.mask.any(0), masks[path.rsplit("/")[-1]])
+
+
+def test_it_trains_the_next_decoder(labels, tmp_path):
+    register_by_name(labels.name)
+    opts = "DATASETS.TRAIN", (labels.name,), "DATASETS.EPISODE_MAPPERS", (), "SOLVER.MAX_ITER", 2
+    trainer, losses = train(tmp_path / "out", *opts)
+    assert sorted(losses) == [0, 1] and all(np.isfinite(v).all() for v in losses.values())
+    assert (tmp_path / "out/model_final.pth").is_file()
