@@ -41,8 +41,7 @@ class VideoFile(Video):
             stream = self._stream(container, source)
             rate = stream.average_rate or stream.guessed_rate or RATE
             super().__init__(source, Fraction(rate), stream.frames or None)
-            # of the frame as it is stored; `_decode` turns it with the frame
-            self.aspect = Fraction(stream.sample_aspect_ratio or 1)
+            self._stored_aspect = self.aspect = Fraction(stream.sample_aspect_ratio or 1)
             if others := len(container.streams.video) - 1:
                 size = f"{stream.codec_context.width}x{stream.codec_context.height}"
                 text = "%s has %d video streams: that of %s px is read"
@@ -64,7 +63,10 @@ class VideoFile(Video):
     def _decode(self, start: int) -> Iterator[VideoFrame]:
         number = -1
         for number, frame in self._from(start):
-            image = upright_frame(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
+            matrix = _display_matrix(frame)
+            image = upright_frame(frame.to_ndarray(format="rgb24"), matrix)
+            turned = matrix is not None and _is_across(matrix)
+            self.aspect = 1 / self._stored_aspect if turned else self._stored_aspect
             seconds = None if frame.pts is None else frame.pts * frame.time_base
             yield VideoFrame(number, seconds, image, f"{number:05d}")
         if number < 0 and not start:
@@ -125,13 +127,18 @@ def upright_frame(image: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     image, or turned by a multiple of 90°, of other angles the nearest. None: as it is."""
     if matrix is None or not matrix[[0, 1, 3, 4]].any():
         return image
-    a, b, c, d = (int(matrix[i]) for i in (0, 1, 3, 4))
-    across = abs(b) + abs(c) > abs(a) + abs(d)  # columns become rows
-    if across:
-        image = image.transpose(1, 0, 2)
-    left, up = (c, b) if across else (a, d)
+    a, b, c, d = matrix[[0, 1, 3, 4]].tolist()
+    left, up = a, d
+    if _is_across(matrix):
+        image, left, up = image.transpose(1, 0, 2), c, b
     image = image[:: -1 if up < 0 else 1, :: -1 if left < 0 else 1]
     return np.ascontiguousarray(image)
+
+
+def _is_across(matrix: np.ndarray) -> bool:
+    """Whether columns become rows."""
+    a, b, c, d = matrix[[0, 1, 3, 4]].tolist()
+    return abs(b) + abs(c) > abs(a) + abs(d)
 
 
 def _display_matrix(frame: Any) -> np.ndarray | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..utils.files import AnyPath, write_picture
 from .mask_pictures import to_label_map
@@ -49,11 +50,17 @@ def read_video_mask(path: AnyPath, packed: bool = False) -> VideoMask:
 
 
 def write_video_mask(
-    path: AnyPath, labels: np.ndarray, palette: Palette | None = None, packed: bool = False
+    path: AnyPath,
+    labels: np.ndarray,
+    palette: Palette | None = None,
+    packed: bool = False,
+    comment: str = "",
 ) -> None:
     """Write integer ids (H, W) as a PNG file of 8 bits, with the ``palette`` that came in and VOC's
-    colours where it ends. ``packed`` writes three channels. ValueError, naming the file: no map of
-    integers, an id below 0 or above 254 (packed: 16777215), another suffix."""
+    colours where it ends. ``packed`` writes three channels. ``comment``: metadata.
+
+    ValueError, naming the file: no map of integers, an id below 0 or above 254 (packed: 16777215),
+    another suffix."""
     limit = PACKED_LIMIT if packed else LIMIT
     if labels.ndim != 2 or labels.dtype.kind not in "bui":
         raise ValueError(f"{path}: {labels.dtype} of the shape {labels.shape} is no map of ids")
@@ -70,7 +77,10 @@ def write_video_mask(
         image = Image.fromarray(labels.astype(np.uint8)).convert("P")
         own, voc = list(palette or ()), voc_palette()
         image.putpalette(own + voc[len(own) :])
-    write_picture(path, image)
+    about = PngInfo()
+    if comment:
+        about.add_text("Comment", comment)
+    write_picture(path, image, pnginfo=about)
 
 
 def odd_ids(labels: np.ndarray) -> str:

@@ -5,6 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
+
+from segic_d2.structures.frame import Frame
+from segic_d2.structures.segmentation import Segmentation
 
 av = __import__("av") if os.environ.get("CI") else pytest.importorskip("av")
 
@@ -49,3 +53,14 @@ def write_clip(path, frames, codec="libx264", rate=25, times=None, rotation=None
         for stream in made:
             container.mux(stream.encode())
     return path
+
+
+def found(masks, ids, scores=None, size=(48, 64), classes=None, names=None):
+    """A result whose masks are these, bool (H, W), pixel by pixel; with a grey picture."""
+    logits = torch.full((len(ids), 64, 64), -9.0)
+    for row, mask in enumerate(masks):
+        logits[row, : size[0], : size[1]][torch.from_numpy(mask)] = 9.0
+    scores = torch.tensor(scores or [0.5] * len(ids))
+    names = names or [None] * len(ids)
+    result = Segmentation(logits, scores, list(ids), names, Frame(64, size, size), classes=classes)
+    return result.for_people(np.full((*size, 3), 90, np.uint8))
