@@ -72,16 +72,13 @@ class _Camera(Video):
         try:
             if not camera.isOpened():
                 raise ValueError(f"cannot open the camera {self.source}")
-            number, began = 0, time.monotonic()
+            began = time.monotonic()
             while True:
                 there, image = camera.read()
                 if not there:
                     return
                 seconds = Fraction(time.monotonic() - began).limit_denominator(1000)
-                if number >= start:
-                    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                    yield VideoFrame(number, seconds, rgb, f"{number:05d}")
-                number += 1
+                yield VideoFrame(0, seconds, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), "")
         finally:
             camera.release()
 

@@ -14,7 +14,8 @@ class VideoFrame(NamedTuple):
     """A frame of a video.
 
     Attributes:
-        number: counts from 0 in the order of decoding; of a folder, its place among the pictures.
+        number: counts from 0 in the order of decoding; of a folder, its place among the pictures;
+            of a camera, how many were taken before.
         time: seconds, as the file has it, which may be out of order; None: it has none.
         image: uint8 (H, W, 3) RGB, upright. The size may change within a video.
         name: what files of its results are called: "00040", or the picture's stem.
@@ -48,10 +49,13 @@ class Video(ABC):
         return self.frames()
 
     def frames(self, start: int = 0) -> Iterator[VideoFrame]:
-        """Frames from the number ``start`` on. ValueError: a source that cannot be read, or of
-        which no frame can."""
+        """Frames from the number ``start`` on, of a camera all. ValueError: a source that cannot be
+        read, or of which no frame can."""
         self.damaged = 0
-        return ahead(self._decode(start), live=self.live)
+        frames = ahead(self._decode(start), live=self.live)
+        if self.live:  # numbers without gaps, for what is written of them
+            return (f._replace(number=i, name=f"{i:05d}") for i, f in enumerate(frames))
+        return frames
 
     @abstractmethod
     def _decode(self, start: int) -> Iterator[VideoFrame]: ...

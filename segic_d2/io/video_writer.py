@@ -74,8 +74,7 @@ class VideoWriter(AbstractContextManager[Any]):
                 name = Path(source).name or source
                 tracks = TrackWriter(self.folder / "results.json", name)
                 self._tracks = stack.enter_context(tracks)
-            if self._labels:
-                self._clear(self._labels)
+            self._earlier = self._earlier_labels()
             self._stack = stack.pop_all()
 
     def _refuse_given(self, given: Iterable[AnyPath]) -> None:
@@ -96,17 +95,19 @@ class VideoWriter(AbstractContextManager[Any]):
                 "alone are written over: give another folder"
             )
 
-    def _clear(self, folder: Path) -> None:
-        """Remove the labels of an earlier run, of which there may be more."""
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
+    def _earlier_labels(self) -> list[Path]:
+        """Labels of an earlier run, of which there may be more, and which go at the first frame."""
+        folder = self._labels
+        files = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
         for file in files:
             self._need_own(file, _comment_of_picture(file))
-        for file in files:
-            file.unlink()
+        return files
 
     def write(self, frame: VideoFrame, result: Segmentation | None) -> None:
         """Add a frame, in order; None: nothing is followed yet."""
         height, width = frame.image.shape[:2]
+        while self._earlier:
+            self._earlier.pop().unlink()
         if self._clip:
             shown = frame.image if result is None or not len(result) else result.overlay()
             self._clip.write(shown, frame.time)

@@ -1,5 +1,6 @@
 import logging
 import sys
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -75,7 +76,12 @@ def test_a_camera(monkeypatch):
     video = open_video("camera:3")
     *_, last = video
     assert Camera.asked == [3] and video.live and Camera.released == 1
-    assert last.number == 3 and last.time >= 0 and (last.image == [0, 0, 255]).all()
+    assert (
+        last.number < 4
+        and last.name == f"{last.number:05d}"
+        and last.time >= 0
+        and (last.image == [0, 0, 255]).all()
+    )
     list(open_video("/dev/video0"))
     assert Camera.asked == [3, "/dev/video0"]
     with pytest.raises(ValueError, match="cannot open the camera camera:9"):
@@ -92,3 +98,25 @@ def test_without_av(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"need PyAV .*pip install 'segic_d2\[video\]'"):
         open_video(path)
     assert numbers(open_video(folder)) == [0]
+
+
+def test_frames_of_a_camera_are_numbered_without_gaps(monkeypatch):
+    taken = threading.Event()
+
+    class Slow(Camera):
+        """Its frames 1 to 3 come while somebody is busy with the first."""
+
+        def read(self):
+            if self.left == 3:
+                taken.wait(5)
+            elif self.left == 0:
+                gone.set()
+            return super().read()
+
+    gone = threading.Event()
+    monkeypatch.setattr("segic_d2.io.video.cv2.VideoCapture", Slow)
+    frames = open_video("camera:0").frames()
+    assert next(frames).number == 0
+    taken.set()
+    assert gone.wait(5)
+    assert [frame.number for frame in frames] == [1]
