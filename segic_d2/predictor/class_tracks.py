@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from .merging import Box
 
 OVERLAP = 0.2  # IoU of boxes from which on it may be the same object
+LIKE = 0.3  # cosine of prototypes below which it is not
 ALIKE = 0.6  # cosine of prototypes from which on it may be, where boxes do not say so
 RATE = 0.1  # of the running mean of a track's prototype
 
@@ -93,7 +94,7 @@ class ClassTracks:
     @staticmethod
     def _by_overlap(track: Track, box: Box, cosine: float) -> float:
         overlap = box_iou(track.box, box)
-        return overlap + 0.2 * max(cosine, 0.0) if overlap >= OVERLAP else 0.0
+        return overlap + 0.2 * cosine if overlap >= OVERLAP and cosine >= LIKE else 0.0
 
     @staticmethod
     def _by_look(track: Track, box: Box, cosine: float) -> float:
