@@ -11,6 +11,7 @@ import pytest
 from segic_d2.io import clip_writer
 from segic_d2.io.clip_writer import ClipWriter
 from segic_d2.io.video import open_video
+from tests.full_disk import full_disk
 from tests.io.clips import av, greys, number_of
 
 UNTIL_KILLED = """
@@ -118,3 +119,9 @@ def test_plays_after_its_process_was_killed(tmp_path):
     frames = list(open_video(path))
     assert 50 - clip_writer.KEYS <= len(frames) <= 50
     assert [number_of(f.image, step=4) for f in frames] == list(range(len(frames)))
+
+
+def test_a_full_disk_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), np.uint8)
+    with full_disk(20_000), pytest.raises(OSError, match=r"a\.mp4"):
+        written(tmp_path / "a.mp4", noise, [None] * 40)
