@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from PIL import Image
 from segic_cli.checks import UsageError
 from segic_cli.main import build_parser, main
 from segic_cli.video import check, given_masks, given_names
+from segic_d2.io.rle import decode
 from segic_d2.io.video import open_video
-from segic_d2.io.video_masks import read_video_mask, voc_palette
+from segic_d2.io.video_masks import read_video_mask, voc_palette, write_video_mask
 from tests.io.clips import found, square, write_clip
+from tests.predictor import clips
+from tests.predictor.clips import colour_predictor
 from tests.segic_cli.test_main import light
 
 
@@ -240,3 +244,45 @@ def test_what_is_wrong_is_said_before_anything_is_imported(work, argv, message):
 def test_no_heavy_import(work):
     status, (line,), _ = light("video", "no.mp4", "--masks", "3.png", "--output", "out", cwd=work)
     assert (status, line) == (1, "error: VIDEO: no such file: no.mp4")
+
+
+# ---- with the real tracker, and a backbone that sees colours ---------------------------------
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A clip of two shapes, ids 1 and 3, in 6 frames."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("segic_d2.predictor.InContextPredictor", lambda *_: colour_predictor())
+    write_clip(tmp_path / "toy.mp4", [clips.frame(i) for i in range(6)])
+    write_video_mask("first.png", clips.labels(0))
+    return tmp_path
+
+
+def labels_overlap(i):
+    """The least IoU of an object in the frames' label files."""
+    files = sorted(Path("out/labels").iterdir())
+    assert len(files) == 6
+    found = [read_video_mask(file).labels for file in files]
+    return min(clips.iou(map_ == i, clips.labels(n) == i) for n, map_ in enumerate(found))
+
+
+def test_objects_are_followed_through_a_clip(toy):
+    assert main(["video", "toy.mp4", "--masks", "first.png", "--output", "out"]) == 0
+    assert labels_overlap(1) > 0.7 and labels_overlap(3) > 0.7
+    tracks = json.loads(Path("out/results.json").read_text())
+    assert [track["id"] for track in tracks] == [1, 3]
+    assert all(None not in track["segmentations"] for track in tracks)
+    assert len(list(open_video("out/overlay.mp4"))) == 6
+
+
+def test_all_of_a_class_are_followed(toy):
+    predictor = colour_predictor()
+    predictor.set_references([(clips.frame(0), clips.labels(0) == 3, "blue")], "instance")
+    predictor.save_context("blue.safetensors")
+    args = ["--references", "blue.safetensors", "--output", "out"]
+    assert main(["video", "toy.mp4", *args]) == 0
+    (track,) = json.loads(Path("out/results.json").read_text())
+    assert (track["name"], track["id"]) == ("blue", 1) and None not in track["segmentations"]
+    found = [decode(s, *clips.SIZE) for s in track["segmentations"]]
+    assert min(clips.iou(m, clips.labels(n) == 3) for n, m in enumerate(found)) > 0.5
