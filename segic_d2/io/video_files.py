@@ -17,7 +17,7 @@ from .video_frames import Video, VideoFrame
 logger = logging.getLogger(__name__)
 
 RATE = Fraction(25)  # frames per second of files that do not say it
-GIVE_UP = 100  # failed reads in a row after which a file has ended
+GIVE_UP = 10  # failed reads in a row after which a file has ended
 
 
 def need_av() -> Any:

@@ -1,3 +1,4 @@
+import itertools
 import os
 import struct
 import threading
@@ -183,3 +184,33 @@ def test_times_that_repeat_tell_no_frame(tmp_path):
     video._rising = True
     video._times[5] += 1  # an index that is wrong
     assert numbers(video, start=5) == list(range(5, 12))
+
+
+class Broken:
+    """A container whose reading fails some times in the middle, before it goes on."""
+
+    def __init__(self, failures):
+        self.failures, self.packets = failures, iter([0, 1, 2])
+
+    def demux(self, stream):
+        if self.failures < 3:
+            yield from map(Packet, itertools.islice(self.packets, 1))
+        if self.failures:
+            self.failures -= 1
+            raise av.InvalidDataError(1094995529, "broken")
+        yield from map(Packet, self.packets)
+
+
+class Packet:
+    def __init__(self, number):
+        self.number = number
+
+    def decode(self):
+        return [self.number]
+
+
+def test_reading_goes_on_behind_what_fails(tmp_path):
+    video = open_video(write_clip(tmp_path / "a.mp4", greys(1)))
+    assert list(video._raw(Broken(2), None)) == [0, 1, 2] and video.damaged == 2
+    video.damaged = 0
+    assert list(video._raw(Broken(99), None)) == [] and video.damaged == 10  # the file has ended
