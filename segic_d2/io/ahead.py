@@ -59,4 +59,5 @@ def ahead(items: Iterator[T], most: int = 2, live: bool = False) -> Iterator[T]:
         with changed:
             stopped = True
             changed.notify_all()
-        thread.join()
+        if thread is not threading.current_thread():  # where a collection of garbage may run
+            thread.join()
