@@ -105,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
     from segic_d2.io.video_writer import VideoWriter
 
     video = open_video(args.video)
+    if video.about:
+        print(f"{args.video}: {video.about}")
     given = {number: read_given_mask(file) for number, file in masks.items()}
     palettes = [mask.palette for _, mask in sorted(given.items()) if mask.palette]
     outputs = [name for name in OUTPUTS if getattr(args, name)] or OUTPUTS

@@ -44,7 +44,7 @@ class _Folder(Video):
             raise ValueError(f"no pictures in the folder {source}")
         super().__init__(source, FOLDER_RATE, len(self.files))
         first, last = self.files[0].name, self.files[-1].name
-        logger.info("%s: %d frames, %s to %s", source, len(self.files), first, last)
+        self.about = f"{len(self.files)} frames, {first} to {last}"
 
     def _decode(self, start: int) -> Iterator[VideoFrame]:
         names = distinct_stems(self.files)

@@ -36,14 +36,15 @@ class Video(ABC):
             is exact. aspect: width of a pixel over its height. expected: the number of frames that
             it says it has, often wrong; None: it says nothing. damaged: packets, of folders
             pictures, of the latest reading that were broken and left out, as far as it has come.
-        live: whether it never waits: only the latest frame is kept, others are dropped.
+        about: of a folder, which frames were found. live: whether it never waits: only the latest
+            frame is kept, others are dropped.
     """
 
     live = False
 
     def __init__(self, source: str, rate: Fraction, expected: int | None = None) -> None:
         self.source, self.rate, self.expected = source, rate, expected
-        self.aspect, self.damaged = Fraction(1), 0
+        self.aspect, self.damaged, self.about = Fraction(1), 0, ""
 
     def __iter__(self) -> Iterator[VideoFrame]:
         return self.frames()

@@ -1,4 +1,3 @@
-import logging
 import sys
 import threading
 from fractions import Fraction
@@ -23,9 +22,8 @@ def test_a_folder(tmp_path, caplog):
     exif[0x0112] = 6  # turned
     Image.fromarray(greys(4)[3]).save(tmp_path / "b11.jpg", exif=exif)
     (tmp_path / "b3.png").write_text("broken")
-    with caplog.at_level(logging.INFO):
-        video = open_video(tmp_path)
-    assert "5 frames, 1.png to b11.jpg" in caplog.text
+    video = open_video(tmp_path)
+    assert video.about == "5 frames, 1.png to b11.jpg"
     frames = list(video)
     assert [(f.number, f.name, number_of(f.image)) for f in frames] == [
         (0, "1", 0),

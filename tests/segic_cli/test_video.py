@@ -134,7 +134,9 @@ def test_a_folder(work, capsys):
         "a11.png",
         "a2.png",
     ]
-    assert "in: 1 damaged pictures were left out" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "in: 4 frames, a2.png to a12.png" in shown.out
+    assert "in: 1 damaged pictures were left out" in shown.err
 
 
 def test_ctrl_c_leaves_whole_files(work, monkeypatch, capsys):
