@@ -235,9 +235,9 @@ def test_work_and_memory_do_not_grow_with_the_video(kind):
     def run(count):
         made = video(small, kind, memory={"size": 3, "gate": 0, "trust": 0}, absent=0)
         made.add(frame(0), labels(0))
-        calls, sizes = backbone.calls, []
-        for _ in made.track((frames[n % 10] for n in range(count)), 4):
-            sizes.append(made.memory.bytes)
+        calls = backbone.calls
+        tracked = made.track((frames[n % 10] for n in range(count)), 4)
+        sizes = [made.memory.bytes for _ in tracked]
         assert made.frame_number == count
         return backbone.calls - calls, max(sizes[-20:]), held(made)
 
