@@ -37,6 +37,8 @@ SUPERVISION_NEEDS = ["supervision>=0.25"]  # results as its Detections
 
 HEIF_NEEDS = ["pillow-heif>=0.18"]  # pictures of phones
 
+VIDEO_NEEDS = ["av>=15"]  # reads and writes video files; FFmpeg is in its wheels
+
 DIFFUSION_NEEDS = ["diffusers>=0.30", "transformers>=4.44"]
 
 RAY_NEEDS = ["ray[data]>=2.40"]  # labels folders on a cluster
@@ -86,10 +88,11 @@ setup(
         "lvis": LVIS_NEEDS,
         "supervision": SUPERVISION_NEEDS,
         "heif": HEIF_NEEDS,
+        "video": VIDEO_NEEDS,
         "demo": EMBEDDED_NEEDS,
         "ray": RAY_NEEDS,
         "dev": [
-            *(*TEXT_NEEDS, *DIFFUSION_NEEDS, *SUPERVISION_NEEDS, *HEIF_NEEDS),
+            *(*TEXT_NEEDS, *DIFFUSION_NEEDS, *SUPERVISION_NEEDS, *HEIF_NEEDS, *VIDEO_NEEDS),
             *("pytest>=8", "ruff>=0.9", "mypy>=1.15", *TEST_NEEDS, *RAY_NEEDS),
         ],
     },

@@ -14,7 +14,7 @@ from typing import NoReturn
 from .checks import UsageError
 from .process import hide_warnings
 
-COMMANDS = ("segment", "label", "train", "evaluate", "check", "completion")
+COMMANDS = ("segment", "label", "video", "train", "evaluate", "check", "completion")
 
 
 class Parser(argparse.ArgumentParser):

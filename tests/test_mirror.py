@@ -50,11 +50,16 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "io/annotations/records": "io/annotations/test_coco",
     "io/annotations/single": "predictor/test_references",
     "io/annotations/shapes": "io/annotations/test_cvat",
+    "io/video_frames": "io/test_video",
+    "modeling/segic/held_context": "modeling/segic/test_meta_arch",
     "modeling/layers/mask_decoder": "modeling/test_golden",  # the released tensors
     "modeling/layers/prompt_encoder": "modeling/test_golden",
     "modeling/layers/transformer": "modeling/test_golden",
     "segic_cli/options": "segic_cli/test_segment",  # with the command that has most of them
     "predictor/shown": "predictor/test_image",
+    "predictor/given_masks": "predictor/test_video",
+    "predictor/video_file": "predictor/test_video",
+    "predictor/video_options": "predictor/test_video",
     "structures/episode": "data/mappers/test_semantic",  # what mappers give
 }
 MODULES = sorted(

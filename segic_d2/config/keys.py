@@ -29,6 +29,9 @@ ASCENDING = Range(
     lambda value: all(isinstance(x, int) for x in value) and list(value) == sorted({0, *value})[1:],
     "ascending whole numbers above 0",
 )
+VIEWS = Range(
+    lambda value: 0 < len(value) == len({*value} & {"joint", "close"}), '"joint", "close", or both'
+)
 
 KEYS = {
     **section(
@@ -195,6 +198,43 @@ KEYS = {
             'pixels below the threshold: "none" (background), or "best" class',
             of("none", "best"),
         ),
+    ),
+    **section(
+        "TEST.VIDEO",
+        MEMORY=Key(
+            "first",
+            'beside the given masks: "first" nothing, "fifo" recent shots, "mean" their running '
+            'mean, "last" the last one (released), "clusters" parts',
+            of("first", "fifo", "mean", "last", "clusters"),
+        ),
+        MEMORY_SIZE=Key(8, "shots of fifo, or parts of clusters, per object", least(1)),
+        EVERY=Key(5, "frames between what fifo and clusters write", least(1)),
+        GATE=Key(
+            0.7, "written at this share of an object's own score; 0 (released): always", SHARE
+        ),
+        TRUST=Key(0.5, "IoU with its given mask below which memory stays; 0 (released): 0", SHARE),
+        GIVEN_WEIGHT=Key(0.5, "share of the given shots in the propagated mask", SHARE),
+        USE=Key(
+            ("map",),
+            'recent shots are for the "map", or (released) for "tokens", or both',
+            each(of("map", "tokens")),
+        ),
+        VIEWS=Key(
+            ("joint", "close"),
+            "a given frame is seen cut about all its objects together, and each close up",
+            VIEWS,
+        ),
+        MERGE=Key(
+            "argmax",
+            '"argmax" or "soft" aggregation: one object per pixel; "independent": overlapping',
+            of("argmax", "soft", "independent"),
+        ),
+        ABSENT=Key(0.5, "not there below this share of an object's own score; 0: never", SHARE),
+        WINDOW=Key(
+            0.0, "margin around the last box, of its longer side; 0: the whole frame", least(0)
+        ),
+        LOST=Key(10, "frames without an object after which its window is lifted", least(1)),
+        CROSS_POINTS=Key(False, "points of others are negative ones; released: True"),
     ),
 }
 

@@ -4,15 +4,21 @@
 channels, id = R + 256 · G + 65536 · B.
 """
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..utils.files import AnyPath, write_picture
-from .mask_pictures import to_label_map
+from .formats import suffix_of
+from .mask_pictures import to_binary_mask, to_label_map
+from .masks import AnyMask
 from .odd_masks import listed
 from .pictures import opened, upright
+
+logger = logging.getLogger(__name__)
 
 MOST_IDS = 20  # of a map that was hardly painted with ids
 LIMIT = 254  # the highest id of 8 bits; 255 is void
@@ -48,12 +54,45 @@ def read_video_mask(path: AnyPath, packed: bool = False) -> VideoMask:
         return VideoMask(to_label_map(image), palette)
 
 
+class GivenMask(NamedTuple):
+    """``content`` as of ``to_masks``, and the file's ``palette``, None: it has none."""
+
+    content: AnyMask
+    palette: Palette | None
+
+
+def read_given_mask(path: AnyPath) -> GivenMask:
+    """Read what people give as the objects of a frame: a file of ids, or, in black and white or
+    colours on black, of one object. What smooth edges or JPEG leave of its values are no ids; the
+    log says so. FileNotFoundError or ValueError names a file that is missing or no mask."""
+    if suffix_of(path) in (".json", ".npy"):
+        return GivenMask(path, None)
+    with opened(path) as image:
+        if image.mode == "P":
+            return GivenMask(path, image.getpalette())
+        try:
+            odd = odd_ids(to_label_map(image))
+        except ValueError:  # coloured
+            odd = "has colours"
+        if image.format == "JPEG" or odd:
+            what = odd or "is a JPEG, which keeps no ids"
+            logger.warning("%s %s: it is taken for the mask of one object", path, what)
+            return GivenMask(to_binary_mask(image), None)
+    return GivenMask(path, None)
+
+
 def write_video_mask(
-    path: AnyPath, labels: np.ndarray, palette: Palette | None = None, packed: bool = False
+    path: AnyPath,
+    labels: np.ndarray,
+    palette: Palette | None = None,
+    packed: bool = False,
+    comment: str = "",
 ) -> None:
     """Write integer ids (H, W) as a PNG file of 8 bits, with the ``palette`` that came in and VOC's
-    colours where it ends. ``packed`` writes three channels. ValueError, naming the file: no map of
-    integers, an id below 0 or above 254 (packed: 16777215), another suffix."""
+    colours where it ends. ``packed`` writes three channels. ``comment``: metadata.
+
+    ValueError, naming the file: no map of integers, an id below 0 or above 254 (packed: 16777215),
+    another suffix."""
     limit = PACKED_LIMIT if packed else LIMIT
     if labels.ndim != 2 or labels.dtype.kind not in "bui":
         raise ValueError(f"{path}: {labels.dtype} of the shape {labels.shape} is no map of ids")
@@ -70,7 +109,10 @@ def write_video_mask(
         image = Image.fromarray(labels.astype(np.uint8)).convert("P")
         own, voc = list(palette or ()), voc_palette()
         image.putpalette(own + voc[len(own) :])
-    write_picture(path, image)
+    about = PngInfo()
+    if comment:
+        about.add_text("Comment", comment)
+    write_picture(path, image, pnginfo=about)
 
 
 def odd_ids(labels: np.ndarray) -> str:

@@ -86,6 +86,26 @@ class InContextModel(nn.Module, ABC):
         names and ``classes`` of their entities. ValueError: this model finds none."""
         raise ValueError(f"{type(self).__name__} does not tell the objects of an entity apart")
 
+    def segment_frame(
+        self, features: Features, context: Context, cross_points: bool = False
+    ) -> Segmentation:
+        """Segment one video frame, the only target of features. ``cross_points``: points of the
+        other entities are negative ones of each, as released. ValueError: as of ``segment``, or a
+        model without points."""
+        if cross_points:
+            raise ValueError(f"{type(self).__name__} has no points for TEST.VIDEO.CROSS_POINTS")
+        return self.segment(features, context)[0]
+
+    def remember(
+        self, features: Features, found: Segmentation, task: str = "instance", parts: int = 0
+    ) -> Context:
+        """A context of one shot of each entity that was found in one target, whose features are
+        known: no pass of the backbone; ids are distinct, and each has a pixel. ``parts``: how many
+        "parts" (``Context``) of each. ValueError: this model remembers nothing of targets."""
+        raise ValueError(
+            f"{type(self).__name__} remembers nothing of frames: TEST.VIDEO.MEMORY must be 'first'"
+        )
+
     def complete_mask(self, picture: Picture, marked: Marked) -> np.ndarray:
         """The mask, bool (H, W), of what a box, points or a scribble mark in a reference's picture.
         ValueError: this model cannot tell."""

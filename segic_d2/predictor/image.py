@@ -27,6 +27,7 @@ from .doubt import doubt
 from .references import AnyReference, read_as_given, read_references
 from .shown import Shown, with_pixels
 from .targets import AnyPictures, ReadTarget, check_one, each_picture, read_target
+from .video_options import VideoOptions
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,6 +63,7 @@ class InContextPredictor:
     """
 
     context: Context | None  # the references, encoded
+    video: VideoOptions  # of a ``VideoPredictor``
     model: InContextModel
 
     def __init__(
@@ -95,6 +97,7 @@ class InContextPredictor:
         elif model.needs_weights:
             logger.warning("no weights given and MODEL.WEIGHTS is empty: the decoder is random")
         self._set_up(model, precision, batch_size)
+        self.video = VideoOptions.from_config(cfg)
 
     @classmethod
     def from_pretrained(cls, name: str = "segic-demo", **options: Any) -> InContextPredictor:
@@ -117,6 +120,7 @@ class InContextPredictor:
     def _set_up(self, model: InContextModel, precision: str, batch_size: int) -> None:
         self.model, self.batch_size = model.eval(), batch_size
         self.precision, self.context = precision, model.context
+        self.video = VideoOptions()
 
     def set_references(
         self, references: Iterable[AnyReference] | str, task: str = "semantic"
@@ -269,6 +273,11 @@ class InContextPredictor:
 
         return results()
 
+    def autocast(self) -> torch.autocast:
+        """In which the targets are encoded and segmented, by the precision."""
+        dtype = PRECISIONS[self.precision]
+        return torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32)
+
     def _read(
         self, chunk: Sequence[AnyPicture], on_error: OnError | None
     ) -> tuple[Batch, Exception | None]:
@@ -304,8 +313,8 @@ class InContextPredictor:
         self, batch: Sequence[ReadTarget], context: Context, how: Shown
     ) -> list[Segmentation]:
         views, pictures, files = zip(*batch, strict=True)
-        dtype, limit = PRECISIONS[self.precision], self.model.stock.limit
-        with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
+        limit = self.model.stock.limit
+        with self.autocast():
             features = self.model.encode_images(views)
             if how.instances:
                 found = self.model.segment_instances(features, context, limit)

@@ -85,7 +85,7 @@ def read_references(
             if (labelled := masks_of_file(mask, picture.shape[:2])) is not None:
                 mask, names = labelled[0], labelled[1] if names is None else names
             marked = read_marked(image, mask, picture, isinstance(names, dict | list | tuple))
-            asked = _names(names, marked)
+            asked = names_by_id(names, marked)
             masks = complete_masks(Picture(picture), marked, asked, complete, mask)
         shown = _by_entity(masks, asked)
         for key, (first_id, one) in shown.items():
@@ -109,7 +109,11 @@ class _AsGiven(InputSpec):
     """Its views of references are the whole pictures in their own size."""
 
     def reference(
-        self, picture: Picture, masks: Masks, crop: T.CropTransform | None = None
+        self,
+        picture: Picture,
+        masks: Masks,
+        crop: T.CropTransform | None = None,
+        about: np.ndarray | None = None,
     ) -> Reference:
         shown = torch.from_numpy(np.stack(list(masks)))
         return {"image": to_tensor(picture.pixels), "masks": shown}
@@ -137,7 +141,7 @@ def _unpack(reference: AnyReference, number: int) -> tuple[AnyPicture, AnyPrompt
     )
 
 
-def _names(names: AnyNames, masks: Mapping[int, Marked]) -> dict[int, str | None]:
+def names_by_id(names: AnyNames, masks: Mapping[int, Marked]) -> dict[int, str | None]:
     """The names by id of the masks that are asked for."""
     have = ", ".join(map(str, masks))
     if names is None or names == "":

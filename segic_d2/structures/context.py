@@ -23,6 +23,9 @@ from ..utils.remote import first_line
 
 PROTOTYPES = "prototypes"  # SegIC's kind: vectors of a few KB per entity, never pixels
 CELLS = "cells"  # prototypes, and cells of references: at most 400 KB per entity and shot
+WEIGHT, TOKEN, PARTS, COUNTS = "weight", "token", "parts", "counts"  # of memories, see ``Context``
+
+_ABOUT = ("kind", "ids", "names", "task", "fingerprint", "about")
 
 
 @dataclass
@@ -35,7 +38,10 @@ class Context:
         tensors: {name: tensor (N, K, …)}. Kind "prototypes": "prototypes" (C,), the mean feature
             under the mask (visual instruction); "unit_prototypes" (C,), the mean unit feature (Eq.
             2); and where a model asks for it "background" (C,), the mean unit feature around the
-            mask.
+            mask. What a memory reads may have "weight" (), the share of a shot in means over shots;
+            "token" (), 1 of shots that are tokens too; "parts" (P, C), mean unit features of parts
+            of the entity, the most alike of which counts in place of the mean, with "counts" (P,),
+            0 where there is no part.
         meta: float (N, D), text vectors (meta instruction), or None. ids: as in the episode.
         task: "semantic" or "instance".
         fingerprint: what the tensors depend on, see ``InContextModel``. Empty: not checked.
@@ -151,11 +157,12 @@ class Context:
         return self.take([row for row, i in enumerate(self.ids) if i not in ids])
 
     def mean_over_shots(self, name: str) -> Tensor | None:
-        """The mean of a tensor over the shots that exist, (N, …); None where there is no such."""
+        """The mean of a tensor over the shots that exist, by their "weight" where there is such,
+        (N, …); None where there is no such tensor."""
         values = self.tensors.get(name)
         if values is None:
             return None
-        weight = self.shots.to(values.dtype)
+        weight = self.tensors.get(WEIGHT, self.shots) * self.shots.to(values.dtype)
         return (values * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
     def check(self, fingerprint: Mapping[str, Any]) -> None:
@@ -172,14 +179,27 @@ class Context:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the context to a .safetensors file; kind "prototypes": a few KB per entity,
         "cells": 400 KB per entity and shot at most."""
-        keys = ("kind", "ids", "names", "task", "fingerprint", "about")
-        about = {k: getattr(self, k) for k in keys}
+        tensors, about = self.packed()
+        # save_file would hide it from everyone else
+        write_whole(path, save(tensors, metadata={"segic_d2.context": json.dumps(about)}))
+
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its tensors on the CPU, and the rest as JSON can hold it, for a file."""
+        about = {k: getattr(self, k) for k in _ABOUT}
         tensors = {"shots": self.shots, **self.tensors}
         if self.meta is not None:
             tensors["meta"] = self.meta
-        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        # save_file would hide it from everyone else
-        write_whole(path, save(tensors, metadata={"segic_d2.context": json.dumps(about)}))
+        return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about
+
+    @classmethod
+    def unpacked(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Context:
+        """The context that was ``packed``. ValueError, KeyError, TypeError: it is none."""
+        own = dict(tensors)
+        shots, meta = own.pop("shots"), own.pop("meta", None)
+        found = cls(shots=shots, tensors=own, meta=meta, **{"kind": PROTOTYPES, **about})
+        if fault := _fault(found):
+            raise ValueError(fault)
+        return found
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Context:
@@ -191,14 +211,10 @@ class Context:
             tensors = load_file(str(path))
             with safe_open(str(path), "pt") as file:
                 about = json.loads((file.metadata() or {})["segic_d2.context"])
-            shots, meta = tensors.pop("shots"), tensors.pop("meta", None)
-            found = cls(shots=shots, tensors=tensors, meta=meta, **{"kind": PROTOTYPES, **about})
-            if fault := _fault(found):
-                raise ValueError(fault)
+            return cls.unpacked(tensors, about)
         except Exception as e:
             reason = first_line(e)[:200]
             raise ValueError(f"{path} is not a context file of segic_d2: {reason}") from e
-        return found
 
 
 def pad_shots(values: Tensor, count: int) -> Tensor:

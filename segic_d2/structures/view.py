@@ -99,13 +99,18 @@ class InputSpec:
         return picture.view(transforms, recurs=True, with_pixels=with_pixels)
 
     def reference(
-        self, picture: Picture, masks: Masks, crop: T.CropTransform | None = None
+        self,
+        picture: Picture,
+        masks: Masks,
+        crop: T.CropTransform | None = None,
+        about: np.ndarray | None = None,
     ) -> Reference:
         """The plain view of a reference: what ``crop`` (None: all) and then ``zoom`` leave of a
         picture, and its masks, float32 (n, h, w) in [0, 1]. ``masks``: bool (n, H, W), of the
         picture after ``crop``. Where the spec says so, what ``crop`` leaves comes along as
-        ``whole``, with its own masks; the same view where nothing is cut."""
-        cut = zoomed(self.plain, masks, self.zoom)
+        ``whole``, with its own masks; the same view where nothing is cut. ``about``: bool (H, W),
+        what the zoom is about; None: all masks."""
+        cut = zoomed(self.plain, masks if about is None else [about], self.zoom)
         view = self._reference(picture, masks, crop, cut)
         if self.whole:
             uncut = cut is self.plain

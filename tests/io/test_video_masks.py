@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segic_d2.io.video_masks import odd_ids, read_video_mask, voc_palette, write_video_mask
+from segic_d2.io.masks import to_masks
+from segic_d2.io.video_masks import (
+    odd_ids,
+    read_given_mask,
+    read_video_mask,
+    voc_palette,
+    write_video_mask,
+)
 
 LABELS = np.zeros((9, 14), np.uint8)
 LABELS[1:4, 1:5], LABELS[5:8, 2:9], LABELS[:, 12] = 1, 3, 254
@@ -80,3 +87,44 @@ def test_odd_ids():
     many = np.kron(np.arange(1, 25).reshape(4, 6), np.ones((4, 4), int))
     expected = "has 24 ids, the ids 1, 2, 3, 4, 5, 6, 18 more: is each value an object?"
     assert odd_ids(many) == expected
+
+
+def test_a_comment_says_whose_a_file_is(tmp_path):
+    write_video_mask(tmp_path / "a.png", LABELS, comment="ours")
+    assert Image.open(tmp_path / "a.png").info["Comment"] == "ours"
+    assert (read_video_mask(tmp_path / "a.png").labels == LABELS).all()
+
+
+def given(path):
+    """What a given mask marks: pixels by id."""
+    found = to_masks(read_given_mask(path).content, (40, 40), as_ids=True)
+    return {i: int(mask.sum()) for i, mask in found.items()}
+
+
+def test_given_files_of_ids(tmp_path, caplog):
+    ids = np.zeros((40, 40), np.uint8)
+    ids[2:12, 2:12], ids[20:30, 20:38] = 1, 3
+    write_video_mask(tmp_path / "palette.png", ids, [0, 0, 0, 1, 2, 3])
+    assert read_given_mask(tmp_path / "palette.png").palette[:6] == [0, 0, 0, 1, 2, 3]
+    Image.fromarray(ids).save(tmp_path / "grey.png")
+    np.save(tmp_path / "array.npy", ids)
+    for name in ("palette.png", "grey.png", "array.npy"):
+        assert given(tmp_path / name) == {1: 100, 3: 180}
+    assert read_given_mask(tmp_path / "grey.png").palette is None and not caplog.records
+
+
+def test_given_files_of_one_object(tmp_path, caplog):
+    white = np.zeros((40, 40), np.uint8)
+    white[8:32, 8:32] = 255
+    Image.fromarray(white).save(tmp_path / "binary.png")
+    assert given(tmp_path / "binary.png") == {1: 576} and not caplog.records
+    Image.fromarray(white).save(tmp_path / "photo.jpg")
+    smooth = Image.fromarray(white).resize((20, 20), Image.Resampling.BICUBIC).resize((40, 40))
+    smooth.save(tmp_path / "smooth.png")
+    Image.fromarray(white[..., None] * np.array([1, 0, 0], np.uint8)).save(tmp_path / "red.png")
+    for name in ("photo.jpg", "smooth.png", "red.png"):
+        caplog.clear()
+        assert abs(given(tmp_path / name)[1] - 576) < 60 and [*given(tmp_path / name)] == [1]
+        assert f"{name} " in caplog.text and "mask of one object" in caplog.text
+    with pytest.raises(FileNotFoundError, match=r"no\.png"):
+        read_given_mask(tmp_path / "no.png")

@@ -22,10 +22,6 @@ CASES = [case for case in files.REFERENCES if any(e.startswith(f"{case}/") for e
 def comparisons():
     for entry in ENTRIES:
         case, _, name = entry.partition("/")
-        if case in files.NOT_COVERED:
-            reason = f"not covered yet: {files.NOT_COVERED[case]}"
-            yield pytest.param(case, name, True, id=entry, marks=pytest.mark.skip(reason=reason))
-            continue
         yield pytest.param(case, name, True, id=entry)
         if case in files.REFERENCES and name in OUTPUTS:
             yield pytest.param(case, name, False, id=f"{entry} [no_grad]")

@@ -27,7 +27,7 @@ from .feature_mean import configured_mean
 from .queries import Queries
 from .regions.matcher import RegionMatcher
 from .shared_decoding import entities_at_once, entity_decoder
-from .tokens import Tokens, crossed_tokens, own_tokens, point_tokens
+from .tokens import Tokens, crossed_points, crossed_tokens, own_tokens, point_tokens
 
 Projected = tuple[Tensor | None, Tensor | None]  # texts (M, 1, W), prototypes (M, K, W)
 CHECKPOINTED = 8  # entities whose activations are computed again, and held, at once
@@ -174,6 +174,7 @@ class InContextMaskHead(nn.Module):
         points: Tensor | None = None,
         appearance: Tensor | None = None,
         chunk: int = 0,
+        cross_points: bool = False,
     ) -> HeadOutput:
         """Decode every entity of every target.
 
@@ -188,10 +189,11 @@ class InContextMaskHead(nn.Module):
             appearance: float (B, C, g, g), what the image embedding is of; None: the features.
             chunk: entities decoded at once; 0: all with autograd, or a few that are checkpointed;
                 without, ``entities_at_once``. The result does not depend on it, but for rounding.
+            cross_points: the points of an image's other entities are negative ones of each.
         """
         image = self.neck(features if appearance is None else appearance)  # (B, W, g, g)
         index = queries.image_index
-        similar = self.similarity.maps(features, queries.vectors, index, queries.counts)
+        similar = self.similar(features, queries, queries.vectors)
         maps = self.similarity.mean(similar)  # (M, r, r)
         inside = valid_cells(image_sizes, maps.shape[-1], self.canvas, maps.device)[index]
         if self.relative:
@@ -200,14 +202,18 @@ class InContextMaskHead(nn.Module):
         decode = entity_decoder(encoder, decoder, image, self.on.dense, self.checkpoint)
         projected, outputs = self.project(queries), []
         chunk = chunk or self._entities_at_once(image, len(queries))
-        for rows in torch.arange(len(queries), device=features.device).split(chunk):
+        parts = torch.arange(len(queries), device=features.device).split(chunk)
+        known = self._all_points(similar, image_sizes, index, parts) if cross_points else None
+        for rows in parts:
             full = self.to_canvas(similar[rows])  # (M', n, S, S), only where it is needed
             # chunk by chunk: of M classes of an image, crossed, they are (M, M·K, W)
             tokens = [self.context_tokens(queries, crossing, rows, projected)]
-            if self.on.point:
+            box = None if boxes is None else boxes[rows]
+            if self.on.point and known is not None:
+                tokens.insert(0, crossed_points(self.prompt_encoder, *known, queries, rows, box))
+            elif self.on.point:
                 where = self.similarity.mean(full) if self.rules.canvas_points else maps[rows]
                 valid = self.valid_positions(image_sizes, where)[index[rows]]
-                box = None if boxes is None else boxes[rows]
                 given = None if points is None else points[rows]
                 tokens.insert(0, self.point_tokens(where, valid, box, given))
             prompts, exists = zip(*tokens, strict=True)
@@ -221,11 +227,45 @@ class InContextMaskHead(nn.Module):
             return entities_at_once(image)
         return min(count, CHECKPOINTED) if self.checkpoint else count
 
+    def similar(self, features: Tensor, queries: Queries, vectors: Tensor) -> Tensor:
+        """Similarity maps (M, n, r, r) of M entities to their vectors (M, v, C); where they have
+        parts, the first of these is that of the most alike part at each position."""
+        index, counts = queries.image_index, queries.counts
+        maps = self.similarity.maps(features, vectors, index, counts)
+        if queries.parts is None:
+            return maps
+        best = torch.full_like(maps[:, : self.similarity.groups], -torch.inf)
+        for part, exists in zip(
+            queries.parts[0].unbind(1), queries.parts[1].unbind(1), strict=True
+        ):
+            one = self.similarity.maps(features, part[:, None], index, counts)
+            best = best.maximum(one.masked_fill(~exists[:, None, None, None], -torch.inf))
+        return torch.cat([best, maps[:, self.similarity.groups :]], 1)
+
     def propagate(self, features: Tensor, queries: Queries) -> Tensor:
         """The propagated masks of M entities, (M, r, r): on the grid, or at S/4 as released."""
-        index, counts = queries.image_index, queries.counts
-        maps = self.similarity.maps(features, queries.vectors[:, :1], index, counts)
-        return self.similarity.mean(maps)
+        return self.similarity.mean(self.similar(features, queries, queries.vectors[:, :1]))
+
+    def _all_points(
+        self,
+        similar: Tensor,
+        image_sizes: Sequence[tuple[int, int]],
+        index: Tensor,
+        parts: Sequence[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """The best points of all entities, (M, k, 2) px on the canvas and which there are, (M, k),
+        of similarity maps (M, n, r, r)."""
+        found = []
+        for rows in parts:
+            maps = self.to_canvas(similar[rows]) if self.rules.canvas_points else similar[rows]
+            where = self.similarity.mean(maps)
+            found.append(self._best(where, self.valid_positions(image_sizes, where)[index[rows]]))
+        xy, exist = zip(*found, strict=True)
+        return torch.cat(xy), torch.cat(exist)
+
+    def _best(self, maps: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        side = float(self.stride)  # px between two points of an entity, and of a cell
+        return best_points(maps, valid, self.num_points, side, self.canvas, side)
 
     def to_canvas(self, maps: Tensor) -> Tensor:
         """Maps (M, n, r, r) interpolated to the canvas, (M, n, S, S); as they are where nothing
@@ -247,8 +287,7 @@ class InContextMaskHead(nn.Module):
         """Tokens of the given points (M, k, 2), or of the best points of the maps (M, r, r) where
         they are valid, and of the boxes; see ``tokens.point_tokens``."""
         if points is None:
-            side = float(self.stride)  # px between two points of an entity, and of a cell
-            xy, found = best_points(maps, valid, self.num_points, side, self.canvas, side)
+            xy, found = self._best(maps, valid)
         else:
             xy, found = points, points.new_ones(points.shape[:2], dtype=torch.bool)
         return point_tokens(self.prompt_encoder, xy, found, boxes)

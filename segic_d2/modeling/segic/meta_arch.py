@@ -20,7 +20,6 @@ from detectron2.modeling import (
 from detectron2.structures import Instances
 from torch import Tensor
 
-from ...checkpoint.files import fetch
 from ...config.keys import check_config
 from ...structures.context import CELLS, PROTOTYPES, Context
 from ...structures.episode import Episode, Names, Reference, Target, View
@@ -38,6 +37,8 @@ from ..protocol import Contexts, InContextModel, Prompts, one_each
 from ..text.encoder import check_texts
 from .boxes import BoxMasks
 from .context_encoder import ContextEncoder, Texts
+from .frame_context import frame_context
+from .held_context import check_form, check_held_context, held_context
 from .instances import InstanceOptions, find_instances
 from .mask_head import InContextMaskHead
 from .queries import Queries
@@ -46,24 +47,6 @@ from .reference_masks import ReferenceMasks
 from .regions.instances import part_objects
 from .tokens import canvas_boxes
 from .training import EpisodeLosses
-
-
-def held_context(file: str) -> Context | None:
-    """The context of ``MODEL.SEGIC.CONTEXT``, a file of this machine or of any kind that
-    Detectron2's ``PathManager`` knows; "": none. FileNotFoundError or ValueError: there is no such
-    file, or it holds no context; the key is named. Whether it is of this model shows when it is
-    used, because a part of its fingerprint comes with ``MODEL.WEIGHTS``."""
-    key = "MODEL.SEGIC.CONTEXT"
-    path = fetch(file, key) if "://" in file else file
-    try:
-        return Context.load(path) if file else None
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"{key}: {error}") from error
-
-
-def check_held_context(cfg: CfgNode) -> None:
-    """``held_context``'s errors, before a model is built."""
-    held_context(cfg.MODEL.SEGIC.CONTEXT)
 
 
 def check_head(cfg: CfgNode) -> None:
@@ -249,13 +232,43 @@ class SegIC(InContextModel):
         ``MODEL.SEGIC.BOX_PROMPT_PROB`` was above 0. ValueError: a context of another model, not one
         context per target, another kind of prompt, or features without their pictures where logits
         are to be refined."""
-        contexts, head = self._checked(context, len(features)), self.sem_seg_head
-        queries, decoded, maps = Queries.from_contexts(contexts), None, None
+        contexts = self._checked(context, len(features))
         boxes = None if prompts is None else canvas_boxes(features, contexts, prompts)
+        return self._segment(features, contexts, boxes)
+
+    def segment_frame(
+        self, features: Features, context: Context, cross_points: bool = False
+    ) -> Segmentation:
+        """Segment one video frame; see ``InContextModel``."""
+        return self._segment(features, self._checked(context, 1), None, cross_points)[0]
+
+    def remember(
+        self, features: Features, found: Segmentation, task: str = "instance", parts: int = 0
+    ) -> Context:
+        """A context of what was found in a frame; see ``InContextModel`` and ``frame_context``."""
+        context = frame_context(self.contexts, features, found, task, parts)
+        context.fingerprint = self.fingerprint
+        return context
+
+    def _segment(
+        self,
+        features: Features,
+        contexts: Sequence[Context],
+        boxes: Tensor | None,
+        cross_points: bool = False,
+    ) -> list[Segmentation]:
+        head = self.sem_seg_head
+        queries, decoded, maps = Queries.from_contexts(contexts), None, None
         if head.decodes:
-            crossing, chunk = bool(self.cross_entity), self.entity_chunk
-            sizes = features.image_sizes
-            out = head(features.map, sizes, queries, crossing=crossing, boxes=boxes, chunk=chunk)
+            out = head(
+                features.map,
+                features.image_sizes,
+                queries,
+                crossing=bool(self.cross_entity),
+                boxes=boxes,
+                chunk=self.entity_chunk,
+                cross_points=cross_points,
+            )
             if not head.chooses:
                 return self.readout(out, features, contexts, head.similarity)
             decoded = self.readout.decoded(out, features, contexts, head.similarity)
@@ -332,14 +345,5 @@ class SegIC(InContextModel):
         distinct = list({id(c): c for c in contexts}.values())
         own = self.fingerprint if any(c.fingerprint for c in distinct) else {}
         for c in distinct:
-            if c.kind != kind:
-                raise ValueError(
-                    f"this SegIC takes contexts of {kind!r}, not of {c.kind!r}: make it anew from "
-                    "its references"
-                )
-            if c.fingerprint:
-                c.check(own)
-            width, channels = c.tensors["prototypes"].shape[-1], self.encoder.channels
-            if width != channels:
-                raise ValueError(f"the context has {width} channels, this model {channels}")
+            check_form(c, kind, own, self.encoder.channels)
         return [c.to(self.device) for c in contexts]

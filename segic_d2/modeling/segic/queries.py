@@ -1,6 +1,7 @@
 """The entities of a batch, flattened, as the head decodes them.
 
-Shapes: M entities of a batch, K shots, v vectors per entity, C feature channels, D text channels.
+Shapes: M entities of a batch, K shots, v vectors per entity, P parts, C feature channels, D text
+channels.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...structures.context import Context, pad_shots
+from ...structures.context import COUNTS, PARTS, TOKEN, Context, pad_shots
 from ...utils.devices import upload
 
 
@@ -23,7 +24,9 @@ class Queries:
         image_index: int64 (M,), sorted, the target of each entity. counts: N of each target.
         vectors: float (M, v, C), for the similarity to the entity and, where it is on, to the
             references' background.
-        prototypes: float (M, K, C); shots: bool (M, K). meta: float (M, D) or None.
+        prototypes: float (M, K, C); shots: bool (M, K), the tokens. meta: float (M, D) or None.
+        parts: float (M, P, C), the most alike of which counts in place of the entity's vector, and
+            bool (M, P), which exist; or None.
     """
 
     image_index: Tensor
@@ -32,6 +35,7 @@ class Queries:
     prototypes: Tensor
     shots: Tensor
     meta: Tensor | None
+    parts: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.image_index)
@@ -49,11 +53,24 @@ class Queries:
         kinds = "unit_prototypes", "background"
         means = [[c.mean_over_shots(k) for k in kinds] for c in contexts]
         vectors = [torch.stack([x for x in pair if x is not None], 1) for pair in means]
+        tokens = [c.shots & (c.tensors.get(TOKEN, c.shots) > 0) for c in contexts]
         return cls(
             image_index=upload(index, device, torch.long),
             counts=counts,
             vectors=torch.cat(vectors),
             prototypes=torch.cat([pad_shots(c.tensors["prototypes"], shots) for c in contexts]),
-            shots=torch.cat([pad_shots(c.shots, shots) for c in contexts]),
+            shots=torch.cat([pad_shots(x, shots) for x in tokens]),
             meta=torch.cat(metas) if metas else None,
+            parts=_parts(contexts),
         )
+
+
+def _parts(contexts: Sequence[Context]) -> tuple[Tensor, Tensor] | None:
+    """The parts of all entities, which stand at the first shot. ValueError: some contexts have
+    none."""
+    if not any(PARTS in c.tensors for c in contexts):
+        return None
+    if not all(PARTS in c.tensors for c in contexts):
+        raise ValueError("some contexts of the batch have parts and others do not")
+    parts, counts = (torch.cat([c.tensors[k][:, 0] for c in contexts]) for k in (PARTS, COUNTS))
+    return parts, counts > 0

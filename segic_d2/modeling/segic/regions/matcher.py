@@ -16,7 +16,7 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....structures.context import Context
+from ....structures.context import WEIGHT, Context
 from ....structures.features import Features, tensor_hash
 from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
@@ -320,7 +320,10 @@ def known(context: Context) -> Known:
     """The entities of a context by the shots that exist."""
     entity, shot = context.shots.nonzero(as_tuple=True)
     names = "cell_prototypes", "cells", "cell_counts", "cell_shares"
-    return Known(entity, len(context), *(context.tensors[name][entity, shot] for name in names))
+    found = Known(entity, len(context), *(context.tensors[name][entity, shot] for name in names))
+    if WEIGHT in context.tensors:
+        found.weight = context.tensors[WEIGHT][entity, shot]
+    return found
 
 
 def in_cells(maps: Tensor, grid: int, size: tuple[int, int]) -> Tensor:

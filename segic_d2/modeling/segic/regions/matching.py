@@ -46,7 +46,8 @@ class Cues:
 class Known:
     """What N entities are known by: of M shots int64 (M,), whose they are, mean unit features under
     the masks in two views, cut and whole picture, float (M, 2, C), and the cells of
-    ``cells.Cells``: unit features (M, k, C), of any precision, counts and shares (M, k)."""
+    ``cells.Cells``: unit features (M, k, C), of any precision, counts and shares (M, k). ``weight``
+    (M,): of the shots in means; None: they are equal."""
 
     entity: Tensor
     count: int
@@ -54,12 +55,15 @@ class Known:
     cells: Tensor
     counts: Tensor
     shares: Tensor
+    weight: Tensor | None = None
 
     def mean(self, values: Tensor) -> Tensor:
         """Means (N, n) over the shots of each entity, of values (M, n)."""
+        if self.weight is not None:
+            values = values * self.weight[:, None]
         total = values.new_zeros(self.count, values.shape[1]).index_add_(0, self.entity, values)
-        shots = torch.bincount(self.entity, minlength=self.count)
-        return total / shots[:, None].clamp(min=1)
+        shots = torch.bincount(self.entity, self.weight, minlength=self.count)
+        return total / shots[:, None].clamp(min=1 if self.weight is None else 1e-8)
 
 
 @dataclass

@@ -1,0 +1,119 @@
+"""Objects of one video frame that compete: windows, merging, boxes, and masks that are known.
+
+Boxes are shares of the content (left, upper, right, lower in [0, 1]), so that they outlive a change
+of the frame's size. Shapes: N objects, r side of logits over the canvas, H×W the frame's own size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..structures.frame import Frame
+from ..structures.segmentation import Segmentation
+
+AWAY = 10.0  # how far below the threshold a logit is where an object cannot be
+SURE = 1e-7  # probabilities of ``soft`` keep so far from 0 and 1
+Box = tuple[float, float, float, float]
+
+
+def within_windows(found: Segmentation, boxes: Sequence[Box | None], margin: float) -> Segmentation:
+    """Objects only inside their last boxes, grown by a share of the longer side (in px); None:
+    anywhere."""
+    if not margin or not any(boxes):
+        return found
+    logits, side = found.logits.clone(), found.logits.shape[-1]
+    height, width = found.frame.content
+    centres = (torch.arange(side, device=logits.device) + 0.5) * (found.frame.canvas / side)
+    for row, box in enumerate(boxes):
+        if box is None:
+            continue
+        x0, y0, x1, y1 = (share * n for share, n in zip(box, (width, height) * 2, strict=True))
+        grown = margin * max(x1 - x0, y1 - y0)
+        columns = (centres >= x0 - grown) & (centres <= x1 + grown)
+        rows = (centres >= y0 - grown) & (centres <= y1 + grown)
+        away = found.threshold - AWAY
+        logits[row].masked_fill_(~(rows[:, None] & columns), away)
+    return replace(found, logits=logits)
+
+
+def without(found: Segmentation, absent: Sequence[bool]) -> Segmentation:
+    """The same with objects that are nowhere."""
+    if not any(absent):
+        return found
+    gone = torch.tensor(absent, device=found.logits.device)[:, None, None]
+    return replace(found, logits=found.logits.masked_fill(gone, found.threshold - AWAY))
+
+
+def merged(found: Segmentation, how: str) -> Segmentation:
+    """One object per pixel by "argmax" or "soft", of equal ones the first; "independent": as they
+    are.
+
+    "soft": the background has the product of the others' 1 − p, and a pixel goes to whoever has the
+    highest odds; the logits become those of an object against the background.
+    """
+    if how == "soft":
+        logits = soft_logits(found.logits.float() - found.threshold)
+        return replace(found, logits=logits, threshold=0.0, exclusive=True)
+    return found if how == "independent" else replace(found, exclusive=True)
+
+
+def soft_logits(above: Tensor) -> Tensor:
+    """Log-odds (N, r, r) of each object less those of the background, from its own logits."""
+    chance = above.double().sigmoid()
+    background = (1 - chance).prod(0).clamp(SURE, 1 - SURE)
+    return (torch.logit(chance.clamp(SURE, 1 - SURE)) - torch.logit(background)).to(above.dtype)
+
+
+def inside(found: Segmentation) -> Tensor:
+    """Where each object is on the grid of the logits, in the content: bool (N, rows, columns)."""
+    rows, columns = found.frame.rows_columns(found.logits.shape[-1])
+    above = found.logits[:, :rows, :columns].float() - found.threshold
+    marked = above > 0
+    if found.exclusive and len(found) > 1:
+        row = torch.arange(len(found), device=above.device)[:, None, None]
+        marked &= above.argmax(0) == row
+    return marked
+
+
+def boxes_of(marked: Tensor) -> list[Box | None]:
+    """The boxes of masks (N, rows, columns); None: an empty mask."""
+    found: list[Box | None] = []
+    height, width = marked.shape[-2:]
+    sides = zip(marked.any(2).cpu().numpy(), marked.any(1).cpu().numpy(), strict=True)
+    for rows, columns in sides:
+        if not rows.any():
+            found.append(None)
+            continue
+        (y0, y1), (x0, x1) = (np.flatnonzero(s)[[0, -1]] for s in (rows, columns))
+        box = x0 / width, y0 / height, (x1 + 1) / width, (y1 + 1) / height
+        found.append((float(box[0]), float(box[1]), float(box[2]), float(box[3])))
+    return found
+
+
+def with_given(found: Segmentation, given: Mapping[int, np.ndarray]) -> Segmentation:
+    """The same where masks of some objects, bool (H, W), are known: they are as they were given,
+    and where masks are exclusive no other object is there. The logits have the frame's own
+    size."""
+    if not given:
+        return found
+    size, side = found.frame.size, max(found.frame.size)
+    logits, threshold = found.frame.upsample(found.logits.float()), found.threshold
+    known = {i: torch.from_numpy(mask).to(logits.device) for i, mask in given.items()}
+    if found.exclusive:
+        logits.masked_fill_(torch.stack([*known.values()]).any(0), threshold - AWAY)
+    for row, i in enumerate(found.ids):
+        if i in known:
+            logits[row] = torch.where(known[i], threshold + AWAY, threshold - AWAY)
+    missing = (0, side - size[1], 0, side - size[0])
+    frame = Frame(side, size, size)
+    scores = found.scores.clone()
+    scores[[row for row, i in enumerate(found.ids) if i in known]] = 1.0
+    return replace(
+        found, logits=F.pad(logits, missing), frame=frame, scores=scores, similarity=None
+    )
