@@ -16,7 +16,7 @@ from typing import Any
 
 from .checks import UsageError, count, is_url, need_files, need_folder, need_pairs, need_weights
 from .process import rest_waiting_threads
-from .segment import PRECISIONS
+from .options import PRECISIONS
 
 OUTPUTS = ("overlay", "labels", "json")
 CAMERAS = ("camera:", "/dev/video")

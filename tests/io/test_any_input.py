@@ -92,6 +92,8 @@ def meaning(given, as_ids):
     if kind == "f" and ((given >= 0) & (given <= 1)).all():
         given, kind = given >= 0.5, "b"
     if kind in "biu" and given.ndim == 3:
+        if not len(given):
+            return "refused"
         return {i: one > 0 for i, one in enumerate(given, 1)}
     if kind == "b":
         return {1: given}
