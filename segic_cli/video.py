@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .checks import UsageError, count, is_url, need_files, need_folder, need_pairs, need_weights
-from .process import rest_waiting_threads
 from .options import PRECISIONS
+from .process import rest_waiting_threads
 
 OUTPUTS = ("overlay", "labels", "json")
 CAMERAS = ("camera:", "/dev/video")

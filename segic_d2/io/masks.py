@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..utils.files import AnyPath
 from ..utils.remote import first_line
-from ..utils.texts import printable
+from ..utils.texts import one_line, printable
 from .formats import suffix_of
 from .mask_pictures import HIGHEST_ID, holds_ids, to_binary_mask, to_label_map
 from .odd_masks import describe_values
@@ -238,7 +238,7 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             "mask is a list, but not of polygons (flat lists x, y, x, y, …), nor of dicts (boxes, "
-            f"points, RLE): it has {str(polygons[0])[:60]}"
+            f"points, RLE): it has {one_line(repr(polygons[0]))[:60]}"
         ) from error
     for number, corners in enumerate(points, 1):
         if len(corners) < 3 or not np.isfinite(corners).all():
