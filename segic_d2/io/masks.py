@@ -247,7 +247,7 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
                 "and points are given as {'box': …} and {'points': …})"
             )
     if points and max(p.max() for p in points) <= 1 < min(size):
-        raise ValueError("all corners are in the first pixel; coordinates are px, not shares")
+        raise ValueError("all corners of the mask are in the first pixel; coordinates are px, not shares")
     # an annotated object is never empty for decode(), one outside of the picture is
     inside = [p for p in points if (p.max(0) > 0).all() and (p.min(0) < size[::-1]).all()]
     if not inside:
