@@ -246,8 +246,11 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
                 f"polygon {number} of the mask has no 3 finite corners: {corners.tolist()} (boxes "
                 "and points are given as {'box': …} and {'points': …})"
             )
-    if points and max(p.max() for p in points) <= 1 < min(size):
-        raise ValueError("all corners of the mask are in the first pixel; coordinates are px, not shares")
+    shares = all(0 <= p.min() and p.max() <= 1 for p in points)
+    if points and shares and min(size) > 1:
+        raise ValueError(
+            "all corners of the mask are in the first pixel; coordinates are px, not shares"
+        )
     # an annotated object is never empty for decode(), one outside of the picture is
     inside = [p for p in points if (p.max(0) > 0).all() and (p.min(0) < size[::-1]).all()]
     if not inside:

@@ -143,6 +143,10 @@ def check_rectangles(example, folder):
         for y in range(max(y0, 0), min(y1, SIZE[0])):
             for x in range(max(x0, 0), min(x1, SIZE[1])):
                 expected[y, x] = True
+    if all(0 <= v <= 1 for ring in rings for v in ring):
+        with pytest.raises(ValueError, match="all corners of the mask are in the first pixel"):
+            to_masks(rings, SIZE)
+        return "refused"
     np.testing.assert_array_equal(to_masks(rings, SIZE)[1], expected)
     return "taken" if expected.any() else "empty"
 
