@@ -48,7 +48,6 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "io/annotations/single": "predictor/test_references",
     "io/annotations/shapes": "io/annotations/test_cvat",
     "io/video_frames": "io/test_video",
-    "modeling/segic/frame_context": "structures/test_memory",  # what a memory remembers
     "modeling/segic/held_context": "modeling/segic/test_meta_arch",
     "modeling/layers/mask_decoder": "modeling/test_golden",  # the released tensors
     "modeling/layers/prompt_encoder": "modeling/test_golden",

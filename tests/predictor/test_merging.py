@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from segic_d2.predictor.merging import (
+    box_iou,
     boxes_of,
     inside,
     merged,
@@ -107,3 +108,9 @@ def test_what_is_given_is_exact(how):
     if how == "argmax":
         np.testing.assert_array_equal((shown.label_map() == 5).numpy(), mask)
     assert with_given(one, {}) is one
+
+
+def test_overlap_of_boxes():
+    assert box_iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert box_iou((0, 0, 1, 1), (1, 0, 2, 1)) == box_iou((0, 0, 1, 1), (5, 5, 6, 6)) == 0
+    assert box_iou((1, 2, 3, 4), (1, 2, 3, 4)) == pytest.approx(1)
