@@ -24,13 +24,15 @@ SURE = 1e-7  # probabilities of ``soft`` keep so far from 0 and 1
 Box = tuple[float, float, float, float]
 
 
-def within_windows(found: Segmentation, boxes: Sequence[Box | None], margin: float) -> Segmentation:
-    """Objects only inside the boxes where they are expected, grown by a share of the longer side
-    (in px); None: anywhere."""
-    if not margin or not any(boxes):
+def within_windows(
+    found: Segmentation, boxes: Sequence[Box | None], margins: Sequence[float]
+) -> Segmentation:
+    """Objects only inside the boxes where they are expected, each grown by a share of its longer
+    side (in px); None: anywhere."""
+    if not any(boxes):
         return found
     logits, away = found.logits.clone(), found.threshold - AWAY
-    for row, box in enumerate(boxes):
+    for row, (box, margin) in enumerate(zip(boxes, margins, strict=True)):
         if box is not None:
             (x, y), (half_x, half_y) = _distances(found, box)
             grown = 2 * margin * max(half_x, half_y)

@@ -251,8 +251,10 @@ class VideoPredictor:
         """All objects in a frame, merged; their last boxes are noted."""
         options, found = self.options, self._decoded(features)
         if options.window:
-            boxes = [self._seen[i].expected for i in found.ids]
-            found = within_windows(found, boxes, options.window)
+            seen = [self._seen[i] for i in found.ids]
+            boxes = [one.expected for one in seen]
+            margins = [options.window * (1 + one.missed) for one in seen]
+            found = within_windows(found, boxes, margins)
         floors = [options.absent * self.memory[i].own_score for i in found.ids]
         low = [s < floor for s, floor in zip(found.scores.tolist(), floors, strict=True)]
         found = without(found, low)

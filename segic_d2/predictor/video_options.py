@@ -21,8 +21,9 @@ class VideoOptions:
             equal ones to the smallest id; "independent": every object by itself, masks overlap.
         absent: an object is not there where its score is below this share of its own score.
         window: margin around the box where an object is expected, as a share of its longer side,
-            beyond which it cannot be, and inside which the nearest of look-alikes has it; 0: it may
-            be anywhere. lost: frames after which the window is lifted.
+            and as much more for each frame that it was not seen in; beyond it cannot be, and inside
+            the nearest of look-alikes has it; 0: it may be anywhere. lost: frames after which the
+            window is lifted.
         cross_points: the points of others are negative ones of each (released).
     """
 
@@ -30,7 +31,7 @@ class VideoOptions:
     views: tuple[str, ...] = ("joint", "close")
     merge: str = "argmax"
     absent: float = 0.5
-    window: float = 0.0
+    window: float = 0.5
     lost: int = 10
     cross_points: bool = False
 

@@ -234,7 +234,7 @@ def test_look_alikes_cross_and_stay_who_they_are(colours, down):
         for i, kept in scores.items():
             kept.append(iou(found == i, truth == i))
     assert min(scores[1][20:] + scores[3][20:]) > 0.6
-    without = video(colours)
+    without = video(colours, window=0)
     without.add(*alike(0, down=down))
     lost = without.step(alike(5, down=down)[0]).label_map()
     assert iou(lost == 3, alike(5, down=down)[1] == 3) < 0.3  # nothing tells them apart
