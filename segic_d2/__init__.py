@@ -18,11 +18,11 @@ from .config import add_segic_config, get_config_file, load_config  # noqa: E402
 from .data import build_train_loader, register_folder_dataset  # noqa: E402
 from .modeling import Context, InContextMaskHead, SegIC  # noqa: E402
 from .modeling.backbone import set_pixel_statistics  # noqa: E402
-from .predictor import InContextPredictor  # noqa: E402
+from .predictor import InContextPredictor, VideoPredictor  # noqa: E402
 
 __all__ = ["Context", "InContextMaskHead", "InContextPredictor", "SegIC", "add_segic_config"]
 __all__ += ["build_train_loader", "get_config_file", "load_config", "register_folder_dataset"]
-__all__ += ["set_pixel_statistics"]
+__all__ += ["VideoPredictor", "set_pixel_statistics"]
 
 
 def __getattr__(name: str) -> object:

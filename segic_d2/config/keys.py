@@ -231,7 +231,9 @@ KEYS = {
         ),
         ABSENT=Key(0.5, "not there below this share of an object's own score; 0: never", SHARE),
         WINDOW=Key(
-            0.0, "margin around the last box, of its longer side; 0: the whole frame", least(0)
+            0.5,
+            "margin around the expected box, of its longer side; 0 (released): no window",
+            least(0),
         ),
         LOST=Key(10, "frames without an object after which its window is lifted", least(1)),
         CROSS_POINTS=Key(False, "points of others are negative ones; released: True"),

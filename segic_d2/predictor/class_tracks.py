@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from .merging import Box
+from .merging import Box, box_iou
 
 OVERLAP = 0.2  # IoU of boxes from which on it may be the same object
 LIKE = 0.3  # cosine of prototypes below which it is not
@@ -124,14 +124,3 @@ class ClassTracks:
             unit = tensors[f"track/{i}"].to(device)
             tracks.tracks[int(i)] = Track(category, (box[0], box[1], box[2], box[3]), unit, missed)
         return tracks
-
-
-def box_iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    common = width * height
-    areas = sum((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b))
-    return common / (areas - common)

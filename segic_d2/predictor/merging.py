@@ -18,28 +18,57 @@ from ..structures.frame import Frame
 from ..structures.segmentation import Segmentation
 
 AWAY = 10.0  # how far below the threshold a logit is where an object cannot be
+NEAR = 1.0  # logit that half a box's longer side is worth
+FAR = 4.0
 SURE = 1e-7  # probabilities of ``soft`` keep so far from 0 and 1
 Box = tuple[float, float, float, float]
 
 
-def within_windows(found: Segmentation, boxes: Sequence[Box | None], margin: float) -> Segmentation:
-    """Objects only inside their last boxes, grown by a share of the longer side (in px); None:
-    anywhere."""
-    if not margin or not any(boxes):
+def within_windows(
+    found: Segmentation, boxes: Sequence[Box | None], margins: Sequence[float]
+) -> Segmentation:
+    """Objects only inside the boxes where they are expected, each grown by a share of its longer
+    side (in px); None: anywhere."""
+    if not any(boxes):
         return found
-    logits, side = found.logits.clone(), found.logits.shape[-1]
-    height, width = found.frame.content
-    centres = (torch.arange(side, device=logits.device) + 0.5) * (found.frame.canvas / side)
-    for row, box in enumerate(boxes):
-        if box is None:
-            continue
-        x0, y0, x1, y1 = (share * n for share, n in zip(box, (width, height) * 2, strict=True))
-        grown = margin * max(x1 - x0, y1 - y0)
-        columns = (centres >= x0 - grown) & (centres <= x1 + grown)
-        rows = (centres >= y0 - grown) & (centres <= y1 + grown)
-        away = found.threshold - AWAY
-        logits[row].masked_fill_(~(rows[:, None] & columns), away)
+    logits, away = found.logits.clone(), found.threshold - AWAY
+    for row, (box, margin) in enumerate(zip(boxes, margins, strict=True)):
+        if box is not None:
+            (x, y), (half_x, half_y) = _distances(found, box)
+            grown = 2 * margin * max(half_x, half_y)
+            outside = (x > half_x + grown) | (y[:, None] > half_y + grown)
+            logits[row].masked_fill_(outside, away)
     return replace(found, logits=logits)
+
+
+def nearest_first(found: Segmentation, boxes: Sequence[Box | None]) -> Segmentation:
+    """What several objects mark goes to the one whose logit, less ``NEAR`` for each half of its
+    longer side from the middle of the box where it is expected, is highest: look-alikes are told
+    apart by where they were. None, one that was lost, is as far as ``FAR`` halves."""
+    if len(found) < 2 or not any(boxes):
+        return found
+    above = found.logits.float() - found.threshold
+    strength = above - NEAR * FAR
+    for row, box in enumerate(boxes):
+        if box is not None:
+            (x, y), halves = _distances(found, box)
+            away = (x.square() + y[:, None].square()).sqrt() / max(*halves, 1e-8)
+            strength[row] = above[row] - NEAR * away
+    strength.masked_fill_(above <= 0, -torch.inf)
+    best = strength.amax(0)
+    behind = torch.minimum(strength - best, above.new_tensor(-1e-3))
+    lost = (above > 0) & (strength < best)
+    return replace(found, logits=torch.where(lost, behind, above) + found.threshold)
+
+
+def _distances(found: Segmentation, box: Box) -> tuple[tuple[Tensor, Tensor], tuple[float, float]]:
+    """How far columns and rows (r,) of the logits are from the middle of a box, and half its width
+    and height, all in px of the canvas."""
+    side, (height, width) = found.logits.shape[-1], found.frame.content
+    centres = (torch.arange(side, device=found.logits.device) + 0.5) * (found.frame.canvas / side)
+    x0, y0, x1, y1 = (share * n for share, n in zip(box, (width, height) * 2, strict=True))
+    away = (centres - (x0 + x1) / 2).abs(), (centres - (y0 + y1) / 2).abs()
+    return away, ((x1 - x0) / 2, (y1 - y0) / 2)
 
 
 def without(found: Segmentation, absent: Sequence[bool]) -> Segmentation:
@@ -94,6 +123,17 @@ def boxes_of(marked: Tensor) -> list[Box | None]:
         box = x0 / width, y0 / height, (x1 + 1) / width, (y1 + 1) / height
         found.append((float(box[0]), float(box[1]), float(box[2]), float(box[3])))
     return found
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    common = width * height
+    areas = sum((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b))
+    return common / (areas - common)
 
 
 def with_given(found: Segmentation, given: Mapping[int, np.ndarray]) -> Segmentation:

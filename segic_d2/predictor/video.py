@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -28,7 +28,8 @@ from .class_tracks import ClassTracks
 from .cuts import histogram, is_cut
 from .given_masks import encode_given, read_given
 from .image import InContextPredictor
-from .merging import Box, boxes_of, inside, merged, with_given, within_windows, without
+from .merging import boxes_of, inside, merged, nearest_first, with_given, within_windows, without
+from .motion import Motion, meeting
 from .references import AnyNames
 from .targets import ReadTarget, read_target
 from .video_file import read_state, write_state
@@ -66,7 +67,7 @@ class VideoPredictor:
         """Forget all objects and frames."""
         self.memory = Memory(self.options.memory)
         self.frame_number = 0  # frames that were stepped through
-        self._seen: dict[int, tuple[Box | None, int]] = {}  # last box, frames since then
+        self._seen: dict[int, Motion] = {}
         self._given: _Given | None = None
         self._colours: np.ndarray | None = None  # of the last frame
         self._classes: ClassTracks | None = None
@@ -132,7 +133,7 @@ class VideoPredictor:
             parts = model.remember(features, known, "instance", self.options.memory.parts)
         self.memory.give(context, scores, ious, parts)
         for i in context.ids:
-            self._seen[i] = None, 0
+            self._seen[i] = Motion()
         given.masks |= found
         self._given = given
         self._tell(ious)
@@ -195,7 +196,7 @@ class VideoPredictor:
         remembers cells, 400 KB per shot)."""
         state = {
             "frame": self.frame_number,
-            "seen": {str(i): seen for i, seen in self._seen.items()},
+            "seen": {str(i): asdict(seen) for i, seen in self._seen.items()},
             "colours": None if self._colours is None else self._colours.tolist(),
         }
         write_state(path, state, self.memory, self._classes, self.predictor.model.fingerprint)
@@ -211,8 +212,8 @@ class VideoPredictor:
         self.options = replace(self.options, memory=memory.options)
         self.frame_number, colours = state["frame"], state["colours"]
         self._colours = None if colours is None else np.array(colours)
-        for i, (box, missed) in state["seen"].items():
-            self._seen[int(i)] = None if box is None else tuple(box), missed
+        for i, seen in state["seen"].items():
+            self._seen[int(i)] = Motion.unpacked(seen)
 
     def _features_of(self, read: ReadTarget) -> Features:
         """The features of a frame; of the one that masks were given in they are known."""
@@ -239,7 +240,7 @@ class VideoPredictor:
         if cut:
             logger.info("frame %d: a new shot begins", self.frame_number - 1)
             self.memory.forget_recent()
-            self._seen = dict.fromkeys(self._seen, (None, 0))
+            self._seen = dict.fromkeys(self._seen, Motion())
         given, self._given = self._given, None
         known = given.masks if given and np.array_equal(given.picture, picture) else {}
         found = self._found(features)
@@ -249,11 +250,17 @@ class VideoPredictor:
     def _found(self, features: Features) -> Segmentation:
         """All objects in a frame, merged; their last boxes are noted."""
         options, found = self.options, self._decoded(features)
-        boxes = [self._seen[i][0] if self._seen[i][1] < options.lost else None for i in found.ids]
-        found = within_windows(found, boxes, options.window)
+        if options.window:
+            seen = [self._seen[i] for i in found.ids]
+            boxes = [one.expected for one in seen]
+            margins = [options.window * (1 + one.missed) for one in seen]
+            found = within_windows(found, boxes, margins)
         floors = [options.absent * self.memory[i].own_score for i in found.ids]
         low = [s < floor for s, floor in zip(found.scores.tolist(), floors, strict=True)]
-        return merged(without(found, low), options.merge)
+        found = without(found, low)
+        if options.window and options.merge != "independent":
+            found = nearest_first(found, boxes)
+        return merged(found, options.merge)
 
     def _decoded(self, features: Features) -> Segmentation:
         """All objects as the model finds them; independent ones each by itself, so that no other
@@ -274,9 +281,9 @@ class VideoPredictor:
         very frame is remembered already."""
         shown = with_given(found, known)
         marked = inside(shown)
-        for i, box in zip(found.ids, boxes_of(marked), strict=True):
-            last, missed = self._seen[i]
-            self._seen[i] = (last, missed + 1) if box is None else (box, 0)
+        met = meeting([self._seen[i].expected for i in found.ids])
+        for i, box, with_another in zip(found.ids, boxes_of(marked), met, strict=True):
+            self._seen[i] = self._seen[i].after(box, self.options.lost, with_another)
         cell = (found.logits.shape[-1] / features.map.shape[-1]) ** 2
         areas = inside(found).flatten(1).sum(1).tolist()
         scores = {

@@ -20,8 +20,10 @@ class VideoOptions:
         merge: "argmax": a pixel belongs to the highest logit, "soft": by the aggregation of STM, of
             equal ones to the smallest id; "independent": every object by itself, masks overlap.
         absent: an object is not there where its score is below this share of its own score.
-        window: margin around the last box, as a share of its longer side, beyond which an object
-            cannot be; 0: it may be anywhere. lost: frames after which the window is lifted.
+        window: margin around the box where an object is expected, as a share of its longer side,
+            and as much more for each frame that it was not seen in; beyond it cannot be, and inside
+            the nearest of look-alikes has it; 0: it may be anywhere. lost: frames after which the
+            window is lifted.
         cross_points: the points of others are negative ones of each (released).
     """
 
@@ -29,7 +31,7 @@ class VideoOptions:
     views: tuple[str, ...] = ("joint", "close")
     merge: str = "argmax"
     absent: float = 0.5
-    window: float = 0.0
+    window: float = 0.5
     lost: int = 10
     cross_points: bool = False
 

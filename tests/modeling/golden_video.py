@@ -20,7 +20,7 @@ from segic_d2.structures.memory import MemoryOptions
 from tests.modeling.golden_inference import Unknown
 
 RELEASED = VideoOptions(
-    MemoryOptions("last", gate=0, trust=0, use=("tokens",)), absent=0, cross_points=True
+    MemoryOptions("last", gate=0, trust=0, use=("tokens",)), absent=0, window=0, cross_points=True
 )
 FRAMES = 4
 

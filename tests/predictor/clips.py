@@ -47,6 +47,18 @@ def frame(number, ids=(1, 3), size=SIZE, ground=120):
     return picture
 
 
+def alike(number, shown=(1, 3), down=0):
+    """A frame with two objects that look the same, 1 from left to right, before 3 from right to
+    left, whose path is ``down`` px lower; and its label map."""
+    picture, found = frame(0, ()), np.zeros(SIZE, np.uint8)
+    tile = np.tile(texture(COLOURS[1], 1), (8, 8, 1))[: SIZE[0], : SIZE[1]]
+    for i, (y, x) in ((3, (30 + down, 120 - 4 * number)), (1, (30, 6 + 4 * number))):
+        if i in shown:
+            picture[shape(y, x)] = tile[shape(y, x)]
+            found[shape(y, x)] = i
+    return picture, found
+
+
 def iou(a, b):
     return (a & b).sum() / max((a | b).sum(), 1)
 

@@ -1,21 +1,14 @@
 import json
 
-import pytest
 import torch
 
-from segic_d2.predictor.class_tracks import ClassTracks, box_iou
+from segic_d2.predictor.class_tracks import ClassTracks
 
 RED, BLUE = torch.tensor([1.0, 0.1, 0.0]), torch.tensor([0.0, 0.1, 1.0])
 
 
 def box(x, y=0.4, side=0.1):
     return x, y, x + side, y + side
-
-
-def test_overlap_of_boxes():
-    assert box_iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
-    assert box_iou(box(0.1), box(0.2)) == box_iou(box(0.1), box(0.9)) == 0
-    assert box_iou(box(0.3), box(0.3)) == pytest.approx(1)
 
 
 def test_ids_follow_boxes_whatever_the_order():

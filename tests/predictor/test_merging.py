@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from segic_d2.predictor.merging import (
+    box_iou,
     boxes_of,
     inside,
     merged,
+    nearest_first,
     soft_logits,
     with_given,
     within_windows,
@@ -65,13 +67,13 @@ def test_windows_are_of_the_last_box_and_a_margin():
     one = found(2)
     one.logits = torch.ones(2, 16, 16)
     box = 0.25, 0.0, 0.5, 0.5  # x 4 to 8, y 0 to 6 px of the content
-    kept = within_windows(one, [box, None], 0.5)
+    kept = within_windows(one, [box, None], [0.5, 0.5])
     inside_window = kept.logits[0] > one.threshold
     expected = torch.zeros(16, 16, dtype=torch.bool)
     expected[0:9, 1:11] = True  # 3 px more on each side
     assert torch.equal(inside_window, expected)
     assert torch.equal(kept.logits[1], one.logits[1])
-    assert within_windows(one, [box, box], 0.0) is one and within_windows(one, [None] * 2, 1) is one
+    assert within_windows(one, [None] * 2, [1, 1]) is one
     assert one.logits.min() == 1
 
 
@@ -107,3 +109,23 @@ def test_what_is_given_is_exact(how):
     if how == "argmax":
         np.testing.assert_array_equal((shown.label_map() == 5).numpy(), mask)
     assert with_given(one, {}) is one
+
+
+def test_overlap_of_boxes():
+    assert box_iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert box_iou((0, 0, 1, 1), (1, 0, 2, 1)) == box_iou((0, 0, 1, 1), (5, 5, 6, 6)) == 0
+    assert box_iou((1, 2, 3, 4), (1, 2, 3, 4)) == pytest.approx(1)
+
+
+def test_what_two_mark_goes_to_the_nearer_one():
+    one = found(3)
+    one.logits = torch.full((3, 16, 16), -3.0)
+    one.logits[:, 2:6, :12] = 2.0  # all three mark the same
+    boxes = (0.0, 0.0, 0.25, 0.5), (0.5, 0.0, 0.75, 0.5), None  # x 0 to 4, 8 to 12 px; lost
+    shown = merged(nearest_first(one, boxes), "argmax")
+    inside_mask = inside(shown)[:, 2:6, :12]
+    assert inside_mask[0, :, :6].all() and inside_mask[1, :, 6:].all()
+    assert inside_mask.sum() == 4 * 12 and torch.equal(one.logits[0], one.logits[1])
+    assert nearest_first(one, [None] * 3) is one
+    one.logits[0, 2:6, :12] = 9.0  # who is much surer takes what is farther
+    assert inside(merged(nearest_first(one, boxes), "argmax"))[0, 2:6, :12].all()

@@ -9,7 +9,7 @@ import torch
 
 from segic_d2.predictor import InContextPredictor, VideoPredictor
 from segic_d2.structures.memory import KINDS, MemoryOptions
-from tests.predictor.clips import SIZE, colour_predictor, frame, iou, labels, shape
+from tests.predictor.clips import SIZE, alike, colour_predictor, frame, iou, labels, shape
 from tests.tiny import tiny_config
 
 
@@ -221,6 +221,38 @@ def test_a_window_keeps_to_what_is_near_until_the_object_is_lost(colours):
     away[moved] = frame(0, (1,))[shape(14, 14)][: moved.sum()]
     found = [bool(made.step(away).masks[0].any()) for _ in range(5)]
     assert found == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize("down", [0, 20, 34])
+def test_look_alikes_cross_and_stay_who_they_are(colours, down):
+    made = video(colours, window=0.5)
+    made.add(*alike(0, down=down))
+    scores = {1: [], 3: []}
+    for number in range(29):
+        picture, truth = alike(number, down=down)
+        found = made.step(picture).label_map()
+        for i, kept in scores.items():
+            kept.append(iou(found == i, truth == i))
+    assert min(scores[1][20:] + scores[3][20:]) > 0.6
+    without = video(colours, window=0)
+    without.add(*alike(0, down=down))
+    lost = without.step(alike(5, down=down)[0]).label_map()
+    assert iou(lost == 3, alike(5, down=down)[1] == 3) < 0.3  # nothing tells them apart
+
+
+@pytest.mark.parametrize("hidden, there", [(1, 3), (3, 1)])
+def test_a_hidden_look_alike_is_not_the_other_one(colours, hidden, there):
+    made = video(colours, window=0.5)
+    made.add(*alike(0))
+    for number in range(15):
+        away = 3 <= number < 13
+        picture, truth = alike(0, (there,) if away else (1, 3))
+        result = made.step(picture)
+        found = result.label_map()
+        assert iou(found == there, truth == there) > 0.7
+        assert (found == hidden).any() != away
+        if not away:
+            assert iou(found == hidden, truth == hidden) > 0.7
 
 
 # ---- work and memory -----------------------------------------------------------------------

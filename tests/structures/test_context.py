@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from segic_d2.structures.context import PROTOTYPES, Context
+from segic_d2.structures.context import PROTOTYPES, WEIGHT, Context
 from tests.full_disk import full_disk
 
 
@@ -223,3 +223,12 @@ def test_a_file_of_an_earlier_version_is_one_of_prototypes(tmp_path):
     (tmp_path / "old.safetensors").write_bytes(data)
     back = Context.load(tmp_path / "old.safetensors")
     assert back.kind == PROTOTYPES and torch.equal(back.shots, c.shots) and back.meta is None
+
+
+def test_the_mean_over_shots_is_by_their_weight():
+    c = context(1, 2)
+    c.shots[:] = True
+    c.tensors[WEIGHT] = torch.tensor([[0.2, 0.6]])
+    first, second = c.tensors["prototypes"][0]
+    found = c.mean_over_shots("prototypes")[0]
+    torch.testing.assert_close(found, 0.25 * first + 0.75 * second)

@@ -66,6 +66,18 @@ def test_the_whole_picture_comes_along(side):
     assert "whole" not in replace(spec, whole=False).reference(Picture(photograph()), mask[None])
 
 
+def test_a_zoom_may_be_about_one_of_the_masks():
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    masks = np.zeros((2, 120, 160), bool)
+    masks[0, 10:30, 20:40] = masks[1, 80:110, 100:150] = True
+    spec = InputSpec(112, (0, 0, 0), (1, 1, 1), zoom=0.5, whole=True)
+    found = spec.reference(Picture(pixels), masks, about=masks[0])
+    alone = spec.reference(Picture(pixels), masks[:1])
+    assert torch.equal(found["image"], alone["image"])
+    assert torch.equal(found["masks"][:1], alone["masks"]) and not found["masks"][1].any()
+    assert found["whole"]["masks"][1].any()  # which is uncut
+
+
 def test_sides_are_multiples():
     spec = replace(SPEC, multiple=14)
     image = spec.target(Picture(photograph()))["image"]

@@ -9,6 +9,7 @@ from segic_d2.modeling.segic.released import RELEASED
 from segic_d2.modeling.segic.tokens import (
     OWN,
     canvas_boxes,
+    crossed_points,
     crossed_tokens,
     own_tokens,
     point_tokens,
@@ -121,3 +122,22 @@ def test_a_box_at_a_target_is_what_training_says_of_its_mask():
     assert torch.equal(told, box_prompts([mask], torch.tensor([True])))
     marked = to_marked([10, 5, 22, 15], (112, 112))[1]  # a reference's box means the same
     assert torch.equal(torch.from_numpy(marked.open), mask[0])
+
+
+def test_crossed_points_are_negative_of_the_other_entities_of_the_image():
+    model = head()
+    encoder, q = model.prompt_encoder, Queries.from_contexts(random_contexts(3, 1))
+    g = torch.Generator().manual_seed(0)
+    xy, found = torch.rand(4, 2, 2, generator=g) * 100, torch.ones(4, 2, dtype=torch.bool)
+    found[1, 1] = False
+    rows = torch.tensor([1, 3])
+    tokens, exists = crossed_points(encoder, xy, found, q, rows, None)
+    assert tokens.shape[:2] == (2, 3 * 2 + 1)  # and the padding point
+    kinds = [[0, 0, 1, -1, 0, 0], [1, 1, -1, -1, -1, -1]]
+    places = [[0, 0, 1, 1, 2, 2], [3, 3, 3, 3, 3, 3]]
+    for row in range(2):
+        points = xy[places[row], [0, 1] * 3]
+        expected = encoder.encode_points(points[None], torch.tensor([kinds[row]]))[0]
+        shown = torch.tensor(kinds[row]) >= 0
+        assert torch.equal(exists[row, :6], shown) and exists[row, 6]
+        torch.testing.assert_close(tokens[row, :6][shown], expected[shown])

@@ -108,3 +108,10 @@ def test_an_entity_without_background_has_none_to_lose():
     known.counts[:, 6:] = 0
     found = [match(target, known, Cues(background=b)).values for b in (0.5, 2.0)]
     assert torch.equal(*found)
+
+
+def test_weights_of_shots_count_in_means():
+    known, values = shots(), torch.rand(4, 5, generator=G)
+    known.weight = torch.tensor([0.4, 0.25, 0.75, 1.0])
+    expected = torch.stack([values[0], values[1] / 4 + 3 * values[2] / 4, values[3]])
+    torch.testing.assert_close(known.mean(values), expected)
