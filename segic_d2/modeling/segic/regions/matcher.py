@@ -216,25 +216,27 @@ class RegionMatcher(nn.Module):
         contexts: Sequence[Context],
         decoded: Sequence[Tensor] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), see
-        ``score``, of each of B targets.
+        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), the mean
+        of its shots' ``score``, of each of B targets.
         ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             size = self.cells_of(features.frames[row].content)
-            matched = self._matched(features, row, context)
-            small = self._small(context)
-            by_cells = self._by_cut(small, cuts, presence, matched)  # without the decoder
+            matched, small = self._matched(features, row, context), self._small(context)
+            entity = context.shots.nonzero()[:, 0]  # of each shot
+            each, by_shot = matched.shots or matched, small[entity]
+            by_cells = self._by_cut(by_shot, cuts, presence, each)  # without the decoder
             if decoded is not None:
-                self._cue(matched, decoded[row], grid, size)
-            scores = self.score(by_cells, self._by_cut(small, cuts, best_value, matched))
+                self._cue(matched, decoded[row], grid, size, entity)
+            told = self.score(by_cells, self._by_cut(by_shot, cuts, best_value, each))
+            scores = told.new_zeros(len(context)).index_add(0, entity, told) / context.shots.sum(1)
             logits = self._chosen(matched, cuts, small, self._plain(features, row))
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 
     def score(self, presences: Tensor, values: Tensor) -> Tensor:
-        """Scores (N,) in [0, 1] of entities by ``presence`` and by the value of their best region,
-        float (N,): the probability that a mask overlaps the thing by half, as tools/calibrate.py
+        """Scores (M,) in [0, 1] of shots by ``presence`` and by the value of their best region,
+        float (M,): the probability that a mask overlaps the thing by half, as tools/calibrate.py
         fitted it (``MODEL.SEGIC.REGIONS.CALIBRATION``); without, or where the decoder's weight was
         tuned, presence itself."""
         if not self.calibration or self.options.decoder != self._calibrated_at:
@@ -289,10 +291,20 @@ class RegionMatcher(nn.Module):
             return None
         return self.units(features.map[row], features.frames[row].content, whiten=False)
 
-    def _cue(self, matched: Matched, logits: Tensor, grid: int, size: tuple[int, int]) -> None:
-        """Add what the decoder says, logits (N, r, r), in the cells of the content."""
-        chance = in_cells(logits.float().sigmoid(), grid, size)
-        matched.values += self.options.decoder * (chance - NEUTRAL)
+    def _cue(
+        self,
+        matched: Matched,
+        logits: Tensor,
+        grid: int,
+        size: tuple[int, int],
+        entity: Tensor | None = None,
+    ) -> None:
+        """Add what the decoder says, logits (N, r, r), in the cells of the content; to shots what
+        it says of their ``entity``, int64 (M,)."""
+        cue = self.options.decoder * (in_cells(logits.float().sigmoid(), grid, size) - NEUTRAL)
+        matched.values += cue
+        if matched.shots is not None:
+            matched.shots.values += cue[entity]
 
     def _small(self, context: Context) -> Tensor:
         """Which entities are small things in their references: bool (N,)."""
