@@ -222,14 +222,14 @@ class RegionMatcher(nn.Module):
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             size = self.cells_of(features.frames[row].content)
-            matched, small = self._matched(features, row, context), self._small(context)
-            entity = context.shots.nonzero()[:, 0]  # of each shot
-            each, by_shot = matched.shots or matched, small[entity]
+            shown, small = known(context), self._small(context)
+            matched = self._matched(features, row, shown)
+            each, by_shot = matched.shots or matched, small[shown.entity]
             by_cells = self._by_cut(by_shot, cuts, presence, each)  # without the decoder
             if decoded is not None:
-                self._cue(matched, decoded[row], grid, size, entity)
+                self._cue(matched, decoded[row], grid, size)
             told = self.score(by_cells, self._by_cut(by_shot, cuts, best_value, each))
-            scores = told.new_zeros(len(context)).index_add(0, entity, told) / context.shots.sum(1)
+            scores = shown.mean(told[:, None])[:, 0]
             logits = self._chosen(matched, cuts, small, self._plain(features, row))
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
@@ -269,7 +269,7 @@ class RegionMatcher(nn.Module):
             logits: float (P, r, r), decoded; masks are above ``threshold``.
         """
         size, grid = self.cells_of(features.frames[0].content), features.map.shape[-1]
-        matched = self._matched(features, 0, context)[entity]
+        matched = self._matched(features, 0, known(context))[entity]
         self._cue(matched, logits, grid, size)
         (cuts,), small = self.label(features), self._small(context)[entity]
         chosen = self._chosen(matched, cuts, small, self._plain(features, 0))
@@ -281,9 +281,9 @@ class RegionMatcher(nn.Module):
         chosen = torch.where(covered < COVERED, -chosen.abs(), chosen)
         return on_canvas(chosen.unflatten(1, size), grid)
 
-    def _matched(self, features: Features, row: int, context: Context) -> Matched:
+    def _matched(self, features: Features, row: int, shown: Known) -> Matched:
         own = self.units(features.map[row], features.frames[row].content)
-        return match(own, known(context), self.options.cues)
+        return match(own, shown, self.options.cues)
 
     def _plain(self, features: Features, row: int) -> Tensor | None:
         """Features (n, C) by which regions are alike, None: that does not count."""
@@ -291,20 +291,12 @@ class RegionMatcher(nn.Module):
             return None
         return self.units(features.map[row], features.frames[row].content, whiten=False)
 
-    def _cue(
-        self,
-        matched: Matched,
-        logits: Tensor,
-        grid: int,
-        size: tuple[int, int],
-        entity: Tensor | None = None,
-    ) -> None:
-        """Add what the decoder says, logits (N, r, r), in the cells of the content; to shots what
-        it says of their ``entity``, int64 (M,)."""
+    def _cue(self, matched: Matched, logits: Tensor, grid: int, size: tuple[int, int]) -> None:
+        """Add what the decoder says, logits (N, r, r), in the cells of the content."""
         cue = self.options.decoder * (in_cells(logits.float().sigmoid(), grid, size) - NEUTRAL)
         matched.values += cue
         if matched.shots is not None:
-            matched.shots.values += cue[entity]
+            matched.shots.values += cue[matched.shots.entity]
 
     def _small(self, context: Context) -> Tensor:
         """Which entities are small things in their references: bool (N,)."""

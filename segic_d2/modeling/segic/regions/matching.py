@@ -68,13 +68,14 @@ class Known:
 class Matched:
     """How much the n cells of a target are like N entities, float32 (N, n): ``values``, about 0.1
     to 0.5 for the thing itself, and, for whether it is there, ``cosines`` to the prototypes and
-    ``nearest``, to the nearest foreground cells. ``shots``: the same of M shots, each by itself;
-    None: of one shot each."""
+    ``nearest``, to the nearest foreground cells. ``shots``: the same of M shots, each by itself,
+    which know their ``entity``, int64 (M,); None: of one shot each."""
 
     values: Tensor
     cosines: Tensor
     nearest: Tensor
     shots: Matched | None = None
+    entity: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> Matched:
         """Those of some rows, int64 (P,), copied, without shots."""
@@ -147,7 +148,8 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     if rows > known.count:
         alike, like, front, back = each
         back = back.maximum(others[known.entity])
-        found.shots = Matched(like + front - cues.background * back, alike, front)
+        values = like + front - cues.background * back
+        found.shots = Matched(values, alike, front, entity=known.entity)
     return found
 
 

@@ -284,7 +284,7 @@ def test_a_calibrated_score_is_a_logistic_of_presence_and_the_best_value():
     matcher = model.sem_seg_head.matcher
     ((_, presences),) = plain.sem_seg_head.matcher(features, [context], decoded)
     ((_, scores),) = matcher(features, [context], decoded)
-    matched = matcher._matched(features, 0, context)
+    matched = matcher._matched(features, 0, known(context))
     matcher._cue(matched, decoded[0], 8, (6, 8))
     (cuts,), small = matcher.label(features), matcher._small(context).tolist()
     for row in range(2):
