@@ -65,13 +65,19 @@ SETS = {
 }
 
 
+def find_set(name: str, root: AnyPath) -> Path:
+    """The folder of a set below a folder of data sets: the first that has what marks it, else the
+    first that exists, else where it is expected."""
+    places = [Path(root, folder) for folder in SETS[name].folders]
+    marked = (place for place in places if (place / SETS[name].mark).exists())
+    return next(marked, next((place for place in places if place.is_dir()), places[0]))
+
+
 def register_all_videos(root: AnyPath) -> None:
     """Register the sets below a folder of data sets. A record has "video", its name, "file_name",
     its first frame, and "clip"."""
-    for name, own in SETS.items():
-        places = [Path(root, folder) for folder in own.folders]
-        home = next((place for place in places if (place / own.mark).exists()), None)
-        home = home or next((place for place in places if place.is_dir()), places[0])
+    for name in SETS:
+        home = find_set(name, root)
         DatasetCatalog.register(name, partial(_records, name, home))
         MetadataCatalog.get(name).set(root=str(home), evaluator_type="video")
 
