@@ -26,6 +26,7 @@ LISTS = {  # of DAVIS, by layout and split
 OLD_LIST = "ImageSets/480p/{}.txt"  # of DAVIS 2016 itself: "image path mask path" a line
 META = "valid_meta.json"  # of LVOS
 UNSEEN = "unseen_videos.txt"  # of LVOS's own evaluation: names of videos
+SCORED = 3  # frames that a video needs, of which the first and the last are not scored
 Files = dict[str, str]  # {stem: file}, in time
 
 
@@ -80,7 +81,7 @@ def read_folder(root: AnyPath) -> list[VideoClip]:
     for name in _videos(Path(root)):
         frames, maps = _files(Path(root), name)
         given: dict[str, frozenset[int] | None] = dict.fromkeys(maps)
-        if truth := len(maps) == len(frames):
+        if truth := len(maps) == len(frames) >= SCORED:
             first: dict[int, str] = {}
             for frame, file in maps.items():
                 for i in np.unique(read_video_mask(file).labels).tolist():
@@ -107,7 +108,7 @@ def _dense(home: Path, name: str, layout: str) -> VideoClip:
     if 1 < len(maps) < len(names):
         lost = next(f for f in names if f not in maps)
         raise FileNotFoundError(f"the video {name} lacks the mask of the frame {lost}")
-    truth, given = len(maps) == len(names) > 1, {names[0]: None}
+    truth, given = len(maps) == len(names) >= SCORED, {names[0]: None}
     return VideoClip(name, layout, frames, maps, given, (*names,), truth)
 
 

@@ -17,6 +17,7 @@ from detectron2.utils import comm
 
 from ...config.keys import check_config
 from ...data.health.damaged import DamagedDataError, message, note
+from ...data.health.label_cache import file_state
 from ...data.videos import VideoClip, load_videos
 from ...evaluation.object_scores import VideoScore
 from ...io.submissions import TOP, write_submission
@@ -94,7 +95,8 @@ class Video(Evaluation, name="video"):
         """Where masks are written; those of another run are removed."""
         masks, about = folder / MASKS, folder / ABOUT
         if comm.is_main_process():
-            own: dict[str, Any] = fingerprint(self.cfg, self.model, [*clips])
+            items = [(clip, [file_state(clip.maps[f]) for f in clip.given]) for clip in clips]
+            own: dict[str, Any] = fingerprint(self.cfg, self.model, items)
             del own["processes"]  # a video is followed by one alone
             if masks.is_dir():
                 remove_leftovers(masks)

@@ -19,7 +19,7 @@ NOTES = {
     "published",
     "mose": "scored by vos-benchmark's rules on local truth; the server's is hidden",
     "folder": "scored by vos-benchmark's rules",
-    "lvos": "J&F by LVOS's rules; J&F-Mean is the mean over all objects",
+    "lvos": "J&F by LVOS's rules; J&F_Mean is the mean over all objects",
 }
 
 
@@ -62,7 +62,9 @@ def summary_of(
     if not any(scores.values()):
         note = "no truth is there: the submission is for the set's server"
         return {"videos": len(clips)}, note, False
-    metrics, note = summarize(scores), NOTES.get(layout, "")
+    # Detectron2 prints no name with "-" in its table
+    metrics = {k.replace("-", "_"): v for k, v in summarize(scores).items()}
+    note = NOTES.get(layout, "")
     seen = {clip.name: clip.seen for clip in clips}
     if any(seen.values()):
         metrics = _seen_unseen(layout, scores, seen) | metrics

@@ -100,6 +100,10 @@ def test_a_folder_gives_each_object_once_or_all_its_masks(tmp_path):
     assert alpha.truth and shown(alpha) == {"00000": [1], "00010": [3]}
     alpha, _ = read_folder(tmp_path / "b" / home)
     assert not alpha.truth and shown(alpha) == {"00000": [1], "00010": [3]}
+    for file in (tmp_path / "a" / home).glob("*/beta/000[01]*"):
+        if file.stem in ("00000", "00005"):
+            file.unlink()
+    assert not load_videos(f"vos:{tmp_path / 'a' / home}")[1].truth  # two frames
     assert alpha.layout == "folder" and alpha.given == {"00000": None, "00010": None}
 
 

@@ -15,7 +15,7 @@ from segic_d2.data.videos import load_videos
 from segic_d2.engine.evaluations import evaluate
 from segic_d2.engine.evaluations.video import Video
 from segic_d2.engine.evaluations.video_run import share
-from segic_d2.io.video_masks import read_video_mask, voc_palette
+from segic_d2.io.video_masks import read_video_mask, voc_palette, write_video_mask
 from tests.miniatures import videos
 from tests.predictor.clips import colour_predictor
 from tests.tiny import tiny_config
@@ -103,6 +103,7 @@ def test_predictions_equal_to_the_truth_have_exactly_100(name, model, tmp_path, 
     deviation = shares.pop("V", 0.0)
     assert shares and set(shares.values()) == {100.0} and deviation == 0 and metrics["videos"] == 2
     assert content["metrics"] == metrics and not content["standard"]
+    assert not any("-" in name for name in metrics)  # Detectron2 would not print it
     assert content["benchmark"] == f"video-{name.split('_')[0].replace('ytvos18', 'ytvos')}"
     late = {"ytvos18_valid": [[1], [3]], "lvos_valid": [[1], [3]], "davis16_val": [[1]]}
     assert made[0].added == late.get(name, [[1, 3]]) and made[1].added == [[1]]
@@ -125,7 +126,7 @@ def test_davis_is_followed_written_and_scored(model, tmp_path):
     videos.make_davis(tmp_path)
     with videos.registered(tmp_path):
         found, content, folder = run(tmp_path / "out", "davis17_val", model)
-    assert 60 < found["video-davis17"]["J&F-Mean"] < 100
+    assert 60 < found["video-davis17"]["J&F_Mean"] < 100
     assert set(content["objects"]["alpha"]) == {"1", "2", "3"}
     files = archive(folder)
     expected = [f"{v}/{n:05d}.png" for v, count in videos.VIDEOS.items() for n in range(count)]
@@ -191,6 +192,12 @@ def test_a_killed_run_goes_on_behind_whole_videos(model, tmp_path, monkeypatch):
         assert (folder / "submission.zip").read_bytes() == (tmp_path / same).read_bytes()
         run(tmp_path / "out", "mose_valid", model, "TEST.VIDEO.ABSENT", 0.4)
         assert made == [1, 2, 2, 2]  # another config: nothing is kept
+        file = tmp_path / "MOSE/valid/Annotations/beta/00000.png"
+        write_video_mask(file, 5 * (videos.labels("beta", 0) > 0))
+        run(tmp_path / "out", "mose_valid", model, "TEST.VIDEO.ABSENT", 0.4)
+        assert made == [1, 2, 2, 2, 2, 2]  # nor behind another given mask
+    last = read_video_mask(masks / "beta/00003.png").labels
+    assert set(np.unique(last)) == {0, 5}
 
 
 def test_videos_are_shared_out_whole_the_longest_first():
@@ -228,6 +235,29 @@ def test_what_is_wrong_with_a_video_is_named_or_it_is_left_out(model, tmp_path):
     assert found["video-davis17"]["videos"] == 1 and found["video-davis17"]["skipped"] == 1
     assert content["skipped"][0].startswith("beta: ") and sorted(content["objects"]) == ["alpha"]
     assert all(name.startswith("alpha/") for name in archive(folder))
+
+
+def test_frames_are_read_before_the_run_where_that_is_asked_for(model, tmp_path):
+    videos.make_mose(tmp_path)
+    file = tmp_path / "MOSE/valid/JPEGImages/beta/00002.jpg"
+    file.write_bytes(file.read_bytes()[:99])
+    with videos.registered(tmp_path):
+        with pytest.raises(DamagedDataError, match="beta/00002.jpg"):
+            run(tmp_path / "out", "mose_valid", model, "TEST.VERIFY", "full")
+        masks = tmp_path / "out/inference/mose_valid/video/masks"
+        assert not masks.exists()
+        with pytest.raises(ValueError, match="beta/00002.jpg"):
+            run(tmp_path / "out", "mose_valid", model)
+    assert [f.name for f in masks.iterdir()] == ["alpha"]  # nothing of a video that is not whole
+
+
+def test_a_folder_with_all_masks_is_scored(model, tmp_path):
+    videos.make_ytvos(tmp_path, truth=True)
+    name = f"vos:{tmp_path / 'YouTubeVOS/2018/valid'}"
+    cfg = config(tmp_path / "out", name)
+    check_data(cfg, training=False)
+    found = evaluate(cfg, model, name)["video-folder"]
+    assert found["objects"] == 3 and 60 < found["J&F_Mean"] < 100
 
 
 def test_a_set_without_videos_is_named():
