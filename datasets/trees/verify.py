@@ -50,7 +50,7 @@ def verify_tree(name, root, full=False):
 
 
 def _verify_videos(name, root, full):
-    """What the reader of a set says; with ``full`` also of given masks and every frame."""
+    """What the reader of a set says; with ``full`` also of every mask and frame."""
     home = find_set(name, root)
     try:
         clips = SETS[name].read(home)
@@ -59,7 +59,7 @@ def _verify_videos(name, root, full):
     faults = []
     for clip in clips if full else ():
         try:
-            clip.check()
+            clip.check(full=True)
         except (OSError, ValueError) as error:
             faults.append(str(error))
     files = [Path(file) for clip in clips for file in clip.frames.values()]

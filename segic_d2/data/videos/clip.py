@@ -6,6 +6,7 @@ Shape shorthand: H×W the size of the video's masks, in which frames are read an
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -43,6 +44,10 @@ class VideoClip:
     listed: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     ranges: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     seen: Mapping[int, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if Path(self.name).name != self.name:  # it becomes a folder of results
+            raise ValueError(f"{self.name!r} is no name of a video: it is one of a folder")
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -109,9 +114,9 @@ class VideoClip:
             )
         return labels if ids is None else np.where(np.isin(labels, [*ids]), labels, 0)
 
-    def check(self) -> None:
-        """Read all given masks, and the heads of their frames. ValueError, FileNotFoundError: what
-        is wrong; a video in which nothing is given."""
+    def check(self, full: bool = False) -> None:
+        """Read all given masks and their frames; ``full``: also the truth. ValueError,
+        FileNotFoundError: what is wrong; a video in which nothing is given."""
         there = False
         for name in self.given:
             there |= bool(self.given_labels(name).any())
@@ -119,3 +124,5 @@ class VideoClip:
         if not there:
             files = ", ".join(self.maps[name] for name in self.given)
             raise ValueError(f"no object is given in the video {self.name}: {files}")
+        for name in self.required if full and self.truth else ():
+            self.labels(name)

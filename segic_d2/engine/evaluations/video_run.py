@@ -54,12 +54,12 @@ def _read(clip: VideoClip, names: Sequence[str]) -> Iterator[np.ndarray]:
 
 
 def faults(clip: VideoClip, verify: str) -> list[Damaged]:
-    """What is wrong with a video, by ``TEST.VERIFY``: its given masks, and with "full" its frames;
-    the item is its name."""
+    """What is wrong with a video, by ``TEST.VERIFY``: its given masks, with "full" its frames and
+    truth as well; the item is its name."""
     if verify == "none":
         return []
     try:
-        clip.check()
+        clip.check(full=verify == "full")
     except ERRORS as error:
         return [Damaged(clip.name, one_line(error))]
     if verify != "full":

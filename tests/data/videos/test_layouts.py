@@ -1,6 +1,7 @@
 """Miniature sets of videos as their readers see them, and what is wrong with others."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,6 +159,27 @@ def test_later_masks_of_another_size_are_named(tmp_path):
     write_video_mask(file, np.full((56, 84), 3, np.uint8))
     text = fault(tmp_path, "ytvos18_valid")
     assert f"{file} is 84x56 px, the first mask of the video alpha 168x112 px" == text
+
+
+def test_truth_of_another_size_or_with_255_is_named_where_all_is_read(tmp_path):
+    make_mose(tmp_path, truth=True)
+    file = tmp_path / "MOSE/valid/Annotations/beta/00002.png"
+    _, beta = load(tmp_path, "mose_valid")
+    beta.check(full=True)
+    Image.fromarray(np.full(SIZE, 255, np.uint8)).save(file)
+    beta.check()
+    with pytest.raises(ValueError, match=f"{file} has the value 255"):
+        beta.check(full=True)
+    write_video_mask(file, np.ones((56, 84), np.uint8))
+    with pytest.raises(ValueError, match=f"{file} is 84x56 px, the first mask"):
+        beta.check(full=True)
+
+
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path):
+    make_mose(tmp_path)
+    clip = load(tmp_path, "mose_valid")[0]
+    with pytest.raises(ValueError, match="'../x' is no name of a video"):
+        replace(clip, name="../x")
 
 
 def test_void_of_davis_is_no_object(tmp_path):
