@@ -107,9 +107,11 @@ class Kind:
         return iou(found.masks[0].numpy(), self.masks[file]) if len(found) else 0.0
 
     def doubt(self, file: str, context: Context) -> float:
-        """As the label loop orders pictures by it."""
+        """As ``segic label --never-empty`` orders pictures by it: each of a folder shows the class."""
         model = self.predictor.model
-        return doubt(model.segment(self.features(file), context)[0], model.absent).value
+        found = model.segment(self.features(file), context)[0]
+        shown = found.compete(model.absent)
+        return doubt(found, model.absent).value if len(shown) and shown.masks.any() else 1.0
 
 
 @torch.no_grad()
