@@ -107,7 +107,7 @@ class Kind:
         return iou(found.masks[0].numpy(), self.masks[file]) if len(found) else 0.0
 
     def doubt(self, file: str, context: Context) -> float:
-        """As ``segic label --never-empty`` orders pictures by it: each of a folder shows the class."""
+        """As by ``segic label --never-empty``, for each picture shows the class."""
         model = self.predictor.model
         found = model.segment(self.features(file), context)[0]
         shown = found.compete(model.absent)
