@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...io.annotations import Annotated, read_annotations
 from ...io.annotations.outline import joined, joined_rings
-from ...io.annotations.records import AnnotationSet
+from ...io.annotations.records import UNLABELLED, AnnotationSet, read_map
+from ...io.masks import IGNORE_LABEL, VOID_16
 from ...io.rle import decode, encode
 from ...structures.context import Context
 from ...utils.store import fetch, is_remote
@@ -42,7 +43,7 @@ def corrected_records(before: Round, name: str) -> list[Record]:
     files = _files_of(found, before, name)
     asked = before.asked
     own = os.path.abspath(name.partition(":")[2]).startswith(before.store.path("round-"))
-    whole = own or len(found) >= len(written_stems(before))
+    whole = own or len(found) + found.notes[UNLABELLED] >= len(written_stems(before))
     number, same = _unchanged(found, files, before) if whole else (before.number, set())
     back = {new: old for old, new in asked["names"].items()}
     rows = [row for row in range(len(found)) if row not in same]
@@ -106,6 +107,13 @@ def _unchanged(found: AnnotationSet, files: Sequence[str], before: Round) -> tup
 def _things_of(picture: Annotated) -> list[tuple[str, np.ndarray]]:
     """What is marked; crowds too, for no round writes any, and CVAT gives each mask as one."""
     if picture.label_file:
+        labels = read_map(picture.label_file, picture.size, picture.file_name)
+        for value in (IGNORE_LABEL, VOID_16):
+            if (labels == value).any():
+                raise ValueError(
+                    f'{picture.label_file} has the value {value}, "ignored", which labels of a '
+                    "round cannot keep; paint the numbers of classes, 0 for none"
+                )
         return list(picture.masks().items())
     size, file = picture.size, picture.file_name
     return [(picture.names[t.label], decode(t.segmentation, *size, file)) for t in picture.things]

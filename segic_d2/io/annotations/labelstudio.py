@@ -19,7 +19,7 @@ from .files import (
     need_folder,
     start_folder,
 )
-from .records import Annotated, AnnotationSet, Size
+from .records import UNLABELLED, Annotated, AnnotationSet, Size
 from .registry import ANNOTATION_REGISTRY
 from .shapes import ellipse
 
@@ -108,7 +108,7 @@ def _read_task(
         return
     done = [a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")]
     if not done:  # skipped, or nobody's turn yet: nobody says that it shows nothing
-        found.notes["tasks that nobody has labelled"] += 1
+        found.notes[UNLABELLED] += 1
         return
     row = add_file(found, picture, image_id=number)
     if row is None:
