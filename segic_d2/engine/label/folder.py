@@ -20,7 +20,7 @@ from ...utils.store import Store, files_below, is_remote
 from .corrections import corrected_records, joined_context
 from .report import LabelReport, finish, report_of
 from .state import Record, Round
-from .tuned import tune_on_records, use_weights
+from .tuned import forget_weights, tune_on_records, use_weights
 from .work import Recipe, alone, by_ray, changed, forget_changed, missing_work, several
 
 POLYGONS = {"labelme": 1.0, "yolo": 1.0}  # formats that are polygons, and their tolerance, px
@@ -139,6 +139,7 @@ def label_again(
             given |= {r["file"]: r for r in corrected_records(before, name)}
             plan = _plan(before.asked["pictures"], store)
             _need_pictures(given, plan)
+            forget_weights(state)
             use_weights(predictor, state)
             first = Round(store, 1).context().to(predictor.model.device)
             context = joined_context(predictor, first, list(given.values()), shots)
