@@ -5,6 +5,7 @@ segic label --output out/ --round 2 --corrected out/round-1/labels
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--corrected",
         metavar="NAME",
+        action="append",
         help="what was corrected since: a folder or file in the format of the labels, or a name "
         "such as cvat:FOLDER",
     )
@@ -81,6 +83,10 @@ def check(args: argparse.Namespace) -> list[AnyReference]:
             raise UsageError(
                 "--round: pictures, references, format, names and scores are those of round 1"
             )
+        if args.tolerance is not None:
+            raise UsageError("--tolerance is that of round 1")
+        if args.corrected and len(args.corrected) > 1:
+            raise UsageError("--corrected: give one file or folder, and others with the next round")
         return []
     if args.corrected or args.tune:
         raise UsageError("--corrected and --tune are of --round 2 and on")
@@ -103,12 +109,11 @@ def run(args: argparse.Namespace) -> int:
 
     workers = Workers(args.processes, args.ray)
     if args.round is not None and args.round > 1:
-        about = asked_before(args.output).get("about", {})
-        for name in MODEL:
-            setattr(args, name, about.get(name, getattr(args, name)))
+        _as_before(args, asked_before(args.output).get("about", {}))
         predictor = build_predictor(args, ())
+        corrected = args.corrected[0] if args.corrected else None
         how: dict[str, Any] = {"number": args.round, "shots": args.shots, "tune": args.tune}
-        report = label_again(predictor, args.output, args.corrected, **how, workers=workers)
+        report = label_again(predictor, args.output, corrected, **how, workers=workers)
     else:
         predictor = build_predictor(args, references)
         about = {name: _kept(getattr(args, name)) for name in MODEL}
@@ -127,6 +132,19 @@ def run(args: argparse.Namespace) -> int:
         )
     print(report)
     return 1 if report.unreadable else 0
+
+
+def _as_before(args: argparse.Namespace, about: Mapping[str, Any]) -> None:
+    """Set the options of the predictor as of round 1. UsageError: one is given otherwise."""
+    parser = argparse.ArgumentParser()
+    add_model(parser)
+    for name in MODEL:
+        given = _kept(getattr(args, name))
+        before = about.get(name, given)
+        if given not in (before, parser.get_default(name)):
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option}: round 1 was labelled with {before!r}, all others are too")
+        setattr(args, name, before)
 
 
 def _kept(value: Any) -> Any:

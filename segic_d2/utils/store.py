@@ -86,6 +86,12 @@ class Store:
         self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
         self._system.pipe_file(path, data.encode() if isinstance(data, str) else data)
 
+    def remove(self, name: str) -> None:
+        """Remove a file. OSError: there is none."""
+        if self._system is None:
+            return Path(self.path(name)).unlink()
+        self._system.rm_file(f"{self._root}/{name}")
+
     def names(self, folder: str) -> list[str]:
         """The names of the files of a folder, sorted; none where it is missing."""
         if self._system is None:

@@ -24,6 +24,11 @@ def parsed(*words):
         (["{in}", "--output", "out", "--tune", "--context", "{in}"], "of --round 2 and on"),
         (["{in}", "--output", "out", "--round", "2"], "are those of round 1"),
         (["--output", "out", "--round", "2", "--format", "yolo"], "are those of round 1"),
+        (["--output", "out", "--round", "2", "--tolerance", "2"], "is that of round 1"),
+        (
+            ["--output", "o", "--round", "2", "--corrected", "a", "--corrected", "b"],
+            "give one file or folder",
+        ),
         (
             ["{in}", "--output", "o", "--format", "masks", "--tolerance", "1", "--context", "c"],
             "--format masks holds exact masks",
@@ -76,6 +81,8 @@ def test_two_rounds_by_the_command(light, tmp_path, capsys, monkeypatch):
     mine.save(part / "masks/0001.png")
     (part / "classes.txt").write_text("1 box\n")
     again = ["label", "--output", "out", "--round", "2", "--corrected", "part"]
+    assert main([*again, "--precision", "fp16"]) == 2
+    assert "--precision: round 1 was labelled with 'fp32'" in capsys.readouterr().err
     assert main(again) == 0
     told = capsys.readouterr().out
     assert told.startswith("round 2: 4 pictures, 1 of them corrected by you\n")

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ...io.annotations import Annotated, read_annotations
 from ...io.annotations.outline import joined, joined_rings
+from ...io.annotations.records import UNLABELLED, AnnotationSet, read_map
+from ...io.masks import IGNORE_LABEL, VOID_16
 from ...io.rle import decode, encode
 from ...structures.context import Context
 from ...utils.store import fetch, is_remote
@@ -32,30 +34,22 @@ logger = logging.getLogger(__name__)
 
 def corrected_records(before: Round, name: str) -> list[Record]:
     """The corrected pictures in a name of ``io.annotations``, as records of a round: of a part of
-    the round's pictures all, else those whose masks are not as they were written. ValueError: what
-    is wrong with the files, pictures that the round does not have, or nothing was corrected."""
+    the pictures all, else those that are not as a round wrote them, the one of which most are.
+    ValueError: what is wrong with the files, pictures that the round before does not have or has in
+    another size, a picture that is there twice, or nothing was corrected."""
     found = read_annotations(name)
     if found.faults:
         raise ValueError(found.faults[0])
-    stems = written_stems(before)
-    unknown = [p.file_name for p in found if Path(p.file_name).stem not in stems]
-    if unknown:
-        raise ValueError(
-            f"{name}: round {before.number} has no picture {Path(unknown[0]).name!r} (of "
-            f"{len(unknown)} like it); corrected files keep the names that the round gave them"
-        )
-    asked, whole = before.asked, len(found) >= len(stems)
-    places = {place.file: place for place in before.places()}
+    files = _files_of(found, before, name)
+    asked = before.asked
+    own = os.path.abspath(name.partition(":")[2]).startswith(before.store.path("round-"))
+    whole = own or len(found) + found.notes[UNLABELLED] >= len(written_stems(before))
+    number, same = _unchanged(found, files, before) if whole else (before.number, set())
     back = {new: old for old, new in asked["names"].items()}
-    records, same = [], 0
-    for picture in found:
-        file = stems[Path(picture.file_name).stem]
-        if whole and _same(picture.masks(), _written(before.record(places[file]), asked)):
-            same += 1
-        else:
-            records.append(_record(file, picture, back))
+    rows = [row for row in range(len(found)) if row not in same]
+    records = [_record(files[row], found[row], back, asked["names"]) for row in rows]
     if not records:
-        raise ValueError(f"{name}: all {same} pictures are as round {before.number} wrote them")
+        raise ValueError(f"{name}: all {len(same)} pictures are as round {number} wrote them")
     if whole and len(records) > MANY * len(found):
         logger.warning(
             "%s: %d of %d pictures are not as they were written, and all of these are kept as they "
@@ -68,42 +62,103 @@ def corrected_records(before: Round, name: str) -> list[Record]:
     return records
 
 
-def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
-    a, b = ({k: m for k, m in masks.items() if m.any()} for masks in (a, b))
-    return set(a) == set(b) and all(np.array_equal(a[k], b[k]) for k in a)
+def _files_of(found: AnnotationSet, before: Round, name: str) -> list[str]:
+    """Of which picture of a round each one is."""
+    stems, places = written_stems(before), {place.file: place for place in before.places()}
+    known: dict[str, str] = {}
+    unknown = [p for p in map(found.file, range(len(found))) if Path(p).stem not in stems]
+    if unknown:
+        raise ValueError(
+            f"{name}: round {before.number} has no picture {Path(unknown[0]).name!r} (of "
+            f"{len(unknown)} like it); corrected files keep the names that the round gave them"
+        )
+    for row in range(len(found)):
+        shown, file = found.file(row), stems[Path(found.file(row)).stem]
+        if file in known:
+            raise ValueError(f"{name}: {known[file]} and {shown} are both of {file}; give one")
+        known[file] = shown
+        sizes = found.size(row), tuple(before.record(places[file])["size"])
+        if sizes[0] != sizes[1]:
+            (height, width), (tall, wide) = sizes
+            raise ValueError(
+                f"{shown} is {width}x{height} px; round {before.number} labelled it as "
+                f"{wide}x{tall} px"
+            )
+    return list(known)
 
 
-def _written(record: Record, asked: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The masks of classes that the labels of a record were when they were written; people correct
-    some formats in place."""
+def _unchanged(found: AnnotationSet, files: Sequence[str], before: Round) -> tuple[int, set[int]]:
+    """The rows that are as a round wrote them, and its number: the one of which most are, for
+    people may go on to correct the labels of an earlier one."""
+    rounds = [Round(before.store, n) for n in range(before.number, 0, -1)]
+    places = [{place.file: place for place in r.places()} for r in rounds]
+    asked = before.asked
+    apart = asked["instances"] and asked["format"] != "masks"
+    same: list[set[int]] = [set() for _ in rounds]
+    for row, file in enumerate(files):
+        shown = _shown(_things_of(found[row]), apart)
+        for state, own, rows in zip(rounds, places, same, strict=True):
+            record = state.record(own[file]) if file in own else {"error": "unknown"}
+            if "error" not in record and _shown(_written(record, asked), apart) == shown:
+                rows.add(row)
+    return max(zip((r.number for r in rounds), same, strict=True), key=lambda pair: len(pair[1]))
+
+
+def _things_of(picture: Annotated) -> list[tuple[str, np.ndarray]]:
+    """What is marked; crowds too, for no round writes any, and CVAT gives each mask as one."""
+    if picture.label_file:
+        labels = read_map(picture.label_file, picture.size, picture.file_name)
+        for value in (IGNORE_LABEL, VOID_16):
+            if (labels == value).any():
+                raise ValueError(
+                    f'{picture.label_file} has the value {value}, "ignored", which labels of a '
+                    "round cannot keep; paint the numbers of classes, 0 for none"
+                )
+        return list(picture.masks().items())
+    size, file = picture.size, picture.file_name
+    return [(picture.names[t.label], decode(t.segmentation, *size, file)) for t in picture.things]
+
+
+def _shown(things: Sequence[tuple[str, np.ndarray]], apart: bool) -> list[tuple[str, str]]:
+    """Things by name and mask, to be compared; unless they are ``apart``, a class is one."""
+    found: dict[str, np.ndarray] = {}
+    for name, mask in () if apart else things:
+        found[name] = found[name] | mask if name in found else mask
+    every = things if apart else found.items()
+    return sorted((name, encode(mask)["counts"]) for name, mask in every if mask.any())
+
+
+def _written(record: Record, asked: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
+    """The things that the labels of a record were when they were written; people correct some
+    formats in place."""
     kind, tolerance, names = asked["format"], asked["tolerance"], asked["names"]
     height, width = record["size"]
-    found: dict[str, np.ndarray] = {}
+    found: list[tuple[str, np.ndarray]] = []
     for label, _, counts in record["things"]:
         mask = decode({"size": [height, width], "counts": counts}, height, width)
         if tolerance is not None and not record.get("given"):
             rings = [joined(mask, tolerance)] if kind == "yolo" else joined_rings(mask, tolerance)
             mask = decode([ring.reshape(-1).tolist() for ring in rings], height, width)
         if kind == "masks":  # one answer per pixel
-            found = {k: m & ~mask for k, m in found.items()}
+            found = [(n, m & ~mask) for n, m in found]
         name = record["names"][label]
-        name = names.get(name, name)
-        found[name] = found[name] | mask if name in found else mask
+        found.append((names.get(name, name), mask))
     return found
 
 
-def _record(file: str, picture: Annotated, back: dict[str, str]) -> Record:
-    names = [back.get(n, n) for n in picture.names]
-    masks = [
-        (thing.label, decode(thing.segmentation, *picture.size, picture.file_name))
-        for thing in picture.things
-        if not thing.crowd
-    ]
-    if picture.label_file:
-        by_name = {back.get(k, k): m for k, m in picture.masks().items()}
-        names, masks = list(by_name), list(enumerate(by_name.values()))
-    things = [[label, 1.0, encode(mask)["counts"]] for label, mask in masks if mask.any()]
-    about = {"size": list(picture.size), "names": names, "things": things}
+def _record(
+    file: str, picture: Annotated, back: Mapping[str, str], names: Mapping[str, str]
+) -> Record:
+    things = [(name, mask) for name, mask in _things_of(picture) if mask.any()]
+    for name, _ in things:
+        if name in names and name not in back:
+            raise ValueError(
+                f"{picture.file_name}: class {name!r} is called {names[name]!r} in these labels "
+                "since round 1 (--rename); call it so, or give it a new name"
+            )
+    titles = list(dict.fromkeys(back.get(n, n) for n in [*picture.names, *dict(things)]))
+    rows = [[titles.index(back.get(n, n)), 1.0, encode(m)["counts"]] for n, m in things]
+    about = {"size": list(picture.size), "names": titles, "things": rows}
     return {"file": file, **about, "doubt": 0.0, "most": 0.0, "why": "corrected", "given": True}
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from ...io.annotations import require_writable
+from ...io.annotations import format_of, require_writable
 from ...io.formats import pictures_among
 from ...io.names import list_pictures
 from ...structures.context import Context
@@ -19,9 +19,9 @@ from ...utils.files import AnyPath
 from ...utils.store import Store, files_below, is_remote
 from .corrections import corrected_records, joined_context
 from .report import LabelReport, finish, report_of
-from .state import Round
-from .tuned import tune_on_records, use_weights
-from .work import Recipe, alone, by_ray, missing_work, several
+from .state import Record, Round
+from .tuned import forget_weights, tune_on_records, use_weights
+from .work import Recipe, alone, by_ray, changed, forget_changed, missing_work, several
 
 POLYGONS = {"labelme": 1.0, "yolo": 1.0}  # formats that are polygons, and their tolerance, px
 
@@ -140,13 +140,15 @@ def label_again(
         else:
             given = {**before.given}
             given |= {r["file"]: r for r in corrected_records(before, name)}
+            plan = _plan(before.asked["pictures"], store)
+            _need_pictures(given, plan)
+            forget_weights(state)
             use_weights(predictor, state)
             first = Round(store, 1).context().to(predictor.model.device)
             context = joined_context(predictor, first, list(given.values()), shots)
             asked = {k: v for k, v in before.asked.items() if k != "tuned"} | again
             if tune:
                 asked["tuned"] = tune_on_records(predictor, state, list(given.values()))
-            plan = _plan(asked["pictures"], store)
             state.begin(asked, context, plan, [given[f] for f in plan if f in given])
         use_weights(predictor, state, own=True)
         return _run(predictor, state, workers)
@@ -186,10 +188,10 @@ def _run(predictor: Any, state: Round, workers: Workers) -> LabelReport:
     context.check(predictor.model.fingerprint)
     predictor.context = context.to(predictor.model.device)
     predictor.batch_size = asked["batch"]
-    how, work = (
-        Recipe(asked["instances"], asked["min_score"], asked["never_empty"]),
-        missing_work(state),
-    )
+    if not state.store.exists(state.name("labels")):
+        forget_changed(state)
+    how = Recipe(asked["instances"], asked["min_score"], asked["never_empty"])
+    work = missing_work(state)
     if workers.ray:
         done = by_ray(predictor, work, how, workers.processes)
     elif workers.processes > 1:
@@ -222,6 +224,17 @@ def _plan(places: Sequence[str], store: Store) -> list[str]:
     return list(plan)
 
 
+def _need_pictures(given: Mapping[str, Record], plan: Sequence[str]) -> None:
+    """ValueError: a corrected picture is gone or has another size, so that its labels would go."""
+    there = set(plan)
+    for file, record in given.items():
+        if file not in there:
+            raise ValueError(f"{file} was corrected and is not there any more: put it back")
+        if changed(record):
+            height, width = record["size"]
+            raise ValueError(f"{file} was corrected as {width}x{height} px and is another picture")
+
+
 def _places(pictures: AnyPath | Sequence[AnyPath]) -> list[str]:
     if isinstance(pictures, str | os.PathLike):
         return [_absolute(pictures)]
@@ -235,11 +248,11 @@ def _absolute(place: AnyPath) -> str:
 def _name_of(before: Round, corrected: str | None) -> str | None:
     """The name of what was corrected, as ``read_annotations`` takes it."""
     kind = before.asked["format"]
-    if corrected is None or corrected.partition(":")[0] in NAMES:
+    if corrected is None or format_of(corrected):
         return corrected
     path = os.path.abspath(corrected)
     if not os.path.exists(path):
-        raise ValueError(f"no such file or folder: {corrected}")
+        raise ValueError(f"no such file or folder on this machine: {corrected}")
     images = before.store.path(before.name("labels/images"))
     if kind == "masks":
         return f"folder:{path}"
@@ -248,11 +261,13 @@ def _name_of(before: Round, corrected: str | None) -> str | None:
     if kind == "labelstudio" and os.path.isdir(path):
         return f"labelstudio:{path}/tasks.json"
     if os.path.isfile(path) and kind in ("coco", "labelstudio", "cvat"):
+        if before.store.remote:
+            raise ValueError(
+                f"{corrected}: the pictures of the round are on another machine; name a folder of "
+                f"them here: {kind}:{corrected}:IMAGES"
+            )
         return f"{kind}:{path}:{images}"
     return f"{kind}:{path}"
-
-
-NAMES = ("coco", "voc", "yolo", "labelme", "cvat", "labelstudio", "folder", "vos")
 
 
 @contextlib.contextmanager

@@ -88,8 +88,11 @@ def contact_sheet(state: Round, rows: Sequence[Row], titles: Sequence[str]) -> s
     shown = [row for row in rows if not row.error and not row.given][:SHOWN]
     figures = []
     for number, row in enumerate(shown, 1):
-        record = state.record(row.place)
-        data = base64.b64encode(_thumbnail(record, titles)).decode()
+        try:
+            thumbnail = _thumbnail(state.record(row.place), titles)
+        except (OSError, ValueError):  # the picture has gone since it was labelled
+            thumbnail = b""
+        data = base64.b64encode(thumbnail).decode()
         name = html.escape(one_line(row.place.file.encode(errors="backslashreplace").decode()))
         alt = safe_name(Path(row.place.file).stem)
         figures.append(

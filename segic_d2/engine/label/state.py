@@ -138,6 +138,11 @@ class Round:
         """Write the records of a chunk."""
         self._write(f"chunks/{chunk:06d}.json", list(records))
 
+    def forget(self, chunk: int) -> None:
+        """Remove the records of a chunk."""
+        self.store.remove(self.name(f"chunks/{chunk:06d}.json"))
+        self._chunks.pop(chunk, None)
+
     def places(self) -> Iterator[Place]:
         """Where the records of all pictures are, in order."""
         size = self.chunk_size()

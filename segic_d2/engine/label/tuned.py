@@ -31,6 +31,12 @@ def tune_on_records(predictor: Any, state: Round, records: Sequence[Record]) -> 
     return {"text": repr(report), "share": report.share}
 
 
+def forget_weights(state: Round) -> None:
+    """Remove what a round tuned that was not begun then: its process ended in between."""
+    if state.store.exists(state.name(WEIGHTS)):
+        state.store.remove(state.name(WEIGHTS))
+
+
 def use_weights(predictor: Any, state: Round, own: bool = False) -> None:
     """Give a predictor the weights of the last round before ``state`` that tuned them, or, with
     ``own``, its own ones; there may be none."""

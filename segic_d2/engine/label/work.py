@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ...io.pictures import image_size
 from ...structures.segmentation import Segmentation
 from ...utils.devices import device_count
 from ...utils.remote import first_line
@@ -193,3 +194,24 @@ def missing_work(state: Round) -> Iterator[tuple[int, list[str]]]:
     """The chunks of a round that nobody has labelled yet, with their files."""
     for chunk in state.missing():
         yield chunk, state.files(chunk)
+
+
+def forget_changed(state: Round) -> None:
+    """Forget the chunks of an interrupted round with a picture that has gone since, or has another
+    size, so that they are labelled again."""
+    size, missing = state.chunk_size(), set(state.missing())
+    for chunk in range(-(-len(state.plan) // size)):
+        if chunk in missing or all(map(is_remote, state.files(chunk))):
+            continue
+        if any(map(changed, state.records_of(chunk))):
+            state.forget(chunk)
+
+
+def changed(record: Record) -> bool:
+    """Whether the picture of a record, on this machine, has gone since, or has another size."""
+    if "error" in record or is_remote(record["file"]):
+        return False
+    try:
+        return list(image_size(record["file"])) != record["size"]
+    except (OSError, ValueError):
+        return True

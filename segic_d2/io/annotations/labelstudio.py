@@ -19,7 +19,7 @@ from .files import (
     need_folder,
     start_folder,
 )
-from .records import Annotated, AnnotationSet, Size
+from .records import UNLABELLED, Annotated, AnnotationSet, Size
 from .registry import ANNOTATION_REGISTRY
 from .shapes import ellipse
 
@@ -102,13 +102,16 @@ def _read_task(
             "labelstudio:JSON:IMAGES"
         )
         return
-    row = add_file(found, picture, image_id=number)
     annotations = task.get("annotations") or []
     if not isinstance(annotations, list):
         found.fault(f"{where}: annotations are {str(annotations)[:40]!r}, no list")
         return
     done = [a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")]
-    if row is None or not done:
+    if not done:  # skipped, or nobody's turn yet: nobody says that it shows nothing
+        found.notes[UNLABELLED] += 1
+        return
+    row = add_file(found, picture, image_id=number)
+    if row is None:
         return
     if len(done) > 1:
         found.notes["annotations of which a later one is there"] += len(done) - 1

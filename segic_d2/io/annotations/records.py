@@ -21,6 +21,7 @@ from ..rle import CocoMask, decode, ring_fault, rle_fault
 Size = tuple[int, int]
 REDRAW = "correct or delete it in the labelling tool"
 SHARES = "within the first pixel (coordinates are px, not shares of the sides)"
+UNLABELLED = "tasks that nobody has labelled"
 FAULTS = 1000  # that are kept as text; the others are counted
 
 

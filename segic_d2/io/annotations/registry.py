@@ -101,11 +101,11 @@ def require_writable(kind: str, tolerance: float | None = None) -> Any:
 
 
 class _Renamed(Sequence[Annotated]):
-    """The same pictures with one list of classes: in the table's order, then as met."""
+    """The same pictures with one list of classes, in the table's order, then as met."""
 
     def __init__(self, pictures: Sequence[Annotated], names: Mapping[str, str]) -> None:
         self._pictures, self._names = pictures, names
-        shown = dict.fromkeys(p.names[t.label] for p in pictures for t in p.things)
+        shown = dict.fromkeys(name for p in pictures for name in p.names)
         classes = list(dict.fromkeys([*(n for n in names if n in shown), *shown]))
         self._classes = list(dict.fromkeys(names.get(n, n) for n in classes))
         self._rows = {name: i for i, name in enumerate(self._classes)}

@@ -1,10 +1,16 @@
 """Which corrected pictures become references."""
 
-import numpy as np
-import torch
+import json
 
-from segic_d2.engine.label import corrections
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segic_d2.engine.label import corrections, label_again, label_folder
 from segic_d2.engine.label.corrections import as_references, joined_context
+from segic_d2.io.annotations import read_annotations
+from segic_d2.io.annotations.brush import encode_brush
 from segic_d2.io.rle import encode
 from segic_d2.structures.context import PROTOTYPES, Context
 from tests.engine.label.boxes import draw, tiny_predictor, write_pictures
@@ -55,6 +61,35 @@ def test_a_joined_context_has_the_first_shots_and_at_most_so_many_more(tmp_path)
     assert (everything - own).abs().amax(1).min() < 1e-6
     predictor.context = joined  # it is one that the model takes
     assert len(predictor(files[0], independent=True)) == 2
+
+
+def test_an_export_with_skipped_tasks_is_of_the_whole_folder(tmp_path):
+    predictor, out = tiny_predictor(), tmp_path / "out"
+    pictures = write_pictures(tmp_path / "in", 4)
+    report = label_folder(predictor, pictures, out, "labelstudio", min_score=0)
+    tasks = json.loads((out / "round-1/labels/tasks.json").read_text())
+    for number, task in enumerate(tasks):
+        name = task["data"]["image"].rsplit("/")[-1]
+        task["data"] = {"image": f"/data/upload/7/{number:08x}-{name}", "note": "a/b?"}
+    result = tasks[3]["annotations"][0]["result"]
+    result[0]["value"]["rle"] = encode_brush(draw(0)[1])
+    tasks[0]["annotations"][0]["was_cancelled"] = True
+    tasks[1]["annotations"] = []
+    (tmp_path / "export.json").write_text(json.dumps(tasks[::-1]))
+    again = label_again(predictor, out, str(tmp_path / "export.json"))
+    assert again.given == 1
+    found = {p.file_name.rsplit("/")[-1]: p.masks() for p in read_annotations(again.name)}
+    assert np.array_equal(found["0003.png"]["box"], draw(0)[1])
+    assert found["0000.png"] and found["0001.png"] and report.pictures == again.pictures == 4
+
+
+def test_ignored_pixels_of_a_label_map_are_refused(tmp_path):
+    predictor, out = tiny_predictor(), tmp_path / "out"
+    label_folder(predictor, write_pictures(tmp_path / "in", 2), out, "masks")
+    file = out / "round-1/labels/masks/0001.png"
+    Image.fromarray(draw(0)[1]).convert("L").save(file)  # 0 and 255
+    with pytest.raises(ValueError, match='0001.png has the value 255, "ignored"'):
+        label_again(predictor, out, str(out / "round-1/labels"))
 
 
 def test_what_shows_nothing_is_no_reference(tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image
 import segic_d2
 from segic_d2.engine.label import label_again, label_folder, work
 from segic_d2.io.annotations import read_annotations
+from segic_d2.io.rle import decode, encode
 from segic_d2.utils.store import Store
 from tests.engine.label.boxes import files_of, tiny_predictor, write_pictures
 
@@ -144,6 +145,128 @@ def test_corrections_stay_and_become_references(tmp_path):
     assert report.name != again.name
 
 
+def box(labels, stem, *corners, label="box", **more):
+    """A file of labelme with a box (x0, y0, x1, y1) alone."""
+    x0, y0, x1, y1 = corners
+    points = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+    shape = {"label": label, "points": points, "group_id": None, "shape_type": "polygon"}
+    content = json.loads((labels / f"{stem}.json").read_text())
+    (labels / f"{stem}.json").write_text(json.dumps({**content, "shapes": [shape], **more}))
+
+
+def copied(labels, part, *stems):
+    part.mkdir(parents=True)
+    for name in [f"{stem}{suffix}" for stem in stems for suffix in (".png", ".json")]:
+        (part / name).write_bytes((labels / name).read_bytes())
+    return part
+
+
+def shown(name, file):
+    return {p.file_name.rsplit("/")[-1]: p.masks() for p in read_annotations(name)}[file]
+
+
+def test_labels_of_an_earlier_round_are_compared_with_that_round(tmp_path):
+    predictor = tiny_predictor()
+    label_folder(predictor, write_pictures(tmp_path / "in", 5), tmp_path / "out", "labelme")
+    labels = tmp_path / "out/round-1/labels"
+    part = copied(labels, tmp_path / "part", "0001")
+    box(part, "0001", 5, 5, 40, 30)
+    assert label_again(predictor, tmp_path / "out", str(part)).given == 1
+    box(labels, "0003", 1, 2, 30, 20)
+    report = label_again(predictor, tmp_path / "out", str(labels))
+    assert report.given == 2
+    assert shown(report.name, "0001.png")["box"].sum() == 35 * 25  # not as round 1 had it
+    assert shown(report.name, "0003.png")["box"].sum() == 29 * 18
+
+
+def test_a_file_that_is_deleted_in_place_makes_no_part_of_the_rest(tmp_path):
+    predictor = tiny_predictor()
+    label_folder(predictor, write_pictures(tmp_path / "in", 4), tmp_path / "out", "labelme")
+    labels = tmp_path / "out/round-1/labels"
+    box(labels, "0001", 5, 5, 40, 30)
+    (labels / "0002.json").unlink()
+    assert label_again(predictor, tmp_path / "out", str(labels)).given == 1
+
+
+def test_corrections_that_cannot_be_are_refused(tmp_path, monkeypatch):
+    predictor, out = tiny_predictor(), tmp_path / "out"
+    pictures = write_pictures(tmp_path / "in", 3)
+    label_folder(predictor, pictures, out, "labelme", names={"box": "crate"})
+    labels = out / "round-1/labels"
+    twice = tmp_path / "twice"
+    for name in "xy":
+        copied(labels, twice / name, "0001")
+    with pytest.raises(ValueError, match="x/0001.png and .*y/0001.png are both of .*in/0001.png"):
+        label_again(predictor, out, f"labelme:{twice}")
+    small = copied(labels, tmp_path / "small", "0001")
+    Image.new("RGB", (40, 30)).save(small / "0001.png")
+    box(small, "0001", 1, 1, 9, 9, imageWidth=40, imageHeight=30)
+    with pytest.raises(ValueError, match="0001.png is 40x30 px; round 1 labelled it as 80x60 px"):
+        label_again(predictor, out, f"labelme:{small}")
+    part = copied(labels, tmp_path / "labelme", "0001")  # a folder may be named like a format
+    monkeypatch.chdir(tmp_path)
+    box(part, "0001", 1, 1, 9, 9)
+    with pytest.raises(ValueError, match="class 'box' is called 'crate' in these labels"):
+        label_again(predictor, out, "labelme")
+    box(part, "0001", 1, 1, 9, 9, label="crate")
+    (pictures / "0001.png").rename(tmp_path / "away.png")
+    with pytest.raises(ValueError, match="in/0001.png was corrected and is not there any more"):
+        label_again(predictor, out, "labelme")
+    Image.new("RGB", (40, 30)).save(pictures / "0001.png")
+    with pytest.raises(ValueError, match="was corrected as 80x60 px and is another picture"):
+        label_again(predictor, out, "labelme")
+    (tmp_path / "away.png").rename(pictures / "0001.png")
+    assert label_again(predictor, out, "labelme").given == 1
+
+
+def test_objects_that_are_parted_are_a_correction(tmp_path):
+    predictor, out = tiny_predictor(), tmp_path / "out"
+    label_folder(predictor, write_pictures(tmp_path / "in", 3), out, instances=True, min_score=0)
+    file = out / "round-1/labels/annotations.json"
+    content = json.loads(file.read_text())
+    thing = content["annotations"][0]
+    mask = decode(thing["segmentation"], 60, 80)
+    left = mask & (np.arange(80) < np.argwhere(mask)[:, 1].mean())
+    thing["segmentation"] = encode(left)
+    more = {**thing, "id": 999, "segmentation": encode(mask & ~left), "iscrowd": 1}
+    content["annotations"].append(more)  # as CVAT gives masks
+    file.write_text(json.dumps(content))
+    report = label_again(predictor, out, str(file))
+    assert report.given == 1
+    again = json.loads((out / "round-2/labels/annotations.json").read_text())["annotations"]
+    own = [t for t in again if t["image_id"] == thing["image_id"]]
+    masks = [decode(t["segmentation"], 60, 80) for t in own]
+    assert any(np.array_equal(m, left) for m in masks)
+    assert any(np.array_equal(m, mask & ~left) for m in masks)
+
+
+@pytest.mark.parametrize("what", ["gone", "smaller", "broken"])
+def test_a_picture_that_changes_during_an_interruption(predictor, tmp_path, monkeypatch, what):
+    pictures = write_pictures(tmp_path / "in", 20)
+    real, calls = work.label_pictures, []
+
+    def stop(predictor, files, how):
+        calls.append(len(files))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(predictor, files, how)
+
+    monkeypatch.setattr(work, "label_pictures", stop)
+    with pytest.raises(KeyboardInterrupt):
+        label_folder(predictor, pictures, tmp_path / "out")
+    file = pictures / "0003.png"
+    if what == "smaller":
+        Image.new("RGB", (40, 30)).save(file)
+    else:
+        file.write_bytes(b"broken") if what == "broken" else file.unlink()
+    report = label_folder(predictor, pictures, tmp_path / "out")
+    gone = what != "smaller"
+    assert (report.pictures, report.unreadable) == (20 - gone, gone)
+    assert calls == [16, 4, 16, 4]
+    found = read_annotations(report.name)
+    assert not found.faults and len(found) == 20 - gone
+
+
 def test_a_part_of_the_folder_is_all_taken(tmp_path):
     predictor = tiny_predictor()
     pictures = write_pictures(tmp_path / "in", 4)
@@ -206,6 +329,14 @@ def test_places_of_other_machines(predictor, tmp_path):
     assert out.read("round-1/labels/annotations.json") == near
     assert out.read("round-1/labels/images/0001.png") == (pictures / "0001.png").read_bytes()
     assert label_folder(predictor, "memory://bucket/pictures", out.place) == report
+    mine = tmp_path / "mine.json"
+    content = json.loads(near)
+    content["annotations"].pop()
+    mine.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="name a folder of them here: coco:.*mine.json:IMAGES"):
+        label_again(predictor, out.place, str(mine))
+    name = f"coco:{mine}:{pictures}"
+    assert label_again(predictor, out.place, name).given == 1
 
 
 def test_the_calls_are_of_the_package():

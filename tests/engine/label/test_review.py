@@ -58,6 +58,8 @@ def test_the_page_shows_the_first_hundred_and_escapes_names(tmp_path):
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
     assert shown.shape == (60, 80, 3)
     assert not np.allclose(shown, draw(0)[0], atol=60)  # painted
+    file.unlink()
+    assert contact_sheet(Shown(file), rows, ["a", "<b>"]).count("&lt;i&gt;.png") == SHOWN
 
 
 def test_class_masks_are_unions():

@@ -63,3 +63,13 @@ def test_tuned_weights_are_of_this_round_and_of_those_after_it(tmp_path):
         (part / name).write_bytes((out / "round-2/labels" / name).read_bytes())
     label_again(later, out, f"labelme:{part}")
     assert torch.allclose(weight(later), before + 1)
+
+
+def test_weights_of_a_round_that_never_began_are_forgotten(tmp_path):
+    predictor = tiny_predictor()
+    out = corrected(tmp_path, predictor, 3)
+    stale = out / "round-2/weights.safetensors"  # of a process that was killed after tuning
+    stale.parent.mkdir()
+    stale.write_bytes(b"stale")
+    assert label_again(predictor, out, str(out / "round-1/labels")).tuned == ""
+    assert not stale.exists()

@@ -146,6 +146,9 @@ def test_cancelled_and_earlier_annotations(tmp_path):
     found = read(export(tmp_path, annotations=several))
     assert list(found[0].masks()) == ["new"]
     assert found.notes == {"annotations of which a later one is there": 1}
+    for nobody in ([], [several[2]]):  # a task that was skipped says not that nothing is there
+        found = read(export(tmp_path, annotations=nobody))
+        assert len(found) == 0 and found.notes == {"tasks that nobody has labelled": 1}
 
 
 @pytest.mark.parametrize(
