@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import benchmark
 import benchmark_video
 from tests.predictor.clips import colour_predictor
 
@@ -22,3 +23,14 @@ def test_work_is_counted_and_grows_with_the_objects():
     assert five["work"] > one["work"] > 0 and five["seconds"] > 0
     cells = benchmark_video.shown(five)
     assert len(cells) == len(benchmark_video.HEAD) and cells[0] == "112 × 64"
+
+
+def test_the_benchmarks_command_prints_both_sizes(monkeypatch, capsys):
+    made = colour_predictor()
+    monkeypatch.setattr(benchmark_video, "InContextPredictor", lambda cfg: made)
+    given = ["--objects", "1", "2", "--frames", "1", "--device", "cpu"]
+    benchmark.main(["--video", *given, "--opts", "INPUT.CANVAS", "112"])
+    rows = [x for x in capsys.readouterr().out.splitlines() if x.startswith("| 112")]
+    assert [x.split(" | ")[:2] for x in rows] == [
+        [f"| 112 × {height}", number] for height in (112, 63) for number in "12"
+    ]
