@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--instances", action="store_true", help="each object by itself")
     add("--min-score", type=number(0, 1), help="what has a lower score is left out")
     add(
+        "--never-empty",
+        action="store_true",
+        help="every picture shows something: where nothing is found, it is the most doubtful",
+    )
+    add(
         "--tolerance",
         type=number(0),
         metavar="PX",
@@ -65,7 +70,14 @@ def check(args: argparse.Namespace) -> list[AnyReference]:
         need_folder("--output", args.output)
     if args.round is not None and args.round > 1:
         first = bool(args.pictures or args.references or args.annotated or args.context)
-        if first or args.format or args.rename or args.instances or args.min_score is not None:
+        if (
+            first
+            or args.format
+            or args.rename
+            or args.instances
+            or args.never_empty
+            or args.min_score is not None
+        ):
             raise UsageError(
                 "--round: pictures, references, format, names and scores are those of round 1"
             )
@@ -107,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
             args.format,
             instances=args.instances,
             min_score=args.min_score,
+            never_empty=args.never_empty,
             tolerance=args.tolerance,
             names=renamed(args),
             workers=workers,

@@ -50,6 +50,12 @@ def near(x, sure=1.0):
     return np.where(x["kept"], 1 - x["score"] * sure, np.minimum(1, x["score"] / x["least"]))
 
 
+def empty(x, least):
+    """ "That × firmness"; where a picture shows nothing at all, ``least`` or more."""
+    own = near(x, 1 - x["soft"])
+    return own if x["kept"].any() else np.maximum(own, least)
+
+
 FORMULAS = {  # of each entity, whose mean or highest is a picture's
     "1 − score of what is shown": kept(lambda x: 1 - x["score"]),
     "… or the score of what is left out": lambda x: kept(lambda x: 1 - x["score"], x["score"])(x),
@@ -63,6 +69,9 @@ FORMULAS = {  # of each entity, whose mean or highest is a picture's
     "that × single shots": lambda x: 1 - (1 - near(x)) * x["shots"],
     "that × heads": lambda x: near(x, x["heads"]),
     "that × firmness": lambda x: near(x, 1 - x["soft"]),
+    "that × firmness, nothing at all ≥ ½": lambda x: empty(x, 0.5),
+    "that × firmness, nothing at all ≥ ¾": lambda x: empty(x, 0.75),
+    "that × firmness, nothing at all 1": lambda x: empty(x, 1.0),
     "that × edge": lambda x: near(x, 1 - x["edge"]),
     "that × firmness × single shots": lambda x: 1 - (1 - near(x, 1 - x["soft"])) * x["shots"],
     "that × firmness × heads": lambda x: near(x, (1 - x["soft"]) * x["heads"]),

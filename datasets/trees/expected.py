@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from segic_d2.data.benchmarks.coco20i import list_names as coco20i_lists
 from segic_d2.data.benchmarks.fss1000 import LISTS as FSS_LISTS
 from segic_d2.data.benchmarks.pascal5i import list_names as pascal5i_lists
+from segic_d2.data.videos.sets import SETS
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,22 @@ def _fss_images(lists):
     return [
         Part("FSS-1000", "{}/*.jpg", 10, lists=lists, why=why),
         Part("FSS-1000", "{}/*.png", 10, lists=lists, why=why),
+    ]
+
+
+def _videos(name, *, entries=None):
+    """What marks a set of videos, its frames and its masks; readers look at single files."""
+    own, why = SETS[name], "frames, one folder per video"
+    inner = ("/480p", "/Full-Resolution", "/1080p") if "davis" in name else ("",)
+    marks = tuple(f"{home}/{own.mark}" for home in own.folders)
+    parts = [Part(marks, entries=entries)] if "." in own.mark else []
+    return parts + [
+        Part(
+            tuple(f"{home}/{kind}{size}" for size in inner for home in own.folders),
+            f"*/*{suffix}",
+            why=why if kind == "JPEGImages" else "masks, one folder per video",
+        )
+        for kind, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".png"))
     ]
 
 
@@ -208,9 +225,18 @@ TREES = {
         Part("SPair-71k/Layout/large/test.txt", entries=12234),
         Part("SPair-71k/PairAnnotation/test", "*.json", 12234),
     ],
+    # ---- videos ----------------------------------------------------------------------------
+    "davis17_val": _videos("davis17_val", entries=30),
+    "davis17_test_dev": _videos("davis17_test_dev", entries=30),
+    "davis16_val": _videos("davis16_val")[1:],  # its list has two places, which the reader knows
+    "ytvos18_valid": _videos("ytvos18_valid"),
+    "ytvos19_valid": _videos("ytvos19_valid"),
+    "mose_valid": _videos("mose_valid"),
+    "lvos_valid": _videos("lvos_valid"),
 }
 TREES["ade20k150"] += TREES["ade20k_train"]  # the references
 GROUPS = {
     "training": ("coco_2014_train", "coco_2014_val", "lvis_train", "ade20k_train"),
     "ade20k": ("ade20k_train", "ade20k150"),
+    "videos": tuple(SETS),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segic_d2.data.health.verify import fault
 from segic_d2.data.records import File
+from segic_d2.data.videos.sets import SETS, find_set
 from trees.expected import GROUPS, TREES
 from trees.listed import listed_stems, names_in, read_list
 
@@ -41,7 +42,29 @@ def verify_tree(name, root, full=False):
         target = fine if part.optional else missing
         target += [f"{'optional: ' * part.optional}{text}{why}" for text in faults]
         fine += [] if faults else there
+    if not missing:
+        for own in (n for n in GROUPS.get(name, (name,)) if n in SETS):
+            faults, there = _verify_videos(own, root, full)
+            missing, fine = missing + faults, fine + there
     return list(dict.fromkeys(missing)), list(dict.fromkeys(fine))
+
+
+def _verify_videos(name, root, full):
+    """What the reader of a set says; with ``full`` also of every mask and frame."""
+    home = find_set(name, root)
+    try:
+        clips = SETS[name].read(home)
+    except (OSError, ValueError) as error:
+        return [str(error)], []
+    faults = []
+    for clip in clips if full else ():
+        try:
+            clip.check(full=True)
+        except (OSError, ValueError) as error:
+            faults.append(str(error))
+    files = [Path(file) for clip in clips for file in clip.frames.values()]
+    faults += _read(files) if full else []
+    return faults, [f"{home}: {len(clips)} videos, {len(files):,} frames"]
 
 
 def _verify_part(part, root, full):

@@ -162,7 +162,7 @@ KEYS = {
         "TEST",
         EVALUATORS=Key(
             ("one_shot",),
-            "any of one_shot, few_shot, semantic, coco_instances, lvis_instances, pck",
+            "any of one_shot, few_shot, semantic, coco_instances, lvis_instances, pck, video",
         ),
         EPISODES=Key(1000, "one-shot episodes per dataset", least(1)),
         SHOTS=Key(1, "references per entity at test", least(1)),
@@ -237,6 +237,11 @@ KEYS = {
         ),
         LOST=Key(10, "frames without an object after which its window is lifted", least(1)),
         CROSS_POINTS=Key(False, "points of others are negative ones; released: True"),
+        FRAMES=Key(
+            "all",
+            'frames of data sets: "all", or those whose masks are "required" (released)',
+            of("all", "required"),
+        ),
     ),
 }
 

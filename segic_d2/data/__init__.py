@@ -1,6 +1,6 @@
 """Episodes from registered datasets; importing registers the mappers and the datasets."""
 
-from . import benchmarks, datasets  # noqa: F401
+from . import benchmarks, datasets, videos  # noqa: F401
 from .build import (
     build_few_shot_loader,
     build_one_shot_loader,

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.data import toy
+from tests.miniatures import videos
 from trees import expected as expected_trees
 from trees import verify as verify_trees
 from trees.expected import GROUPS, TREES, Part
@@ -155,6 +156,26 @@ def test_a_hole_in_a_benchmark_is_named(name, miniature, hole, tmp_path):
     assert any(file.name in line for line in new), new
 
 
+def test_videos_are_read_as_an_evaluation_reads_them(tmp_path):
+    videos.make_davis(tmp_path)
+    videos.make_mose(tmp_path)
+    home = tmp_path / "DAVIS"
+    assert verify_tree("davis16_val", tmp_path, full=True)[0] == []
+    assert (
+        verify_tree("mose_valid", tmp_path)[1][-1] == f"{tmp_path}/MOSE/valid: 2 videos, 9 frames"
+    )
+    assert verify_tree("davis17_val", tmp_path)[0] == [
+        f"{home}/ImageSets/2017/val.txt: 2 entries, expected 30"
+    ]
+    file = home / "Annotations/480p/alpha/00000.png"
+    picture(file)
+    (line,) = verify_tree("davis16_val", tmp_path, full=True)[0]
+    assert "alpha/00000.jpg is 168x112 px, the masks of the video alpha 4x4 px" in line
+    (home / "JPEGImages/480p/beta/00002.jpg").unlink()
+    (line,) = verify_tree("davis16_val", tmp_path)[0]
+    assert "the video beta lacks the frame 00002, which has a mask" in line
+
+
 def test_entries_of_lists_are_different_names(tmp_path):
     """An image that shows two classes of a fold counts once."""
     content = {0: ["a", "b"], 4: ["b", "c"]}
@@ -170,7 +191,7 @@ def test_entries_of_lists_are_different_names(tmp_path):
 
 def test_the_table_is_sound():
     asked = "coco20i pascal5i fss1000 lvis92i pascal_part paco_part ade20k150 coco a847 pc459 lvis"
-    assert set(asked.split()) | {"spair71k"} <= set(TREES)
+    assert set(asked.split()) | {"spair71k", *GROUPS["videos"]} <= set(TREES)
     assert {n for names in GROUPS.values() for n in names} <= set(TREES)
     for parts in TREES.values():
         for part in parts:

@@ -45,6 +45,7 @@ def label_folder(
     *,
     instances: bool = False,
     min_score: float | None = None,
+    never_empty: bool = False,
     tolerance: float | None = None,
     names: Mapping[str, str] | None = None,
     workers: Workers = ONE,
@@ -61,6 +62,7 @@ def label_folder(
         output: a folder, here or on another machine; ``pictures`` are never written to.
         kind: "coco", "labelme", "yolo", "cvat", "labelstudio" or "masks".
         instances: each object by itself. min_score: as of ``predictor.predict``.
+        never_empty: every picture shows something: where nothing is found, doubt is 1.
         tolerance: px between the edge of a mask and its polygon, at most; None: 1 in formats of
             polygons (labelme, YOLO), exact masks elsewhere; in COCO and CVAT a number asks for
             polygons.
@@ -80,6 +82,7 @@ def label_folder(
         "pictures": _places(pictures),
         "instances": instances,
         "min_score": min_score,
+        "never_empty": never_empty,
         "tolerance": POLYGONS.get(kind) if tolerance is None else tolerance,
         "names": dict(names or {}),
         "batch": predictor.batch_size,
@@ -183,7 +186,10 @@ def _run(predictor: Any, state: Round, workers: Workers) -> LabelReport:
     context.check(predictor.model.fingerprint)
     predictor.context = context.to(predictor.model.device)
     predictor.batch_size = asked["batch"]
-    how, work = Recipe(asked["instances"], asked["min_score"]), missing_work(state)
+    how, work = (
+        Recipe(asked["instances"], asked["min_score"], asked["never_empty"]),
+        missing_work(state),
+    )
     if workers.ray:
         done = by_ray(predictor, work, how, workers.processes)
     elif workers.processes > 1:

@@ -32,6 +32,7 @@ class Recipe(NamedTuple):
 
     instances: bool = False
     min_score: float | None = None
+    never_empty: bool = False  # where nothing is found, nothing is more doubtful
 
 
 def label_pictures(predictor: Any, files: Sequence[str], how: Recipe) -> list[Record]:
@@ -49,10 +50,13 @@ def label_pictures(predictor: Any, files: Sequence[str], how: Recipe) -> list[Re
             file = local[str(picture)]
             found[file] = {"file": file, "error": first_line(error)}
 
-        options = how._asdict() | {"with_doubt": True, "progress": False}
+        options: dict[str, Any] = {"instances": how.instances, "min_score": how.min_score}
+        options |= {"with_doubt": True, "progress": False}
         for result in predictor.predict(list(local), on_error=skip, **options):
             file = local[result.file_name]
             found[file] = {"file": file, **_record(result)}
+            if how.never_empty and not found[file]["things"]:
+                found[file] |= {"doubt": 1.0, "most": 1.0, "why": "nothing found"}
         return [found[file] for file in files]
 
 

@@ -170,7 +170,7 @@ def test_an_unknown_name_is_one_line_before_anything_runs(tmp_path, name, instea
         evaluate(cfg, None, SHAPES)
     message = str(error.value)
     assert f"TEST.EVALUATORS has {name!r}, but there are only coco_instances, few_shot" in message
-    assert message.endswith(f"; {instead!r} takes its place" if instead else "semantic")
+    assert message.endswith(f"; {instead!r} takes its place" if instead else "semantic, video")
     assert "\n" not in message and not list(tmp_path.iterdir())
 
 

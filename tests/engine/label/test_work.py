@@ -34,6 +34,17 @@ def test_records_are_in_order_and_name_what_cannot_be_read(tmp_path):
         assert 0 <= record["doubt"] <= 1 and record["why"]
 
 
+def test_where_nothing_is_found_is_the_most_doubtful_if_asked(tmp_path):
+    predictor = tiny_predictor()
+    file = str(write_pictures(tmp_path / "in", 1) / "0000.png")
+    for never_empty in (False, True):
+        (found,) = label_pictures(predictor, [file], Recipe(False, 1.0, never_empty))
+        assert found["things"] == [] and (found["doubt"] == 1) == never_empty
+    assert found["why"] == "nothing found" and found["most"] == 1
+    (found,) = label_pictures(predictor, [file], Recipe(False, 0.0, True))
+    assert found["things"] and found["doubt"] < 1
+
+
 @pytest.mark.slow
 def test_two_processes_label_the_same(tmp_path):
     predictor = tiny_predictor(batch_size=1)

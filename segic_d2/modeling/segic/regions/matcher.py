@@ -216,25 +216,27 @@ class RegionMatcher(nn.Module):
         contexts: Sequence[Context],
         decoded: Sequence[Tensor] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), see
-        ``score``, of each of B targets.
+        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), the mean
+        of its shots' ``score``, of each of B targets.
         ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             size = self.cells_of(features.frames[row].content)
-            matched = self._matched(features, row, context)
-            small = self._small(context)
-            by_cells = self._by_cut(small, cuts, presence, matched)  # without the decoder
+            shown, small = known(context), self._small(context)
+            matched = self._matched(features, row, shown)
+            each, by_shot = matched.shots or matched, small[shown.entity]
+            by_cells = self._by_cut(by_shot, cuts, presence, each)  # without the decoder
             if decoded is not None:
                 self._cue(matched, decoded[row], grid, size)
-            scores = self.score(by_cells, self._by_cut(small, cuts, best_value, matched))
+            told = self.score(by_cells, self._by_cut(by_shot, cuts, best_value, each))
+            scores = shown.mean(told[:, None])[:, 0]
             logits = self._chosen(matched, cuts, small, self._plain(features, row))
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 
     def score(self, presences: Tensor, values: Tensor) -> Tensor:
-        """Scores (N,) in [0, 1] of entities by ``presence`` and by the value of their best region,
-        float (N,): the probability that a mask overlaps the thing by half, as tools/calibrate.py
+        """Scores (M,) in [0, 1] of shots by ``presence`` and by the value of their best region,
+        float (M,): the probability that a mask overlaps the thing by half, as tools/calibrate.py
         fitted it (``MODEL.SEGIC.REGIONS.CALIBRATION``); without, or where the decoder's weight was
         tuned, presence itself."""
         if not self.calibration or self.options.decoder != self._calibrated_at:
@@ -267,7 +269,7 @@ class RegionMatcher(nn.Module):
             logits: float (P, r, r), decoded; masks are above ``threshold``.
         """
         size, grid = self.cells_of(features.frames[0].content), features.map.shape[-1]
-        matched = self._matched(features, 0, context)[entity]
+        matched = self._matched(features, 0, known(context))[entity]
         self._cue(matched, logits, grid, size)
         (cuts,), small = self.label(features), self._small(context)[entity]
         chosen = self._chosen(matched, cuts, small, self._plain(features, 0))
@@ -279,9 +281,9 @@ class RegionMatcher(nn.Module):
         chosen = torch.where(covered < COVERED, -chosen.abs(), chosen)
         return on_canvas(chosen.unflatten(1, size), grid)
 
-    def _matched(self, features: Features, row: int, context: Context) -> Matched:
+    def _matched(self, features: Features, row: int, shown: Known) -> Matched:
         own = self.units(features.map[row], features.frames[row].content)
-        return match(own, known(context), self.options.cues)
+        return match(own, shown, self.options.cues)
 
     def _plain(self, features: Features, row: int) -> Tensor | None:
         """Features (n, C) by which regions are alike, None: that does not count."""
@@ -291,8 +293,10 @@ class RegionMatcher(nn.Module):
 
     def _cue(self, matched: Matched, logits: Tensor, grid: int, size: tuple[int, int]) -> None:
         """Add what the decoder says, logits (N, r, r), in the cells of the content."""
-        chance = in_cells(logits.float().sigmoid(), grid, size)
-        matched.values += self.options.decoder * (chance - NEUTRAL)
+        cue = self.options.decoder * (in_cells(logits.float().sigmoid(), grid, size) - NEUTRAL)
+        matched.values += cue
+        if matched.shots is not None:
+            matched.shots.values += cue[matched.shots.entity]
 
     def _small(self, context: Context) -> Tensor:
         """Which entities are small things in their references: bool (N,)."""

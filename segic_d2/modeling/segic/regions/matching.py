@@ -1,7 +1,9 @@
 """How much each cell of a target is like an entity, by what its references' cells say.
 
 Every shot says what it has to say; the mean over its shots is what an entity has to say: several
-references average out what one of them shows by chance.
+references average out what one of them shows by chance. Whether it is there, each shot tells by
+itself: no cell is like all the references of a class of many looks, and the mean would take it for
+absent.
 
 Shapes: N entities of one target, M shots of all of them, k cells of a shot, n cells of the target,
 C channels.
@@ -70,14 +72,17 @@ class Known:
 class Matched:
     """How much the n cells of a target are like N entities, float32 (N, n): ``values``, about 0.1
     to 0.5 for the thing itself, and, for whether it is there, ``cosines`` to the prototypes and
-    ``nearest``, to the nearest foreground cells."""
+    ``nearest``, to the nearest foreground cells. ``shots``: the same of M shots, each by itself,
+    which know their ``entity``, int64 (M,); None: of one shot each."""
 
     values: Tensor
     cosines: Tensor
     nearest: Tensor
+    shots: Matched | None = None
+    entity: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> Matched:
-        """Those of some rows, int64 (P,), copied."""
+        """Those of some rows, int64 (P,), copied, without shots."""
         return Matched(self.values[rows], self.cosines[rows], self.nearest[rows])
 
 
@@ -138,10 +143,18 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
                 nearest_mean(cosines[..., p], counts[:, p], cues.nearest) for p in parts(cells)
             )
             front[some, part], back[some, part] = near.maximum(far), other
-    alike, like, front, back = (known.mean(x) for x in (alike, like, front, back))
+    each = alike, like, front, back
+    alike, like, front, back = (known.mean(x) for x in each)
+    others = torch.full_like(back, -torch.inf)
     if cues.compete and known.count > 1:
-        back = back.maximum(_best_other(front))
-    return Matched(like + front - cues.background * back, alike, front)
+        others = _best_other(front)
+    found = Matched(like + front - cues.background * back.maximum(others), alike, front)
+    if rows > known.count:
+        alike, like, front, back = each
+        back = back.maximum(others[known.entity])
+        values = like + front - cues.background * back
+        found.shots = Matched(values, alike, front, entity=known.entity)
+    return found
 
 
 def _best_other(values: Tensor) -> Tensor:

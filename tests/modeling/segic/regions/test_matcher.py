@@ -1,5 +1,7 @@
 """The region head's parts together, on the tiny model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from tests.tiny import blob, tiny_episode
 
 HEAD = "MODEL.SEM_SEG_HEAD.NAME", "RegionMatchingHead"
 R = "MODEL.SEGIC.REGIONS."
+G = torch.Generator().manual_seed(0)
 
 
 def region_model(*opts, **options):
@@ -72,6 +75,23 @@ def test_shots_and_entities_in_one_pass_are_each_alone():
         torch.testing.assert_close(one.logits[0], both.logits[row])
         torch.testing.assert_close(one.scores[0], both.scores[row])
     assert known(context).entity.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("calibration", [(), (-2.0, 3.0, 1.5)])
+def test_a_score_is_the_mean_of_what_each_shot_says_by_itself(calibration):
+    """No more shots make a thing less likely than each of them does."""
+    options = f"{R}DECODER", 0.2, f"{R}SMALL", 0.0, f"{R}CALIBRATION", calibration
+    model, episode = region_model(*options), tiny_episode(4, 1, shots=3)
+    context, features = context_of(model, episode), model.encode_images([episode])
+    matcher, decoded = model.sem_seg_head.matcher, [torch.randn(1, 32, 32, generator=G)]
+    ((_, scores),) = matcher(features, [context], decoded)
+    alone = []
+    for shot in range(3):
+        tensors = {k: v[:, shot : shot + 1] for k, v in context.tensors.items()}
+        one = replace(context, tensors=tensors, shots=context.shots[:, :1])
+        alone.append(matcher(features, [one], decoded)[0][1])
+    assert len({float(x) for x in alone}) == 3
+    torch.testing.assert_close(scores, torch.stack(alone).mean(0))
 
 
 def test_targets_of_a_batch_are_each_alone_and_linked_once(monkeypatch):
@@ -264,7 +284,7 @@ def test_a_calibrated_score_is_a_logistic_of_presence_and_the_best_value():
     matcher = model.sem_seg_head.matcher
     ((_, presences),) = plain.sem_seg_head.matcher(features, [context], decoded)
     ((_, scores),) = matcher(features, [context], decoded)
-    matched = matcher._matched(features, 0, context)
+    matched = matcher._matched(features, 0, known(context))
     matcher._cue(matched, decoded[0], 8, (6, 8))
     (cuts,), small = matcher.label(features), matcher._small(context).tolist()
     for row in range(2):

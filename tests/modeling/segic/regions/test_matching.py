@@ -57,6 +57,9 @@ def test_cues_are_what_loops_say_however_they_are_chunked(monkeypatch, at_once):
     found = match(target, known, Cues(nearest=3, background=0.5, compete=False))
     said = torch.tensor([[one_shot(x, known, m, 3, 0.5) for x in target] for m in range(4)])
     expected = torch.stack([said[0], said[1:3].mean(0), said[3]]).unbind(-1)
+    told = found.shots.values, found.shots.cosines, found.shots.nearest
+    for one, mine in zip(told, said.unbind(-1), strict=True):
+        torch.testing.assert_close(one, mine)
     told = found.values, found.cosines, found.nearest
     torch.testing.assert_close(told, expected, atol=1e-5, rtol=1e-5)
 
