@@ -68,3 +68,22 @@ def test_what_is_wrong_is_one_line(clip, monkeypatch, capsys):
         file.unlink()
     assert run(clip, monkeypatch) == 1
     assert "holds 0 label maps" in capsys.readouterr().err
+
+
+def test_variants_share_frames_and_differ_in_a_table(clip, monkeypatch, capsys):
+    window = "TEST.VIDEO.WINDOW 0.0 TEST.VIDEO.ABSENT 0.0"
+    assert run(clip, monkeypatch, "--variants", "", window, "TEST.VIDEO.MEMORY fifo") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| variant | 1 red: J / F | 3 blue: J / F | J&F | self-IoU |")
+    assert [x.split(" | ")[0] for x in lines[2:]] == [
+        "| first mask copied",
+        "| as it is",
+        f"| {window}",
+        "| TEST.VIDEO.MEMORY fifo",
+    ]
+    many = json.loads((clip / "out.json").read_text())
+    assert run(clip, monkeypatch) == 0
+    one = json.loads((clip / "out.json").read_text())
+    assert many["variants"][0]["objects"] == one["objects"] and many["floor"] == one["floor"]
+    assert run(clip, monkeypatch, "--variants", "INPUT.CANVAS 224") == 1
+    assert "INPUT.CANVAS is no key of TEST.VIDEO" in capsys.readouterr().err

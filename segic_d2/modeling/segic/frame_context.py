@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...structures.context import COUNTS, PARTS, Context
 from ...structures.features import Features
+from ...structures.frame import Frame
 from ...structures.segmentation import Segmentation
 from ..layers.correspondence import group_norms
 from ..layers.precision import without_autocast
@@ -33,7 +34,7 @@ def frame_context(
     cells under the mask.
     """
     maps, names = features.map.float(), dict(zip(found.ids, found.names, strict=True))
-    masks = _masks(found, encoder.spec.released)
+    masks = _masks(found, features.frames[0], encoder.spec.released)
     whole = None if encoder.matcher is None else (maps[0], masks)
     shot = Shot(masks, found.ids, encoder.spec.released, whole)
     context = encoder.from_masks(maps, [shot], names, task)
@@ -48,11 +49,14 @@ def frame_context(
     return context
 
 
-def _masks(found: Segmentation, released: bool) -> Tensor:
-    """Masks float (n, h, w) of the content, or as released (n, S, S)."""
-    frame = found.frame
-    size = (frame.canvas, frame.canvas) if released else frame.content
-    above = replace(frame, content=size, size=size).upsample(found.logits.float())
+def _masks(found: Segmentation, seen: Frame, released: bool) -> Tensor:
+    """Masks float (n, h, w) of the content as it was seen, or as released (n, S, S). Those that
+    were given are logits of the frame's own size, not of the canvas."""
+    frame = replace(found.frame, size=seen.content)
+    if released:
+        whole = (frame.canvas, frame.canvas)
+        frame = replace(frame, content=whole, size=whole)
+    above = frame.upsample(found.logits.float())
     above = above - found.threshold
     inside = above > 0
     if released:

@@ -91,3 +91,16 @@ def test_the_most_alike_part_counts():
     maps = model.propagate(features().map, Queries.from_contexts([context]))
     first = torch.einsum("c,chw->hw", context.tensors[PARTS][0, 0, 0], units)
     torch.testing.assert_close(maps[0], first)
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_given_masks_of_the_frames_own_size_mark_the_same_cells(times):
+    size = (70 * times, 112 * times)
+    marked = torch.zeros(1, *size, dtype=torch.bool)
+    marked[0, : 28 * times, 14 * times : 70 * times] = True  # whole cells
+    square = F.pad(torch.where(marked, 10.0, -10.0), (0, 0, 0, size[1] - size[0]))
+    own = Segmentation(square, torch.ones(1), [3], [None], Frame(size[1], size, size))
+    context = frame_context(context_encoder(), features(), own, "instance", parts=2)
+    assert context.tensors[COUNTS].sum() == 8
+    mean = features().map[0, :, :2, 1:5].flatten(1).mean(1)
+    torch.testing.assert_close(context.tensors["prototypes"][0, 0], mean, atol=2e-2, rtol=0)
