@@ -259,7 +259,9 @@ class VideoPredictor:
         low = [s < floor for s, floor in zip(found.scores.tolist(), floors, strict=True)]
         found = without(found, low)
         if options.window and options.merge != "independent":
-            found = nearest_first(found, boxes)
+            found = nearest_first(
+                found, boxes, [one.size for one in seen], [one.missed > 0 for one in seen]
+            )
         return merged(found, options.merge)
 
     def _decoded(self, features: Features) -> Segmentation:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from segic_d2.evaluation.switches import identity_switches
 from segic_d2.predictor import InContextPredictor, VideoPredictor
 from segic_d2.structures.memory import KINDS, MemoryOptions
 from tests.predictor.clips import SIZE, alike, colour_predictor, frame, iou, labels, shape
@@ -253,6 +254,24 @@ def test_a_hidden_look_alike_is_not_the_other_one(colours, hidden, there):
         assert (found == hidden).any() != away
         if not away:
             assert iou(found == hidden, truth == hidden) > 0.7
+
+
+@pytest.mark.parametrize("down", [0, 20, 34])
+@pytest.mark.parametrize("hidden", [1, 3])
+def test_look_alikes_cross_while_one_is_hidden_for_ten_frames(colours, hidden, down):
+    made = video(colours, window=0.5)
+    made.add(*alike(0, down=down))
+    truth, found, away = [], [], range(10, 20)
+    for number in range(29):
+        shown = tuple({1, 3} - {hidden}) if number in away else (1, 3)
+        picture, true = alike(number, shown, down)
+        truth.append(true)
+        found.append(made.step(picture).label_map())
+    assert identity_switches(truth, found) == {1: 0, 3: 0}
+    assert not any((found[number] == hidden).any() for number in away)
+    for number in (*range(8), *range(22, 29)):
+        for i in (1, 3):
+            assert iou(found[number] == i, truth[number] == i) > 0.6
 
 
 # ---- work and memory -----------------------------------------------------------------------
