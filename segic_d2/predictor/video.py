@@ -170,7 +170,9 @@ class VideoPredictor:
         """``step`` for each of many frames. One frame is held at a time; where frames do not depend
         on each other (``TEST.VIDEO.MEMORY`` "first") ``batch_size`` of them are encoded at once
         (None: the predictor's). ``add`` and ``remove`` between two results act on the frames that
-        are not out yet."""
+        are not out yet. ValueError: a ``batch_size`` below 1."""
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be a whole number from 1 on")
         dependent = self.options.memory.kind != "first" and self._classes is None
         at_once = 1 if dependent else batch_size or self.predictor.batch_size
         rest = iter(frames)

@@ -1,7 +1,9 @@
 """Objects followed through toy videos."""
 
 import logging
+import weakref
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -118,7 +120,14 @@ def test_ids_and_names_may_be_chosen(colours):
 
 @pytest.mark.parametrize(
     "ids, error",
-    [([1], "2 things"), ([4, 4], "distinct"), ([0, 2], "above 0"), ([1, -2], "above 0")],
+    [
+        ([1], "2 things"),
+        ([4, 4], "distinct"),
+        ([0, 2], "above 0"),
+        ([1, -2], "above 0"),
+        ([1.5, 2], r"whole numbers above 0, not \[1.5, 2\]"),
+        (["a", "b"], "whole numbers above 0"),
+    ],
 )
 def test_odd_ids_are_named(colours, ids, error):
     made = video(colours)
@@ -282,18 +291,34 @@ def test_look_alikes_cross_while_one_is_hidden_for_ten_frames(colours, hidden, d
 def test_work_and_memory_do_not_grow_with_the_video(kind):
     small = colour_predictor(canvas=56)
     backbone, frames = small.model.backbone, [frame(n) for n in range(10)]
+    decode, decoded = small.model.segment_frame, []
+
+    def counted(features, context, *args):
+        decoded.append(context.shots.shape)
+        return decode(features, context, *args)
 
     def run(count):
+        alive, most, made = weakref.WeakValueDictionary(), 0, None
+
+        def source():
+            nonlocal most
+            for n in range(count):
+                alive[n] = one = frames[n % 10].copy()
+                most = max(most, len(alive))
+                yield one
+                del one
+
         made = video(small, kind, memory={"size": 3, "gate": 0, "trust": 0}, absent=0)
         made.add(frame(0), labels(0))
         calls = backbone.calls
-        tracked = made.track((frames[n % 10] for n in range(count)), 4)
-        sizes = [made.memory.bytes for _ in tracked]
-        assert made.frame_number == count
-        return backbone.calls - calls, max(sizes[-20:]), held(made)
+        decoded.clear()
+        with patch.object(small.model, "segment_frame", counted):
+            sizes = [made.memory.bytes for _ in made.track(source(), 4)]
+        assert made.frame_number == len(decoded) == count
+        return backbone.calls - calls, max(sizes), max(decoded), most, held(made)
 
     few, many = run(100), run(1000)
-    assert few[1:] == many[1:]
+    assert few[1:] == many[1:] and few[3] <= (8 if kind == "first" else 3)
     # frame by frame the one that masks were given in is not encoded again
     assert few[0] - 100 == many[0] - 1000 == (0 if kind == "first" else -1)
 
@@ -338,6 +363,24 @@ def test_frames_are_encoded_together_and_out_as_asked_for(colours):
     tracked = dependent.track(frames(), 3)
     next(tracked)
     assert seen == [0]
+
+
+def test_an_object_may_go_and_come_again_with_its_id(colours):
+    made, _ = followed(colours, range(2))
+    made.remove(3)
+    assert made.step(frame(2)).ids == [1]
+    made.add(frame(3), labels(3, (3,)))
+    assert made.memory[3].given.shots.sum() == 1  # nothing of the first time is left
+    results = [made.step(frame(n)) for n in (3, 4)]
+    for number, result in enumerate(results, 3):
+        assert result.ids == [1, 3] and iou(result.masks[1], labels(number) == 3) > 0.7
+
+
+def test_no_frames_are_no_results_and_odd_batches_are_named(colours):
+    made, _ = followed(colours, range(1))
+    assert list(made.track([])) == [] and made.frame_number == 1
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        next(made.track([frame(1)], 0))
 
 
 def test_an_object_may_be_added_between_results(colours):
