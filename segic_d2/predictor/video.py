@@ -101,7 +101,8 @@ class VideoPredictor:
         Args:
             frame: as displayed. masks: a label map of ids, or any prompt of ``to_marked``.
             ids: distinct, above 0, for what is marked, in the order of its own ids; None: these.
-            names: as of ``read_references``: in the order of the ids, or {id: name}.
+            names: as of ``read_references``: in the order of the ids, or {id: name}; of a corrected
+                object None keeps its name.
 
         Returns:
             {id: self-IoU}: how much of it the model finds in this very frame, 0 to 1. It is logged,
@@ -195,7 +196,8 @@ class VideoPredictor:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is remembered to a .safetensors file of some KB per object (of a model that
-        remembers cells, 400 KB per shot)."""
+        remembers cells, 400 KB per shot). A frame that masks were given in is not in it: step
+        through it before."""
         state = {
             "frame": self.frame_number,
             "seen": {str(i): asdict(seen) for i, seen in self._seen.items()},

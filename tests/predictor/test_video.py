@@ -1,8 +1,10 @@
 """Objects followed through toy videos."""
 
 import logging
+import os
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from segic_d2.evaluation.switches import identity_switches
+from segic_d2.io.video import open_video
 from segic_d2.predictor import InContextPredictor, VideoPredictor
 from segic_d2.structures.memory import KINDS, MemoryOptions
 from tests.predictor.clips import SIZE, alike, colour_predictor, frame, iou, labels, shape
@@ -176,6 +179,15 @@ def test_a_correction_changes_the_next_frames(colours, kind):
     before, after = plain.step(frame(3)), made.step(frame(3))
     truth = labels(3) == 1
     assert iou(after.masks[0], truth) > iou(before.masks[0], truth) + 0.05
+
+
+def test_a_correction_may_name_what_it_corrects(colours):
+    made = video(colours)
+    made.add(frame(0), labels(0), names={1: "a"})
+    made.add(frame(1), labels(1), names={3: "b"})
+    assert made.objects == {1: "a", 3: "b"}
+    made.add(frame(1), labels(1, (1,)), names="z")
+    assert made.objects == {1: "z", 3: "b"} and made.step(frame(2)).names == ["z", "b"]
 
 
 def test_what_is_removed_is_gone(colours):
@@ -392,6 +404,26 @@ def test_an_object_may_be_added_between_results(colours):
     second = next(tracked)
     assert second.ids == [1, 3]
     np.testing.assert_array_equal(second.label_map() == 3, labels(1) == 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system lists no open files")
+def test_an_abandoned_track_closes_the_file_of_its_frames(colours, tmp_path):
+    pytest.importorskip("av")
+    from tests.io.clips import write_clip
+
+    path = write_clip(tmp_path / "toy.mp4", [frame(n) for n in range(12)])
+
+    def is_open():
+        files = (os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd"))
+        return str(path.resolve()) in files
+
+    made = video(colours)
+    made.add(frame(0), labels(0))
+    results = made.track((one.image for one in open_video(path)), 2)
+    next(results)
+    assert is_open()
+    results.close()
+    assert not is_open()
 
 
 # ---- files ---------------------------------------------------------------------------------
