@@ -68,11 +68,16 @@ def given_masks(words: Iterable[str]) -> dict[int, str]:
 
 
 def given_names(words: Iterable[str]) -> dict[int, str]:
-    """{id: name} of --names. UsageError: one is no ID=NAME."""
-    pairs = [(word, *word.partition("=")) for word in words]
-    if wrong := [word for word, i, _, name in pairs if not (i.isdecimal() and name)]:
-        raise UsageError(f"--names {wrong[0]}: expected ID=NAME")
-    return {int(i): name for _, i, _, name in pairs}
+    """{id: name} of --names. UsageError: one is no ID=NAME, or two are of one id."""
+    found: dict[int, str] = {}
+    for word in words:
+        i, _, name = word.partition("=")
+        if not (i.isdecimal() and name and int(i)):
+            raise UsageError(f"--names {word}: expected ID=NAME, with an id above 0")
+        if int(i) in found:
+            raise UsageError(f"--names: {found[int(i)]} and {name} are both of the id {int(i)}")
+        found[int(i)] = name
+    return found
 
 
 def check(args: argparse.Namespace) -> tuple[dict[int, str], dict[int, str]]:
@@ -89,6 +94,11 @@ def check(args: argparse.Namespace) -> tuple[dict[int, str], dict[int, str]]:
     need_files("--masks", masks.values())
     if (args.references or "").endswith(".safetensors"):
         need_files("--references", [args.references])
+    elif args.references and ":" not in args.references:
+        raise UsageError(
+            f"--references {args.references}: expected a .safetensors file, or FORMAT:PATH such as "
+            "labelme:FOLDER"
+        )
     need_weights(args.weights)
     if is_url(args.output):
         raise UsageError(f"--output {args.output}: a folder of this machine is asked for")
@@ -124,8 +134,12 @@ def run(args: argparse.Namespace) -> int:
     for number in sorted(left):
         text = f"failed: {masks[number]}@{number}: there is no such frame, {frames} were read"
         print(text, file=sys.stderr)
+    unknown = [] if left else [i for i in names if i not in tracker.objects]
+    for i in unknown:
+        text = f"failed: --names {i}={names[i]}: the masks have the ids {[*tracker.objects]}"
+        print(text, file=sys.stderr)
     print(f"results in {args.output}")
-    return 1 if left or (video.damaged and os.path.isdir(args.video)) else 0
+    return 1 if left or unknown or (video.damaged and os.path.isdir(args.video)) else 0
 
 
 def _tracker(args: argparse.Namespace) -> Any:

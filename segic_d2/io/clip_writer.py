@@ -73,7 +73,7 @@ class ClipWriter(AbstractContextManager[Any]):
         self._stream = stream
         if height % 2 or width % 2:
             added = " and ".join(["a column"] * (width % 2) + ["a row"] * (height % 2))
-            text = "%s: %dx%d px is odd, which video does not know: %s is added"
+            text = "%s: %dx%d px is odd, which video does not know; added: %s"
             logger.warning(text, self.path, width, height, added)
 
     def _fit(self, image: np.ndarray) -> np.ndarray:

@@ -76,8 +76,11 @@ def read_given_mask(path: AnyPath) -> GivenMask:
             odd = "has colours"
         if image.format == "JPEG" or odd:
             what = odd or "is a JPEG, which keeps no ids"
+            mask = to_binary_mask(image)
+            if not mask.any():
+                raise ValueError(f"{what}; of one object it is no mask either: nothing is white")
             logger.warning("%s %s: it is taken for the mask of one object", path, what)
-            return GivenMask(to_binary_mask(image), None)
+            return GivenMask(mask, None)
     return GivenMask(path, None)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ def read_given(
     odd about it is said in a warning. Errors as of ``VideoPredictor.add``."""
     marked = to_marked(masks, (picture.shape[0], picture.shape[1]), as_ids=True)
     if ids is not None:
+        if not all(isinstance(i, Integral) for i in ids):
+            raise ValueError(f"ids must be whole numbers above 0, not {list(ids)}")
         if len(ids) != len(marked) or len({*ids}) < len(ids):
             raise ValueError(
                 f"ids are {list(ids)}; the mask marks {len(marked)} things, {[*marked]}: give as "
@@ -60,10 +63,11 @@ def read_given(
     labels = np.zeros(picture.shape[:2], np.int64)
     for i, mask in found.items():
         labels[mask] = i
-        if odd := suspicion(mask):
-            logger.warning("%s: the mask of object %d %s", source, i, odd)
     if odd := odd_ids(labels):
         logger.warning("%s: the mask %s", source, odd)
+    for i, mask in () if odd else found.items():
+        if strange := suspicion(mask):
+            logger.warning("%s: the mask of object %d %s", source, i, strange)
     return found, named
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.ndimage import find_objects, label
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from ..structures.segmentation import Segmentation
 AWAY = 10.0  # how far below the threshold a logit is where an object cannot be
 NEAR = 1.0  # logit that half a box's longer side is worth
 FAR = 4.0
+ONE = 1.2  # of an object's usual sides: a region up to so large is of one object
 SURE = 1e-7  # probabilities of ``soft`` keep so far from 0 and 1
 Box = tuple[float, float, float, float]
 
@@ -41,10 +43,20 @@ def within_windows(
     return replace(found, logits=logits)
 
 
-def nearest_first(found: Segmentation, boxes: Sequence[Box | None]) -> Segmentation:
+def nearest_first(
+    found: Segmentation,
+    boxes: Sequence[Box | None],
+    sizes: Sequence[tuple[float, float]] = (),
+    missed: Sequence[bool] = (),
+) -> Segmentation:
     """What several objects mark goes to the one whose logit, less ``NEAR`` for each half of its
     longer side from the middle of the box where it is expected, is highest: look-alikes are told
-    apart by where they were. None, one that was lost, is as far as ``FAR`` halves."""
+    apart by where they were. None, one that was lost, is as far as ``FAR`` halves.
+
+    With the usual ``sizes`` (width, height), a region that has room for one of them alone goes to
+    one as a whole, and of those who were ``missed`` in the last frame to none before the others:
+    the other is hidden.
+    """
     if len(found) < 2 or not any(boxes):
         return found
     above = found.logits.float() - found.threshold
@@ -54,11 +66,44 @@ def nearest_first(found: Segmentation, boxes: Sequence[Box | None]) -> Segmentat
             (x, y), halves = _distances(found, box)
             away = (x.square() + y[:, None].square()).sqrt() / max(*halves, 1e-8)
             strength[row] = above[row] - NEAR * away
+    if sizes:
+        above = _one_each(found, above, strength, sizes, missed)
     strength.masked_fill_(above <= 0, -torch.inf)
     best = strength.amax(0)
     behind = torch.minimum(strength - best, above.new_tensor(-1e-3))
     lost = (above > 0) & (strength < best)
     return replace(found, logits=torch.where(lost, behind, above) + found.threshold)
+
+
+def _one_each(
+    found: Segmentation,
+    above: Tensor,
+    strength: Tensor,
+    sizes: Sequence[tuple[float, float]],
+    missed: Sequence[bool],
+) -> Tensor:
+    """``above`` without those who share a region that is no larger than one of them."""
+    marked = (above > 0).cpu().numpy()
+    if not (marked.sum(0) > 1).any():
+        return above
+    above, (rows, columns) = above.clone(), found.frame.rows_columns(above.shape[-1])
+    regions, _ = label(marked.any(0), np.ones((3, 3)))
+    for number, place in enumerate(find_objects(regions), 1):
+        here = regions[place] == number
+        who = np.flatnonzero(
+            (marked[(slice(None), *place)] & here).sum((1, 2)) * 2 > here.sum()
+        ).tolist()
+        height, width = (side / n for side, n in zip(here.shape, (rows, columns), strict=True))
+        if len(who) < 2 or not all(
+            width <= ONE * sizes[row][0] and height <= ONE * sizes[row][1] for row in who
+        ):
+            continue
+        inner = torch.from_numpy(here).to(above.device)
+        worth = [float(strength[row][place][inner].mean()) - FAR * missed[row] for row in who]
+        for row in who:
+            if row != who[int(np.argmax(worth))]:
+                above[row][place].masked_fill_(inner, -AWAY)
+    return above
 
 
 def _distances(found: Segmentation, box: Box) -> tuple[tuple[Tensor, Tensor], tuple[float, float]]:

@@ -101,7 +101,8 @@ class VideoPredictor:
         Args:
             frame: as displayed. masks: a label map of ids, or any prompt of ``to_marked``.
             ids: distinct, above 0, for what is marked, in the order of its own ids; None: these.
-            names: as of ``read_references``: in the order of the ids, or {id: name}.
+            names: as of ``read_references``: in the order of the ids, or {id: name}; of a corrected
+                object None keeps its name.
 
         Returns:
             {id: self-IoU}: how much of it the model finds in this very frame, 0 to 1. It is logged,
@@ -170,7 +171,9 @@ class VideoPredictor:
         """``step`` for each of many frames. One frame is held at a time; where frames do not depend
         on each other (``TEST.VIDEO.MEMORY`` "first") ``batch_size`` of them are encoded at once
         (None: the predictor's). ``add`` and ``remove`` between two results act on the frames that
-        are not out yet."""
+        are not out yet. ValueError: a ``batch_size`` below 1."""
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be a whole number from 1 on")
         dependent = self.options.memory.kind != "first" and self._classes is None
         at_once = 1 if dependent else batch_size or self.predictor.batch_size
         rest = iter(frames)
@@ -193,7 +196,8 @@ class VideoPredictor:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is remembered to a .safetensors file of some KB per object (of a model that
-        remembers cells, 400 KB per shot)."""
+        remembers cells, 400 KB per shot). A frame that masks were given in is not in it: step
+        through it before."""
         state = {
             "frame": self.frame_number,
             "seen": {str(i): asdict(seen) for i, seen in self._seen.items()},
@@ -259,7 +263,9 @@ class VideoPredictor:
         low = [s < floor for s, floor in zip(found.scores.tolist(), floors, strict=True)]
         found = without(found, low)
         if options.window and options.merge != "independent":
-            found = nearest_first(found, boxes)
+            found = nearest_first(
+                found, boxes, [one.size for one in seen], [one.missed > 0 for one in seen]
+            )
         return merged(found, options.merge)
 
     def _decoded(self, features: Features) -> Segmentation:

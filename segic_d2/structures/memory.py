@@ -138,7 +138,8 @@ class Memory:
             given, old = _columns(context.take([row]), shots), self._objects.get(i)
             parts = None if seen is None else _parts(seen, i)
             if old is not None:
-                given = Context.join_shots([old.given, replace(given, names=old.given.names)])
+                names = [given.names[0] or old.given.names[0]]
+                given = Context.join_shots([replace(c, names=names) for c in (old.given, given)])
                 if old.given_parts is not None and parts is not None:
                     parts = merge_parts(*old.given_parts, *parts)
             self._objects[i] = Remembered(

@@ -82,7 +82,7 @@ def test_odd_sides_are_padded(tmp_path, caplog):
     assert frame.image.shape == (34, 48, 3)
     assert (abs(frame.image[-2:].astype(int) - 200) < 12).all()
     assert (abs(frame.image[:, -2:].astype(int) - 200) < 12).all()
-    assert "47x33 px is odd, which video does not know: a column and a row is added" in caplog.text
+    assert "47x33 px is odd, which video does not know; added: a column and a row" in caplog.text
     caplog.clear()
     written(tmp_path / "b.mp4", greys(2), [None] * 2)
     assert not caplog.records

@@ -126,5 +126,8 @@ def test_given_files_of_one_object(tmp_path, caplog):
         caplog.clear()
         assert abs(given(tmp_path / name)[1] - 576) < 60 and [*given(tmp_path / name)] == [1]
         assert f"{name} " in caplog.text and "mask of one object" in caplog.text
+    Image.fromarray(np.asarray(smooth) // 4).save(tmp_path / "dark.png")
+    with pytest.raises(ValueError, match=r"dark\.png: has .* smooth edges\?; .* nothing is white"):
+        read_given_mask(tmp_path / "dark.png")
     with pytest.raises(FileNotFoundError, match=r"no\.png"):
         read_given_mask(tmp_path / "no.png")

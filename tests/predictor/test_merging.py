@@ -129,3 +129,21 @@ def test_what_two_mark_goes_to_the_nearer_one():
     assert nearest_first(one, [None] * 3) is one
     one.logits[0, 2:6, :12] = 9.0  # who is much surer takes what is farther
     assert inside(merged(nearest_first(one, boxes), "argmax"))[0, 2:6, :12].all()
+
+
+def test_a_region_with_room_for_one_goes_to_one_as_a_whole():
+    one = found(2)
+    one.logits = torch.full((2, 16, 16), -3.0)
+    one.logits[:, 2:6, 3:8] = 2.0  # both mark the same 5 x 4 px
+    boxes = (0.25, 0.2, 0.5, 0.5), (0.0, 0.2, 0.25, 0.5)
+
+    def shares(sizes, missed):
+        shown = merged(nearest_first(one, boxes, sizes, missed), "argmax")
+        return inside(shown).flatten(1).sum(1).tolist()
+
+    assert min(shares((), ())) > 0 and sum(shares((), ())) == 20  # side by side
+    room = 5 / 16, 4 / 12
+    assert shares((room, room), (False, False)) == [20, 0]
+    assert shares((room, room), (True, False)) == [0, 20]  # it was not seen
+    small = 4 / 16, 4 / 12
+    assert shares((small, room), (False, False)) == shares((), ())  # 5 > 1.2 x 4

@@ -1,12 +1,18 @@
 """Objects followed through toy videos."""
 
 import logging
+import os
+import weakref
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
+from segic_d2.evaluation.switches import identity_switches
+from segic_d2.io.video import open_video
 from segic_d2.predictor import InContextPredictor, VideoPredictor
 from segic_d2.structures.memory import KINDS, MemoryOptions
 from tests.predictor.clips import SIZE, alike, colour_predictor, frame, iou, labels, shape
@@ -117,7 +123,14 @@ def test_ids_and_names_may_be_chosen(colours):
 
 @pytest.mark.parametrize(
     "ids, error",
-    [([1], "2 things"), ([4, 4], "distinct"), ([0, 2], "above 0"), ([1, -2], "above 0")],
+    [
+        ([1], "2 things"),
+        ([4, 4], "distinct"),
+        ([0, 2], "above 0"),
+        ([1, -2], "above 0"),
+        ([1.5, 2], r"whole numbers above 0, not \[1.5, 2\]"),
+        (["a", "b"], "whole numbers above 0"),
+    ],
 )
 def test_odd_ids_are_named(colours, ids, error):
     made = video(colours)
@@ -166,6 +179,15 @@ def test_a_correction_changes_the_next_frames(colours, kind):
     before, after = plain.step(frame(3)), made.step(frame(3))
     truth = labels(3) == 1
     assert iou(after.masks[0], truth) > iou(before.masks[0], truth) + 0.05
+
+
+def test_a_correction_may_name_what_it_corrects(colours):
+    made = video(colours)
+    made.add(frame(0), labels(0), names={1: "a"})
+    made.add(frame(1), labels(1), names={3: "b"})
+    assert made.objects == {1: "a", 3: "b"}
+    made.add(frame(1), labels(1, (1,)), names="z")
+    assert made.objects == {1: "z", 3: "b"} and made.step(frame(2)).names == ["z", "b"]
 
 
 def test_what_is_removed_is_gone(colours):
@@ -255,6 +277,24 @@ def test_a_hidden_look_alike_is_not_the_other_one(colours, hidden, there):
             assert iou(found == hidden, truth == hidden) > 0.7
 
 
+@pytest.mark.parametrize("down", [0, 20, 34])
+@pytest.mark.parametrize("hidden", [1, 3])
+def test_look_alikes_cross_while_one_is_hidden_for_ten_frames(colours, hidden, down):
+    made = video(colours, window=0.5)
+    made.add(*alike(0, down=down))
+    truth, found, away = [], [], range(10, 20)
+    for number in range(29):
+        shown = tuple({1, 3} - {hidden}) if number in away else (1, 3)
+        picture, true = alike(number, shown, down)
+        truth.append(true)
+        found.append(made.step(picture).label_map())
+    assert identity_switches(truth, found) == {1: 0, 3: 0}
+    assert not any((found[number] == hidden).any() for number in away)
+    for number in (*range(8), *range(22, 29)):
+        for i in (1, 3):
+            assert iou(found[number] == i, truth[number] == i) > 0.6
+
+
 # ---- work and memory -----------------------------------------------------------------------
 
 
@@ -263,18 +303,34 @@ def test_a_hidden_look_alike_is_not_the_other_one(colours, hidden, there):
 def test_work_and_memory_do_not_grow_with_the_video(kind):
     small = colour_predictor(canvas=56)
     backbone, frames = small.model.backbone, [frame(n) for n in range(10)]
+    decode, decoded = small.model.segment_frame, []
+
+    def counted(features, context, *args):
+        decoded.append(context.shots.shape)
+        return decode(features, context, *args)
 
     def run(count):
+        alive, most, made = weakref.WeakValueDictionary(), 0, None
+
+        def source():
+            nonlocal most
+            for n in range(count):
+                alive[n] = one = frames[n % 10].copy()
+                most = max(most, len(alive))
+                yield one
+                del one
+
         made = video(small, kind, memory={"size": 3, "gate": 0, "trust": 0}, absent=0)
         made.add(frame(0), labels(0))
         calls = backbone.calls
-        tracked = made.track((frames[n % 10] for n in range(count)), 4)
-        sizes = [made.memory.bytes for _ in tracked]
-        assert made.frame_number == count
-        return backbone.calls - calls, max(sizes[-20:]), held(made)
+        decoded.clear()
+        with patch.object(small.model, "segment_frame", counted):
+            sizes = [made.memory.bytes for _ in made.track(source(), 4)]
+        assert made.frame_number == len(decoded) == count
+        return backbone.calls - calls, max(sizes), max(decoded), most, held(made)
 
     few, many = run(100), run(1000)
-    assert few[1:] == many[1:]
+    assert few[1:] == many[1:] and few[3] <= (8 if kind == "first" else 3)
     # frame by frame the one that masks were given in is not encoded again
     assert few[0] - 100 == many[0] - 1000 == (0 if kind == "first" else -1)
 
@@ -321,6 +377,24 @@ def test_frames_are_encoded_together_and_out_as_asked_for(colours):
     assert seen == [0]
 
 
+def test_an_object_may_go_and_come_again_with_its_id(colours):
+    made, _ = followed(colours, range(2))
+    made.remove(3)
+    assert made.step(frame(2)).ids == [1]
+    made.add(frame(3), labels(3, (3,)))
+    assert made.memory[3].given.shots.sum() == 1  # nothing of the first time is left
+    results = [made.step(frame(n)) for n in (3, 4)]
+    for number, result in enumerate(results, 3):
+        assert result.ids == [1, 3] and iou(result.masks[1], labels(number) == 3) > 0.7
+
+
+def test_no_frames_are_no_results_and_odd_batches_are_named(colours):
+    made, _ = followed(colours, range(1))
+    assert list(made.track([])) == [] and made.frame_number == 1
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        next(made.track([frame(1)], 0))
+
+
 def test_an_object_may_be_added_between_results(colours):
     made = video(colours)
     made.add(frame(0), labels(0, (1,)))
@@ -330,6 +404,26 @@ def test_an_object_may_be_added_between_results(colours):
     second = next(tracked)
     assert second.ids == [1, 3]
     np.testing.assert_array_equal(second.label_map() == 3, labels(1) == 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system lists no open files")
+def test_an_abandoned_track_closes_the_file_of_its_frames(colours, tmp_path):
+    pytest.importorskip("av")
+    from tests.io.clips import write_clip
+
+    path = write_clip(tmp_path / "toy.mp4", [frame(n) for n in range(12)])
+
+    def is_open():
+        files = (os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd"))
+        return str(path.resolve()) in files
+
+    made = video(colours)
+    made.add(frame(0), labels(0))
+    results = made.track((one.image for one in open_video(path)), 2)
+    next(results)
+    assert is_open()
+    results.close()
+    assert not is_open()
 
 
 # ---- files ---------------------------------------------------------------------------------

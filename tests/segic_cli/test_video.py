@@ -41,6 +41,10 @@ class Tracker:
     def __init__(self, predictor):
         self.ids, self.number = set(), 0
 
+    @property
+    def objects(self):
+        return dict.fromkeys(sorted(self.ids))
+
     def follow_references(self):
         asked.append("follow")
         self.ids = {5}
@@ -220,9 +224,11 @@ def test_masks_by_frame():
 
 def test_names_by_id():
     assert given_names(["3=a cat", "1=b=c"]) == {3: "a cat", 1: "b=c"}
-    for word in ("cat", "x=cat", "3=", "=cat"):
+    for word in ("cat", "x=cat", "3=", "=cat", "0=cat"):
         with pytest.raises(UsageError, match=f"--names {word}: expected ID=NAME"):
             given_names([word])
+    with pytest.raises(UsageError, match="cat and dog are both of the id 1"):
+        given_names(["1=cat", "01=dog"])
 
 
 @pytest.mark.parametrize(
@@ -232,6 +238,10 @@ def test_names_by_id():
         (["--masks", "3.png", "--references", "a.safetensors"], "either --masks or --references"),
         (["--masks", "no.png"], "--masks: no such file: no.png"),
         (["--references", "no.safetensors"], "--references: no such file"),
+        (
+            ["--references", "cats"],
+            "--references cats: expected a .safetensors file, or FORMAT:PATH",
+        ),
         (["--references", "a:b", "--names", "1=cat"], "references have names of their own"),
         (["--masks", "3.png", "--weights", "no.pth"], "--weights: no such file"),
         (["--masks", "3.png", "--opts", "KEY"], "expected KEY VALUE pairs"),
@@ -276,6 +286,13 @@ def test_objects_are_followed_through_a_clip(toy):
     assert [track["id"] for track in tracks] == [1, 3]
     assert all(None not in track["segmentations"] for track in tracks)
     assert len(list(open_video("out/overlay.mp4"))) == 6
+
+
+def test_a_name_of_no_object_is_told(toy, capsys):
+    words = ["--masks", "first.png", "--names", "1=red", "9=cat", "--output", "out", "--json"]
+    assert main(["video", "toy.mp4", *words]) == 1
+    assert "failed: --names 9=cat: the masks have the ids [1, 3]" in capsys.readouterr().err
+    assert [t["name"] for t in json.loads(Path("out/results.json").read_text())] == ["red", None]
 
 
 def test_all_of_a_class_are_followed(toy):
