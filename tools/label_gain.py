@@ -71,6 +71,8 @@ def iou(mask: np.ndarray, truth: np.ndarray) -> float:
 class Kind:
     """The pictures of a class; each is encoded once as a target, and once as a reference."""
 
+    never_empty = True  # as every picture shows the class
+
     def __init__(self, predictor: InContextPredictor, name: str, masks: Masks) -> None:
         self.predictor, self.name, self.masks = predictor, name, masks
         self._features: dict[str, Features] = {}
@@ -107,11 +109,11 @@ class Kind:
         return iou(found.masks[0].numpy(), self.masks[file]) if len(found) else 0.0
 
     def doubt(self, file: str, context: Context) -> float:
-        """As by ``segic label --never-empty``, for each picture shows the class."""
+        """By which ``segic label`` orders pictures."""
         model = self.predictor.model
         found = model.segment(self.features(file), context)[0]
         shown = found.compete(model.absent)
-        return doubt(found, model.absent).value if len(shown) and shown.masks.any() else 1.0
+        return doubt(found, model.absent).value if len(shown) or not self.never_empty else 1.0
 
 
 @torch.no_grad()
@@ -212,6 +214,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--shots", type=int, default=5, help="corrections that become references")
     parser.add_argument("--config-file", default="segic_demo.yaml", help="shipped name or file")
+    parser.add_argument("--may-be-empty", action="store_true", help="not by --never-empty")
     parser.add_argument("--quick", action="store_true", help="3 categories and 1 seed")
     parser.add_argument("--output", help="JSON file for the figures of all classes and seeds")
     return parser.parse_args(argv)
@@ -240,6 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found[title] = {}
         for name, masks in kinds.items():
             kind = Kind(predictor, name, masks)
+            kind.never_empty = not args.may_be_empty
             for seed in range(seeds):
                 found[title][f"{name} {seed}"] = simulate(kind, list(masks), seed, args.shots)
     print(report(found, sets))
