@@ -27,6 +27,7 @@ THEIRS = "detectron2", "fvcore", "iopath", "torch", "timm"
 ALLOWED = {
     ("data/mappers/few_shot.py", "_replace"),  # of a NamedTuple: public, and named so by Python
     ("io/annotations/registry.py", "_replace"),
+    ("io/video_frames.py", "_replace"),
     ("structures/resize.py", "_set_attributes"),  # fvcore's own way for subclasses
 }
 

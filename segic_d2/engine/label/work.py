@@ -6,11 +6,9 @@ import itertools
 import json
 import logging
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -22,6 +20,7 @@ from ...structures.segmentation import Segmentation
 from ...utils.devices import device_count
 from ...utils.remote import first_line
 from ...utils.store import fetch, is_remote
+from ..run import end_with_parent
 from .state import Record, Round
 
 AHEAD = 2  # chunks per process that wait, so that none is idle
@@ -122,14 +121,7 @@ _own: dict[str, Any] = {}  # what a process labels with
 
 
 def _start(predictor: Any, how: Recipe, threads: int, ranks: Any) -> None:
-    parent = parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:  # which may be killed, and then tells nobody
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()  # which may be killed, and then tells nobody
     torch.set_num_threads(threads)
     _own.update(predictor=_placed(predictor, ranks.get()), how=how)
 
