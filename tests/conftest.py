@@ -21,7 +21,9 @@ MEDIUM = (
     ),
     *("modeling/test_fake_device", "evaluation/test_few_shot", "modeling/segic/test_training"),
     *("data/datasets/test_coco_folds", "data/test_ablation_data", "segic_cli/test_main"),
-    *("utils/test_claim",),
+    *("utils/test_claim", "utils/test_remote", "io/annotations/test_outline", "io/test_ahead"),
+    *("predictor/test_video", "evaluation/test_video", "data/videos", "segic_cli/test_video"),
+    *("io/test_video_files", "io/test_video.py", "io/test_clip_writer", "io/test_video_writer"),
 )
 
 

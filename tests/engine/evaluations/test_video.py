@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from detectron2.engine import launch
 from PIL import Image
 
@@ -209,6 +210,7 @@ def in_a_process(root):
     with videos.registered(Path(root)):
         name = "davis17_val"
         evaluate(config(Path(root, "two"), name), colour_predictor().model, name)
+    torch.distributed.destroy_process_group()  # gloo's threads may outlive it
 
 
 @pytest.mark.slow
