@@ -212,8 +212,7 @@ def _plan(places: Sequence[str], store: Store) -> list[str]:
     plan: dict[str, None] = {}
     for place in places:
         if is_remote(place):
-            found = map(Path, files_below(place))
-            own = dict(zip(found, files_below(place), strict=True))
+            own = {Path(file): file for file in files_below(place)}
             files = [own[path] for path in pictures_among(list(own))]
         else:
             leave_out = None if store.remote else store.place

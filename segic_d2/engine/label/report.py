@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import overload
 
-from ...io.annotations import Annotated, Thing, write_annotations
+from ...io.annotations import Annotated, Pictures, Thing, write_annotations
 from ...io.names import distinct_stems
 from ...utils.files import remove_leftovers, whole_folder
 from .review import DOUBTFUL, Row, class_masks, contact_sheet, csv_text
@@ -59,7 +57,7 @@ class LabelReport:
         return "\n".join([*lines, f"labels: {self.name}"])
 
 
-class RoundLabels(Sequence[Annotated]):
+class RoundLabels(Pictures):
     """The labelled pictures of a round, each read when it is asked for."""
 
     def __init__(self, state: Round) -> None:
@@ -80,13 +78,7 @@ class RoundLabels(Sequence[Annotated]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, row: int) -> Annotated: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Annotated]: ...
-    def __getitem__(self, row: int | slice) -> Annotated | list[Annotated]:
-        if isinstance(row, slice):
-            return [self[i] for i in range(len(self))[row]]
+    def picture(self, row: int) -> Annotated:
         record = self._state.record(self._places[row])
         height, width = record["size"]
         things = [

@@ -1,7 +1,7 @@
 """What labelling tools export, one file per format, behind one registry."""
 
 from . import coco, cvat, folder, labelme, labelstudio, voc, vos, yolo  # noqa: F401
-from .records import Annotated, AnnotationSet, Thing
+from .records import Annotated, AnnotationSet, Pictures, Thing
 from .registry import (
     ANNOTATION_REGISTRY,
     format_of,
@@ -17,6 +17,7 @@ __all__ = [
     "ANNOTATION_REGISTRY",
     "Annotated",
     "AnnotationSet",
+    "Pictures",
     "Thing",
     "format_of",
     "masks_of_file",

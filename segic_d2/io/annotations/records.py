@@ -5,6 +5,7 @@ the record of a picture when it is asked for.
 """
 
 import math
+from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -97,7 +98,24 @@ class Annotated:
         return found
 
 
-class AnnotationSet(Sequence[Annotated]):
+class Pictures(Sequence[Annotated], ABC):
+    """Pictures of which each is made when it is asked for, by ``picture(row)``."""
+
+    @abstractmethod
+    def picture(self, row: int) -> Annotated:
+        """One picture; ``row`` is 0 or more."""
+
+    @overload
+    def __getitem__(self, row: int) -> Annotated: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Annotated]: ...
+    def __getitem__(self, row: int | slice) -> Annotated | list[Annotated]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(len(self))[row]]
+        return self.picture(range(len(self))[row])
+
+
+class AnnotationSet(Pictures):
     """The pictures of a file or folder; ``add_picture`` and ``add`` fill it.
 
     Attributes:
@@ -230,20 +248,13 @@ class AnnotationSet(Sequence[Annotated]):
     def __len__(self) -> int:
         return len(self._pictures)
 
-    @overload
-    def __getitem__(self, row: int) -> Annotated: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Annotated]: ...
-    def __getitem__(self, row: int | slice) -> Annotated | list[Annotated]:
-        if isinstance(row, slice):
-            return [self[i] for i in range(len(self))[row]]
+    def picture(self, row: int) -> Annotated:
         file, size, image_id, split, labels = self._pictures[row]
         if self._order is None:
             owner = np.frombuffer(self._owner, np.int64)
             order = np.argsort(owner, kind="stable")
             self._order = order, np.searchsorted(owner[order], np.arange(len(self) + 1))
         order, starts = self._order
-        row %= len(self)
         things = [self._thing(int(i)) for i in order[starts[row] : starts[row + 1]]]
         return Annotated(file, size, self.names, things, image_id, split, labels)
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from detectron2.utils.registry import Registry
 
 from ...utils.registries import find_registered
 from .files import start_folder
-from .records import SHARES, Annotated, AnnotationSet
+from .records import SHARES, Annotated, AnnotationSet, Pictures
 
 ANNOTATION_REGISTRY = Registry("ANNOTATION")
 ANNOTATION_REGISTRY.__doc__ = """
@@ -100,7 +100,7 @@ def require_writable(kind: str, tolerance: float | None = None) -> Any:
     return form
 
 
-class _Renamed(Sequence[Annotated]):
+class _Renamed(Pictures):
     """The same pictures with one list of classes, in the table's order, then as met."""
 
     def __init__(self, pictures: Sequence[Annotated], names: Mapping[str, str]) -> None:
@@ -113,13 +113,7 @@ class _Renamed(Sequence[Annotated]):
     def __len__(self) -> int:
         return len(self._pictures)
 
-    @overload
-    def __getitem__(self, row: int) -> Annotated: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Annotated]: ...
-    def __getitem__(self, row: int | slice) -> Annotated | list[Annotated]:
-        if isinstance(row, slice):
-            return [self[i] for i in range(len(self))[row]]
+    def picture(self, row: int) -> Annotated:
         picture, names = self._pictures[row], self._names
         own = [self._rows.get(names.get(n, n), -1) for n in picture.names]
         things = [t._replace(label=own[t.label]) for t in picture.things]
