@@ -60,14 +60,14 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     add("--context", help="encoded references from --save-context, no --reference then")
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the predictor."""
+def add_model(parser: argparse.ArgumentParser, unit: str = "pictures") -> None:
+    """Add the options of the predictor, whose passes are over ``unit``."""
     add = parser.add_argument
     add("--config-file", default="segic_demo.yaml", help="a file or a shipped config")
     add("--weights", help="trained weights; default: MODEL.WEIGHTS of the config")
     add("--device", help="default: the GPU if there is one")
-    add("--precision", default="fp32", choices=PRECISIONS, help="of the pass over the pictures")
-    add("--batch-size", type=count, default=4, help="pictures per pass")
+    add("--precision", default="fp32", choices=PRECISIONS, help=f"of the pass over the {unit}")
+    add("--batch-size", type=count, default=4, help=f"{unit} per pass")
     add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config KEY VALUE pairs")
 
 
@@ -108,13 +108,18 @@ def check_model(args: argparse.Namespace) -> None:
     need_weights(args.weights)
 
 
-def build_predictor(args: argparse.Namespace, references: Sequence[AnyReference]) -> Any:
-    """The predictor of the arguments, with their references."""
+def new_predictor(args: argparse.Namespace) -> Any:
+    """The predictor of the options of ``add_model``."""
     from segic_d2.predictor import InContextPredictor
 
-    predictor = InContextPredictor(
+    return InContextPredictor(
         args.config_file, args.weights, args.device, args.precision, args.batch_size, args.opts
     )
+
+
+def build_predictor(args: argparse.Namespace, references: Sequence[AnyReference]) -> Any:
+    """The predictor of the arguments, with their references."""
+    predictor = new_predictor(args)
     if args.context:
         predictor.load_context(args.context)
     elif args.annotated or references:

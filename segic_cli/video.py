@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .checks import UsageError, count, is_url, need_files, need_folder, need_pairs, need_weights
-from .options import PRECISIONS
+from .checks import UsageError, is_url, need_files, need_folder
+from .options import add_model, check_model, new_predictor
 from .process import rest_waiting_threads
 
 OUTPUTS = ("overlay", "labels", "json")
@@ -44,12 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, help="folder for the results, made if it is missing")
     for name, what in (("overlay", "a clip"), ("labels", "files of ids"), ("json", "a file")):
         add(f"--{name}", action="store_true", help=f"write {what}; all, where none is asked for")
-    add("--config-file", default="segic_demo.yaml", help="a file or a shipped config")
-    add("--weights", help="trained weights; default: MODEL.WEIGHTS of the config")
-    add("--device", help="default: the GPU if there is one")
-    add("--precision", default="fp32", choices=PRECISIONS, help="of the pass over the frames")
-    add("--batch-size", type=count, default=4, help="frames per pass, of a camera 1")
-    add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config KEY VALUE pairs")
+    add_model(parser, "frames")
 
 
 def given_masks(words: Iterable[str]) -> dict[int, str]:
@@ -88,7 +83,7 @@ def check(args: argparse.Namespace) -> tuple[dict[int, str], dict[int, str]]:
         raise UsageError("give either --masks or --references")
     if names and args.references:
         raise UsageError("--names are of the ids of --masks; references have names of their own")
-    need_pairs(args.opts)
+    check_model(args)
     if not args.video.startswith(CAMERAS):
         need_files("VIDEO", [args.video], folders=True)
     need_files("--masks", masks.values())
@@ -99,7 +94,6 @@ def check(args: argparse.Namespace) -> tuple[dict[int, str], dict[int, str]]:
             f"--references {args.references}: expected a .safetensors file, or FORMAT:PATH such as "
             "labelme:FOLDER"
         )
-    need_weights(args.weights)
     if is_url(args.output):
         raise UsageError(f"--output {args.output}: a folder of this machine is asked for")
     need_folder("--output", args.output)
@@ -143,11 +137,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tracker(args: argparse.Namespace) -> Any:
-    from segic_d2.predictor import InContextPredictor, VideoPredictor
+    from segic_d2.predictor import VideoPredictor
 
-    predictor = InContextPredictor(
-        args.config_file, args.weights, args.device, args.precision, args.batch_size, args.opts
-    )
+    predictor = new_predictor(args)
     tracker = VideoPredictor(predictor)
     if args.references:
         if args.references.endswith(".safetensors"):
