@@ -14,8 +14,8 @@ import numpy as np
 import pycocotools.mask
 from PIL import Image
 
-from composites.cutouts import cutouts_root, prepare_object, read_view, view_files
 from composites.choice import CHAPTER, LEAST, cast_of, plan_choice
+from composites.cutouts import cutouts_root, prepare_object, read_view, view_files
 from composites.photographed import read_cutouts
 from composites.plan import Vocabulary, plan_scene
 from composites.scene import render_scene
@@ -63,7 +63,9 @@ class Studio:
         self.objects = objects_of_split(objects, split)
         self.vocabulary = Vocabulary(self.objects)
         # backgrounds of tests are others than those of training
-        chosen = [b for i, b in enumerate(backgrounds) if (i % 5 == 4) == (not split.endswith("train"))]
+        chosen = [
+            b for i, b in enumerate(backgrounds) if (i % 5 == 4) == (not split.endswith("train"))
+        ]
         chosen = chosen or backgrounds
         self.backgrounds = [(b.shows, photograph(b, sources)) for b in chosen]
         self.read = functools.lru_cache(2048)(read_view)
