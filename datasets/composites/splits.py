@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,7 +15,13 @@ import numpy as np
 import pycocotools.mask
 from PIL import Image
 
-from composites.cutouts import cutouts_root, prepare_object, read_view, view_files
+from composites.cutouts import (
+    cutouts_root,
+    prepare_object,
+    prepared_background,
+    read_view,
+    view_files,
+)
 from composites.plan import Vocabulary
 from composites.scene import render_scene
 from composites.sources import read_background
@@ -28,9 +35,11 @@ PHOTOGRAPH = 1200  # px, longer side of a background in memory
 CHUNK = 8  # scenes per task
 
 
-def photograph(item, sources):
-    """Read a background: uint8 (h, w, 3), RGB. ValueError names one that cannot be read."""
-    data = read_background(item, sources)
+def photograph(item, sources, cutouts):
+    """Read a background: uint8 (h, w, 3), RGB. ValueError names one that cannot be read. One that
+    lies prepared among the cut-outs (``prepared_background``) is taken in its place."""
+    prepared = prepared_background(item, cutouts)
+    data = prepared.read_bytes() if prepared.is_file() else read_background(item, sources)
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.draft("RGB", (PHOTOGRAPH, PHOTOGRAPH))
@@ -61,7 +70,7 @@ class Studio:
         # backgrounds of tests are others than those of training
         chosen = [b for i, b in enumerate(backgrounds) if (i % 5 == 4) == (split != "train")]
         chosen = chosen or backgrounds
-        self.backgrounds = [(b.shows, photograph(b, sources)) for b in chosen]
+        self.backgrounds = [(b.shows, photograph(b, sources, cutouts)) for b in chosen]
         self.read = functools.lru_cache(2048)(read_view)
 
     def view(self, item, rng):
@@ -87,7 +96,8 @@ class Studio:
 
 
 def generate(root, sources, sizes=None, seed=SEED, processes=None, objects=None, backgrounds=None):
-    """Write the splits below a folder. A split of 0 scenes is left out.
+    """Write the splits below a folder. A split of 0 scenes is left out. The cut-outs that the
+    splits show are prepared first; without any split, all of them.
 
     Args:
         root: folder; none of the splits may be there yet.
@@ -112,7 +122,8 @@ def generate(root, sources, sizes=None, seed=SEED, processes=None, objects=None,
     cutouts.mkdir(parents=True, exist_ok=True)
     processes = processes or os.cpu_count()
     prepare = functools.partial(prepare_object, sources=sources, root=cutouts)
-    _mapped(prepare, objects, processes)
+    parts = [objects_of_split(objects, split) for split, size in sizes.items() if size]
+    _mapped(prepare, sorted({*chain(*parts)}, key=lambda o: o.number) or objects, processes)
     for split, size in sizes.items():
         if size:
             about = (split, sources, cutouts, objects, backgrounds, seed)
