@@ -59,10 +59,9 @@ def pack_toy(folder):
     write_half(model.state_dict(), parts[0] / BACKBONE)
     with tempfile.TemporaryDirectory() as temporary, cache_at(temporary):
         sources = Path(temporary) / "sources"
-        tables = [Path(temporary) / name for name in TABLES]
-        for table, items in zip(tables, make_sources(sources), strict=True):
-            _write_table(table, [vars(item) for item in items])
-        pack_pictures(parts[1], sources, tables)
+        for table, items in zip(TABLES[:2], make_sources(sources), strict=True):
+            _write_table(Path(temporary) / table.name, [vars(item) for item in items])
+        pack_pictures(parts[1], sources, temporary)
     return _closed(parts)
 
 

@@ -1,6 +1,6 @@
 """The pictures that travel to a GPU machine: cut-outs and backgrounds, and scenes made of them.
 
-    python tools/gpu_scenes.py FOLDER OUTPUT [--num-train 3000]     on that machine, no network
+    python tools/gpu_scenes.py FOLDER OUTPUT [--scenes N]     on that machine, no network
 
 ``pack_pictures`` writes FOLDER where the packages are, or can be fetched.
 """
@@ -10,13 +10,20 @@ import os
 import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "datasets"))
 from composites.cutouts import cutouts_root, prepared_background, view_files  # noqa: E402
+from composites.packages import fetch_photographs  # noqa: E402
+from composites.photographed import (  # noqa: E402
+    CUTOUTS,
+    PHOTOGRAPHS,
+    read_cutouts,
+    read_photographs,
+)
 from composites.sources import fetch, sources_root  # noqa: E402
 from composites.splits import SEED, SIZES, generate, photograph  # noqa: E402
 from composites.table import (  # noqa: E402
@@ -29,49 +36,68 @@ from composites.table import (  # noqa: E402
 from segic_d2.utils.files import write_picture  # noqa: E402
 
 SIDE, QUALITY = 800, 75  # px, longer side of a background; of WebP
-TABLES = "objects.csv", "backgrounds.csv"
+TABLES = OBJECTS, BACKGROUNDS, PHOTOGRAPHS, CUTOUTS
+SPLITS = "train", "choice_train"  # that are made
 
 
-def pack_pictures(folder, sources=None, tables=(OBJECTS, BACKGROUNDS)):
+def read_tables(folder):
+    """(objects, backgrounds, photographs, cut-outs of them) of a folder's ``TABLES``. The last two
+    are empty where there is no such file. ValueError: see ``composites.table``."""
+    objects, backgrounds, photographs, cutouts = (Path(folder) / table.name for table in TABLES)
+    found = read_objects(objects), read_backgrounds(backgrounds)
+    if not cutouts.is_file():
+        return *found, [], []
+    known = read_photographs(photographs)
+    return *found, known, read_cutouts(found[0], known, cutouts)
+
+
+def pack_pictures(folder, sources=None, tables=OBJECTS.parent):
     """Write a folder from which scenes can be made without the packages.
 
-    It holds both tables, and in folders that are named as those of the cache the cut-outs of
+    It holds the tables, and in folders that are named as those of the cache the cut-outs of
     training and all backgrounds, at ``QUALITY``, backgrounds made smaller: ``SIDE``.
 
     Args:
         folder: a new folder.
         sources: folder of sources; None: the cache's, and what is missing is fetched.
-        tables: CSV files of objects and backgrounds.
+        tables: folder of the tables, see ``read_tables``.
 
     Raises:
         OSError, RuntimeError, ValueError: a source, which is named, cannot be had.
     """
-    objects, backgrounds = read_objects(tables[0]), read_backgrounds(tables[1])
+    objects, backgrounds, photographs, things = read_tables(tables)
+    cutouts = cutouts_root(objects)
     if sources is None:
         fetch(sources := sources_root())
-    generate(folder, sources, {}, objects=objects, backgrounds=backgrounds)  # cut-outs alone
-    cutouts = cutouts_root(objects)
-    cache, target = cutouts.parent, Path(folder) / cutouts.name
-    for file in (f for o in objects_of_split(objects, "train") for f in view_files(o, cutouts)):
+        if not all(f.is_file() for thing in things for f in view_files(thing, cutouts)):
+            fetch_photographs(photographs, sources)
+    # without any split: the cut-outs alone
+    generate(folder, sources, {}, objects=objects, backgrounds=backgrounds, things=things)
+    shown = objects_of_split([*objects, *things], "choice_train")
+    for file in (file for item in shown for file in view_files(item, cutouts)):
         with Image.open(file) as view:
-            write_picture(folder / file.relative_to(cache), view, quality=QUALITY, method=4)
+            place = Path(folder) / file.relative_to(cutouts.parent)
+            write_picture(place, view, quality=QUALITY, method=4)
     for item in backgrounds:
         image = Image.fromarray(photograph(item, sources, cutouts))
         image.thumbnail((SIDE, SIDE))
-        write_picture(prepared_background(item, target), image, quality=QUALITY, method=4)
-    for name, table in zip(TABLES, tables, strict=True):
-        shutil.copyfile(table, Path(folder) / name)
+        place = prepared_background(item, Path(folder) / cutouts.name)
+        write_picture(place, image, quality=QUALITY, method=4)
+    for table in TABLES:
+        with suppress(FileNotFoundError):
+            shutil.copyfile(Path(tables) / table.name, Path(folder) / table.name)
 
 
-def make_scenes(folder, output, size, seed=SEED, processes=None):
-    """Write ``size`` scenes of training below ``output``, from what ``pack_pictures`` wrote."""
-    objects, backgrounds = (
-        read(Path(folder) / name)
-        for read, name in zip((read_objects, read_backgrounds), TABLES, strict=True)
-    )
+def make_scenes(folder, output, sizes, seed=SEED, processes=None):
+    """Write scenes of ``SPLITS`` below ``output``, from what ``pack_pictures`` wrote.
+
+    Args:
+        sizes: dict split → number of scenes.
+    """
+    objects, backgrounds, _, things = read_tables(folder)
     nowhere = Path(folder) / "sources"
     with cache_at(folder):
-        generate(output, nowhere, {"train": size}, seed, processes, objects, backgrounds)
+        generate(output, nowhere, sizes, seed, processes, objects, backgrounds, things)
 
 
 @contextmanager
@@ -92,14 +118,16 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="what pack_pictures wrote")
     parser.add_argument("output", type=Path, help="folder of the splits")
-    parser.add_argument("--num-train", type=int, default=SIZES["train"], help="number of scenes")
+    parser.add_argument("--scenes", type=int, help="number of scenes of each; default: as usual")
     args = parser.parse_args(argv)
     start = time.monotonic()
+    sizes = {split: SIZES[split] if args.scenes is None else args.scenes for split in SPLITS}
     try:
-        make_scenes(args.folder, args.output, args.num_train)
+        make_scenes(args.folder, args.output, sizes)
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(f"{args.output}: {args.num_train} scenes in {time.monotonic() - start:.0f} s")
+    written = ", ".join(f"{n} {split}" for split, n in sizes.items())
+    print(f"{args.output}: {written} scenes in {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":

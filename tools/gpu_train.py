@@ -66,7 +66,7 @@ def main(argv=None):
     parser.add_argument("--pack", type=Path, required=True, help="folder with part2")
     parser.add_argument("--work", type=Path, required=True, help="folder with backbone.safetensors")
     parser.add_argument("--minutes", type=float, default=6, help="of training, all together")
-    parser.add_argument("--scenes", type=int, default=3000, help="number of scenes")
+    parser.add_argument("--scenes", type=int, help="number of scenes of a split")
     parser.add_argument("--toy", action="store_true", help="on the CPU, at toy size")
     args = parser.parse_args(argv)
     started = float(os.environ.get("GPU_TRAIN_STARTED") or time.time())
@@ -115,15 +115,10 @@ def main(argv=None):
 def scene_step(args):
     """The step that writes the scenes, into a new folder."""
     shutil.rmtree(args.work / "data", ignore_errors=True)
-    return Step(
-        "scenes",
-        "scenes from cut-outs and backgrounds",
-        0,
-        [
-            *(str(ROOT / "tools/gpu_scenes.py"), str(args.pack / "part2")),
-            *(str(args.work / "data/composites"), "--num-train", str(args.scenes)),
-        ],
-    )
+    place = str(args.work / "data/composites")
+    command = [str(ROOT / "tools/gpu_scenes.py"), str(args.pack / "part2"), place]
+    command += [] if args.scenes is None else ["--scenes", str(args.scenes)]
+    return Step("scenes", "scenes from cut-outs and backgrounds", 0, command)
 
 
 def training_step(training, args):

@@ -156,13 +156,15 @@ def test_scenes_are_made_without_the_packages(tmp_path, monkeypatch):
     objects = read_objects(part / "objects.csv")
     backgrounds = read_backgrounds(part / "backgrounds.csv")
     assert (objects, backgrounds) == make_sources(tmp_path / "again")
-    gpu_scenes.make_scenes(part, tmp_path / "data", 4, processes=1)
+    sizes = {"train": 4, "choice_train": 2}
+    gpu_scenes.make_scenes(part, tmp_path / "data", sizes, processes=1)
+    assert len(list((tmp_path / "data/choice_train/images").iterdir())) == 2
     data = json.loads((tmp_path / "data/train/instances.json").read_text())
     assert len(data["images"]) == 4 and len(data["annotations"]) >= 8
     assert "SEGIC_D2_CACHE" not in os.environ
     gpu_scenes.prepared_background(backgrounds[0], next(part.glob("comp*"))).unlink()
     with pytest.raises(FileNotFoundError, match="no source file .*sources"):
-        gpu_scenes.make_scenes(part, tmp_path / "other", 4, processes=1)
+        gpu_scenes.make_scenes(part, tmp_path / "other", sizes, processes=1)
 
 
 def checkpoint(path, iteration, average=True):
