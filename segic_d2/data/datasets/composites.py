@@ -28,7 +28,7 @@ from detectron2.data.datasets.coco import load_coco_json
 from ...utils.files import AnyPath
 from .coco_folds import with_classes
 
-SPLITS = ("train", "seen", "novel")
+SPLITS = ("train", "seen", "novel", "choice_train", "choice_val")
 FORMS = {"": "instances.json", "_others": "instances.json", "_objects": "objects.json"}
 FORMS |= {f"{form}_large": file for form, file in FORMS.items()}
 LARGE = 0.04  # share of the scene
