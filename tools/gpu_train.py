@@ -42,15 +42,20 @@ TOY = (  # what makes a training small, all else as it is
 
 @dataclass(frozen=True)
 class Training:
-    """A training: its name, its share of the minutes, and the command. {config}, {run} and {opts}
-    stand for the config file, for the folder of its checkpoints and log, and for config keys."""
+    """A training: its name, its share of the minutes, and the command.
+
+    {config}, {run} and {opts} stand for the config file, for a folder of its own, and for config
+    keys. What it leaves in {run} is taken: checkpoints as train_net.py writes them, or weights as
+    *.safetensors; metrics.json, log.txt and config.yaml, as far as there are any. It may be stopped
+    at any time. Scenes lie where DETECTRON2_DATASETS says.
+    """
 
     name: str
     share: float
     command: tuple
 
 
-# what one leaves of its share is for those after it
+# every further training is a row here; what one leaves of its share is for those after it
 TRAININGS = (
     Training(
         "decoder",
@@ -179,8 +184,8 @@ def collect(names, work, out):
     for name, folder in runs.items():
         with contextlib.suppress(FileNotFoundError, ValueError):
             drawn[name] = lines = plot_training.read_metrics(folder)
-            speeds = [x["samples_per_second"] for x in lines if "samples_per_second" in x]
-            found[name]["samples_per_second"] = round(statistics.median(speeds), 1)
+            if speeds := [x["samples_per_second"] for x in lines if "samples_per_second" in x]:
+                found[name]["samples_per_second"] = round(statistics.median(speeds), 1)
     if drawn:
         plot_training.draw(drawn, out / "curve.png")
     return found
@@ -190,6 +195,11 @@ def _weights(name, folder, out, room):
     """Write at most ``room`` files of weights of a training; what ``collect`` tells of it."""
     way, last = checkpoints(folder)
     told = {"samples": last * _batch(folder), "weights": []}
+    for file in sorted(folder.glob("*.safetensors"))[:room]:
+        told["weights"].append(f"{name}-{file.name}")
+        shutil.copyfile(file, out / told["weights"][-1])
+    if told["weights"]:
+        return told
     if not last:
         return {**told, "error": "no checkpoint"}
     before = [n for n in way if n < last] or [last]

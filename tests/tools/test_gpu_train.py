@@ -203,6 +203,20 @@ def test_weights_of_a_training_that_the_clock_stopped(tmp_path):
     assert len(list(out.iterdir())) + 1 == gpu_train.FILES  # and the summary
 
 
+def test_weights_that_a_training_writes_itself_are_copied(tmp_path):
+    folder, out = tmp_path / "work/runs/choice", tmp_path / "out"
+    folder.mkdir(parents=True)
+    out.mkdir()
+    (folder / "metrics.json").write_text('{"iteration": 1, "total_loss": 2.0}\n')
+    for number in range(7):
+        (folder / f"w{number}.safetensors").write_bytes(bytes([number]))
+    told = gpu_train.collect(["choice"], tmp_path / "work", out)["choice"]
+    names = [f"choice-w{number}.safetensors" for number in range(5)]
+    assert told == {"samples": 0, "weights": names}
+    assert (out / names[4]).read_bytes() == bytes([4])
+    assert len(list(out.iterdir())) == gpu_train.FILES - 1
+
+
 def test_shares_fill_the_minutes_and_the_call_has_time_for_them():
     assert sum(training.share for training in gpu_train.TRAININGS) == pytest.approx(1)
     assert gpu_train.SCENES + 6 * 60 + gpu_train.AFTER <= gpu_train.SECONDS < 600
