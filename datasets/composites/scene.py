@@ -185,6 +185,8 @@ def render_scene(plan, photographs, views, rng, least=0.0):
     while found is None:  # a crowded plan is replaced
         kind, things = plan(rng)
         found = lay_out(things, views, shape, kind, rng, least)
+        if found and least and len({p.thing.item.category for p in found[0]}) < 2:
+            found = None  # of the other kinds none found a place
     placed, owner = found
     shown = {p.thing.item.category for p in placed}
     canvas = background(photographs(shown), shape[::-1], rng)

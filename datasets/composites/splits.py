@@ -126,7 +126,7 @@ def generate(
     Args:
         root: folder; none of the splits may be there yet.
         sources: folder of sources, see ``composites.sources``.
-        sizes: dict split → number of scenes; None: ``SIZES``.
+        sizes: dict split → number of scenes; None: ``SIZES`` without ``CHOICE``.
         processes: None: one per core. The files are the same for any number.
         objects, backgrounds: tables; None: the reviewed ones.
         things: table of cut-outs for ``CHOICE``, numbered on from ``objects``; None: the reviewed
@@ -136,7 +136,7 @@ def generate(
         FileNotFoundError, ValueError: naming the source file that is missing, another or damaged,
             a split that is there already, or an unknown split or negative size.
     """
-    root, sizes = Path(root), dict(SIZES if sizes is None else sizes)
+    root, sizes = Path(root), dict(sizes or {s: n for s, n in SIZES.items() if s not in CHOICE})
     for split, size in sizes.items():
         if split not in SIZES or size < 0:
             raise ValueError(f"{size} scenes of the split {split!r}; splits are {tuple(SIZES)}")

@@ -41,8 +41,8 @@ def load_composites(name: str, folder: AnyPath, file: AnyPath) -> list[dict[str,
     path = Path(folder) / file
     if not path.is_file():
         raise FileNotFoundError(
-            f"dataset {name!r}: no file {path}; python datasets/prepare_composites.py makes it in "
-            "$DETECTRON2_DATASETS"
+            f"dataset {name!r}: no file {path}; python datasets/prepare_composites.py"
+            f"{' --choice' if '_choice_' in name else ''} makes it in $DETECTRON2_DATASETS"
         )
     try:
         json.loads(path.read_text(encoding="utf-8"))

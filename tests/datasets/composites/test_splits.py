@@ -269,7 +269,6 @@ def test_command_line(made, tmp_path, monkeypatch, capsys):
     script = Path(__file__).parents[3] / "datasets/prepare_composites.py"
     command = [str(script), "--sources", str(sources), "--processes", "1", "--num-train", "0"]
     command += ["--num-seen", "0", "--num-novel", "2", "--output", str(tmp_path / "out")]
-    command += ["--num-choice-train", "0", "--num-choice-val", "0"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as done:
         runpy.run_path(str(script), run_name="__main__")
