@@ -71,8 +71,9 @@ def pack_pictures(folder, sources=None, tables=OBJECTS.parent):
         fetch(sources := sources_root())
         if not all(f.is_file() for thing in things for f in view_files(thing, cutouts)):
             fetch_photographs(photographs, sources)
-    # without any split: the cut-outs alone
-    generate(folder, sources, {}, objects=objects, backgrounds=backgrounds, things=things)
+    # of no scenes: the cut-outs alone
+    nothing = dict.fromkeys(SPLITS, 0)
+    generate(folder, sources, nothing, objects=objects, backgrounds=backgrounds, things=things)
     shown = objects_of_split([*objects, *things], "choice_train")
     for file in (file for item in shown for file in view_files(item, cutouts)):
         with Image.open(file) as view:

@@ -44,10 +44,11 @@ TOY = (  # what makes a training small, all else as it is
 class Training:
     """A training: its name, its share of the minutes, and the command.
 
-    {config}, {run} and {opts} stand for the config file, for a folder of its own, and for config
-    keys. What it leaves in {run} is taken: checkpoints as train_net.py writes them, or weights as
-    *.safetensors; metrics.json, log.txt and config.yaml, as far as there are any. It may be stopped
-    at any time. Scenes lie where DETECTRON2_DATASETS says.
+    {config}, {run} and {seconds} in it stand for the config file, for a folder of its own and for
+    the time that it has; the word {opts} for config keys. What it leaves in {run} is taken:
+    checkpoints as train_net.py writes them, or weights as *.safetensors; metrics.json, log.txt and
+    config.yaml, as far as there are any. It may be stopped at any time, and then has what it wrote
+    by then. Scenes lie where DETECTRON2_DATASETS says.
     """
 
     name: str
@@ -138,8 +139,14 @@ def training_step(training, args):
         *("DATALOADER.NUM_WORKERS", 0 if args.toy else min(12, os.cpu_count() or 1)),
         *(TOY if args.toy else ()),
     )
-    words = {"{config}": [args.config], "{run}": [run_folder], "{opts}": opts}
-    command = [str(word) for part in training.command for word in words.get(part, [part])]
+    words = {"{config}": args.config, "{run}": run_folder}
+    words["{seconds}"] = int(60 * args.minutes * training.share)
+    command = []
+    for part in training.command:
+        for word, value in words.items():
+            part = part.replace(word, str(value))
+        command += map(str, opts) if part == "{opts}" else [part]
+    run_folder.mkdir(parents=True)
     return Step(training.name, "training", training.share, command)
 
 

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -215,6 +216,19 @@ def test_weights_that_a_training_writes_itself_are_copied(tmp_path):
     assert told == {"samples": 0, "weights": names}
     assert (out / names[4]).read_bytes() == bytes([4])
     assert len(list(out.iterdir())) == gpu_train.FILES - 1
+
+
+def test_the_command_of_a_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", "")
+    words = ("train.py", "{run}/cache", "--config-file", "{config}", "--seconds", "{seconds}")
+    training = gpu_train.Training("choice", 0.25, (*words, "{opts}"))
+    args = SimpleNamespace(config="a.yaml", work=tmp_path, minutes=4, toy=True)
+    command = gpu_train.training_step(training, args).command
+    expected = ["train.py", f"{tmp_path}/runs/choice/cache", "--config-file", "a.yaml"]
+    assert command[:6] == [*expected, "--seconds", "60"]
+    assert command[6:8] == ["MODEL.BACKBONE.WEIGHTS", f"{tmp_path}/backbone.safetensors"]
+    assert os.environ["DETECTRON2_DATASETS"] == f"{tmp_path}/data"
+    assert (tmp_path / "runs/choice").is_dir()
 
 
 def test_shares_fill_the_minutes_and_the_call_has_time_for_them():
