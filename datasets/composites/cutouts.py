@@ -37,6 +37,11 @@ def view_files(item, root):
     return [Path(root) / f"{item.number:04d}_{view}.webp" for view in range(number)]
 
 
+def prepared_background(item, root):
+    """Where a background that was prepared for a machine without its package lies."""
+    return Path(root) / f"background_{item.sha256[:16]}.webp"
+
+
 def prepare_object(item, sources, root):
     """Write the views of an object that do not exist yet.
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,7 +16,13 @@ import pycocotools.mask
 from PIL import Image
 
 from composites.choice import CHAPTER, LEAST, cast_of, plan_choice
-from composites.cutouts import cutouts_root, prepare_object, read_view, view_files
+from composites.cutouts import (
+    cutouts_root,
+    prepare_object,
+    prepared_background,
+    read_view,
+    view_files,
+)
 from composites.photographed import read_cutouts
 from composites.plan import Vocabulary, plan_scene
 from composites.scene import render_scene
@@ -32,9 +39,11 @@ PHOTOGRAPH = 1200  # px, longer side of a background in memory
 CHUNK = 8  # scenes per task
 
 
-def photograph(item, sources):
-    """Read a background: uint8 (h, w, 3), RGB. ValueError names one that cannot be read."""
-    data = read_background(item, sources)
+def photograph(item, sources, cutouts):
+    """Read a background: uint8 (h, w, 3), RGB. ValueError names one that cannot be read. One that
+    lies prepared among the cut-outs (``prepared_background``) is taken in its place."""
+    prepared = prepared_background(item, cutouts)
+    data = prepared.read_bytes() if prepared.is_file() else read_background(item, sources)
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.draft("RGB", (PHOTOGRAPH, PHOTOGRAPH))
@@ -67,7 +76,7 @@ class Studio:
             b for i, b in enumerate(backgrounds) if (i % 5 == 4) == (not split.endswith("train"))
         ]
         chosen = chosen or backgrounds
-        self.backgrounds = [(b.shows, photograph(b, sources)) for b in chosen]
+        self.backgrounds = [(b.shows, photograph(b, sources, cutouts)) for b in chosen]
         self.read = functools.lru_cache(2048)(read_view)
 
     def view(self, item, rng):
@@ -111,7 +120,8 @@ def generate(
     backgrounds=None,
     things=None,
 ):
-    """Write the splits below a folder. A split of 0 scenes is left out.
+    """Write the splits below a folder. A split of 0 scenes is left out. The cut-outs that the
+    splits show are prepared first; without any split, all of them.
 
     Args:
         root: folder; none of the splits may be there yet.
@@ -140,13 +150,15 @@ def generate(
     cutouts.mkdir(parents=True, exist_ok=True)
     processes = processes or os.cpu_count()
     prepare = functools.partial(prepare_object, sources=sources, root=cutouts)
-    _mapped(prepare, [*objects, *(things or ())], processes)
-    for split, size in sizes.items():
-        if size:
-            shown = [*objects, *things] if split in CHOICE else objects
-            about = (split, sources, cutouts, shown, backgrounds, seed)
-            with whole_folder(root / split) as folder:
-                _write_split(folder, size, about, processes)
+    everything = [*objects, *(things or ())]
+    known = {s: everything if s in CHOICE else objects for s, size in sizes.items() if size}
+    parts = [objects_of_split(listed, split) for split, listed in known.items()]
+    chosen = sorted({*chain(*parts)}, key=lambda o: o.number) or everything
+    _mapped(prepare, chosen, processes)
+    for split, listed in known.items():
+        about = (split, sources, cutouts, listed, backgrounds, seed)
+        with whole_folder(root / split) as folder:
+            _write_split(folder, sizes[split], about, processes)
 
 
 def _mapped(function, values, processes, initializer=None, arguments=()):
