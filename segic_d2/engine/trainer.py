@@ -149,7 +149,8 @@ class Trainer(GivenTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
-        """AdamW over the trainable parameters, or Detectron2's SGD (``SOLVER.OPTIMIZER``)."""
+        """AdamW over the trainable parameters, with the model's ``lr_factor``; or Detectron2's SGD
+        (``SOLVER.OPTIMIZER``)."""
         check_config(cfg, "SOLVER.OPTIMIZER")
         if cfg.SOLVER.OPTIMIZER == "SGD":
             unclipped = cfg.clone()
@@ -164,5 +165,6 @@ class Trainer(GivenTrainer):
             "weight_decay_bias",
         )
         own = {name: cfg.SOLVER[name.upper()] for name in names}
-        params = get_default_optimizer_params(model, **own)
+        factor = model.lr_factor if isinstance(model, InContextModel) else None
+        params = get_default_optimizer_params(model, lr_factor_func=factor, **own)
         return clip_gradients(cfg, AdamW(params, lr=cfg.SOLVER.BASE_LR))
