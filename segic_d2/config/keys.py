@@ -6,8 +6,8 @@ values; ``released`` marks the value that reproduces the released weights.
 
 from detectron2.config import CfgNode
 
-from .segic_keys import SEGIC_KEYS, SHARE
 from .seggpt_keys import SEGGPT_KEYS
+from .segic_keys import SEGIC_KEYS, SHARE
 from .table import (
     Key,
     Range,

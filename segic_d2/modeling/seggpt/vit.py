@@ -34,7 +34,9 @@ class FusedAttention(Attention):
         rows = q.unflatten(2, (height, width))  # queries are not scaled here
         up = torch.einsum("bnhwc,hkc->bnhwk", rows, self._table(height, self.rel_pos_h, q))
         side = torch.einsum("bnhwc,wkc->bnhwk", rows, self._table(width, self.rel_pos_w, q))
-        bias = (up[..., :, None] + side[..., None, :]).flatten(4).flatten(2, 3)  # (B, heads, hw, hw)
+        bias = (
+            (up[..., :, None] + side[..., None, :]).flatten(4).flatten(2, 3)
+        )  # (B, heads, hw, hw)
         out = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), scale=self.scale)
         out = out.transpose(1, 2).reshape(batch, height, width, channels)
         return self.proj(out)
