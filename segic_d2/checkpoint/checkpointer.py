@@ -19,8 +19,8 @@ from ..utils.remote import first_line
 from .files import OTHER, fault_of, fetch, newest_checkpoint, write_checkpoint
 from .foreign import NotTensors, load_tensors, named_tensors
 from .official import HEAD, is_official, official_shapes, to_model_names
-from .seggpt import from_seggpt, seggpt_names, seggpt_shapes
 from .pretrained import PREFIX, PRETRAINED, name_of, weights_file
+from .seggpt import from_seggpt, seggpt_names, seggpt_shapes
 
 UNSAFE = ".pkl", ".pyth"  # Detectron2 would run the code they hold
 

@@ -47,7 +47,9 @@ def to_model_names(
         ValueError: naming the file and every tensor that is missing, unused, or of another shape
             or no finite floats, with what was found and what was expected.
     """
-    return {HEAD + name: v for name, v in fitting(state, shapes, source, "an official SegIC").items()}
+    return {
+        HEAD + name: v for name, v in fitting(state, shapes, source, "an official SegIC").items()
+    }
 
 
 def fitting(

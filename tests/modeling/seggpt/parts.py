@@ -62,13 +62,15 @@ def small_model(side=64, **keys):
 
 
 def tiny_model(side=32, seed=0, **keys):
-    """Random, of five blocks; relative positions are not zero, so that they count."""
+    """Random, of five blocks; of weights that are large enough to count."""
     torch.manual_seed(seed)
     size = {"SIDE": 32, "PATCH": 8, "DEPTH": 5, "TAPS": (2, 3, 4), "MERGE": 1, "POSITIONS": 4}
     model = small_model(side, **{**SMALL, **size, **keys})
     for name, tensor in model.net.named_parameters():
         if "rel_pos" in name or "token" in name:
             torch.nn.init.normal_(tensor, std=0.5)
+        elif tensor.dim() == 2:
+            torch.nn.init.normal_(tensor, std=0.2)
     return model
 
 

@@ -13,7 +13,6 @@ from segic_d2.modeling.seggpt import colours as c
 from segic_d2.modeling.seggpt.training import ColourLosses, lower_half, of_patches, paint_below
 from segic_d2.predictor import InContextPredictor, VideoPredictor
 from segic_d2.predictor.video_options import VideoOptions
-from segic_d2.structures.features import Features
 from segic_d2.structures.frame import Frame
 from segic_d2.structures.memory import MemoryOptions
 from segic_d2.structures.picture import Picture
@@ -182,6 +181,7 @@ def overlay(image, shown):
 def case_p():
     t, model = parts.golden()[0], parts.golden_model(TYPE_TOKENS=False)
     masked, valid, dark = t["C/masked"].bool(), t["C/valid"], t["P/tgts_dark"]
+    everywhere = torch.ones(1, 1, 1, 1)
     with torch.no_grad():
         pred = model.net(t["C/imgs"], t["C/tgts"], masked)
         of_dark = model.net(t["C/imgs"], dark, masked)
@@ -191,8 +191,8 @@ def case_p():
     return {
         "pred": pred,
         "loss": model.criterion.loss(pred, t["C/tgts"], masked, valid, model.pixels),
-        "loss_dark": model.criterion.loss(of_dark, dark, masked, valid, model.pixels),
-        "loss_dark_seggpt": teller.criterion.loss(told, dark, masked, valid, model.pixels),
+        "loss_dark": model.criterion.loss(of_dark, dark, masked, everywhere, model.pixels),
+        "loss_dark_seggpt": teller.criterion.loss(told, dark, masked, everywhere, model.pixels),
     }
 
 
