@@ -165,6 +165,7 @@ class Trainer(GivenTrainer):
             "weight_decay_bias",
         )
         own = {name: cfg.SOLVER[name.upper()] for name in names}
-        factor = model.lr_factor if isinstance(model, InContextModel) else None
-        params = get_default_optimizer_params(model, lr_factor_func=factor, **own)
+        own["lr_factor_func"] = model.lr_factor if isinstance(model, InContextModel) else None
+        once = {"pos_embed": {"weight_decay": 0.0}}  # of a trained ViT, as ViTDet has it
+        params = get_default_optimizer_params(model, overrides=once, **own)
         return clip_gradients(cfg, AdamW(params, lr=cfg.SOLVER.BASE_LR))

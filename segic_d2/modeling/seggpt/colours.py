@@ -82,14 +82,12 @@ def nearest_colour(pixels: Tensor, palette: Tensor, power: int = 1) -> Tensor:
 def masks_of_colours(pixels: Tensor, palette: Tensor, near: float = NEAR) -> tuple[Tensor, Tensor]:
     """Painter's class-agnostic instances in pixels (H, W, 3): masks bool (n, H, W) of the colours
     that some pixel is near to, and the mean difference inside each, (n,)."""
-    masks, means = [], []
-    for colour in palette.float():
-        far = (pixels.float() - colour).abs().mean(-1)
-        if (inside := far < near).any():
-            masks.append(inside)
-            means.append(far[inside].mean())
-    empty = torch.zeros(0, *pixels.shape[:2], dtype=torch.bool), torch.zeros(0)
-    return (torch.stack(masks), torch.stack(means)) if masks else empty
+    distances = ((pixels.float() - colour).abs().mean(-1) for colour in palette.float())
+    found = [(far < near, far[far < near].mean()) for far in distances if (far < near).any()]
+    if not found:
+        return torch.zeros(0, *pixels.shape[:2], dtype=torch.bool), torch.zeros(0)
+    masks, means = zip(*found, strict=True)
+    return torch.stack(masks), torch.stack(means)
 
 
 def tiled(squares: Tensor, nearest: bool = False) -> Tensor:
@@ -99,6 +97,5 @@ def tiled(squares: Tensor, nearest: bool = False) -> Tensor:
     rows = torch.arange(side**2, device=squares.device) % len(squares)
     grid = squares[rows].unflatten(0, (side, side)).permute(2, 0, 3, 1, 4)  # (3, n, S, n, S)
     grid = grid.flatten(3).flatten(1, 2)[None]  # (1, 3, nS, nS)
-    if nearest:
-        return F.interpolate(grid, size, mode="nearest-exact")
-    return F.interpolate(grid, size, mode="bilinear", antialias=True)
+    mode = "nearest-exact" if nearest else "bilinear"
+    return F.interpolate(grid, size, mode=mode, antialias=not nearest)

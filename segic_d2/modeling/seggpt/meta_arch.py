@@ -16,7 +16,7 @@ from ...checkpoint.files import fetch
 from ...config.keys import check_config
 from ...structures.context import PIXELS, Context
 from ...structures.episode import Episode, Names, Reference, View
-from ...structures.features import Features, image_size, own_size, tensor_bytes
+from ...structures.features import Features, image_size, own_size, tensor_hash
 from ...structures.frame import Frame
 from ...structures.segmentation import Segmentation
 from ...structures.stock import StockForms
@@ -85,10 +85,9 @@ class SegGPT(InContextModel):
                 raise ValueError(f"{key} {side} is no multiple of MODEL.SEGGPT.PATCH {m.PATCH}")
         if m.WIDTH % m.HEADS:
             raise ValueError(f"MODEL.SEGGPT.WIDTH {m.WIDTH} is no multiple of HEADS {m.HEADS}")
-        same = ("side", "patch", "width", "depth", "heads", "taps", "merge", "decoder")
-        names = (*same, "drop_path", "positions", "type_tokens")
+        names = "side patch width depth heads taps merge decoder drop_path positions type_tokens"
         return {
-            "net": PaintingViT(**{name: m[name.upper()] for name in names}),
+            "net": PaintingViT(**{name: m[name.upper()] for name in names.split()}),
             "spec": InputSpec.from_config(cfg),
             "losses": ColourLosses.from_config(cfg),
             "spatial": m.ENSEMBLE == "spatial",
@@ -110,9 +109,7 @@ class SegGPT(InContextModel):
         tensors = [*self.net.parameters()]
         state = [(t.data_ptr(), t._version) for t in tensors]
         if self._known[0] != state:
-            digest = hashlib.sha256()
-            for tensor in tensors:
-                digest.update(tensor_bytes(tensor).data)
+            digest = hashlib.sha256("".join(map(tensor_hash, tensors)).encode())
             self._known = state, digest.hexdigest()[:16]
         name = "SegGPT" if self.net.type_tokens else "Painter"
         return {"model": name, "weights": self._known[1], **self.spec.fingerprint}
@@ -154,20 +151,19 @@ class SegGPT(InContextModel):
         }
         jobs = [(row, p) for row, c in enumerate(contexts) for p in known[id(c)]]
         painted = self._painted(features.map, jobs, [contexts[row].task for row, _ in jobs])
-        found: list[list[Tensor]] = [[] for _ in contexts]
-        scores: list[list[Tensor]] = [[] for _ in contexts]
+        found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in contexts]  # logits and scores
         for (row, prompt), paint in zip(jobs, painted, strict=True):
             single = len(prompt.rows) == 1
             logits = white_logits(paint)[None] if single else colour_logits(paint, prompt.palette)
             height, width = features.frames[row].content
+            shown = paint[:, :height, :width]
             for one, colour in zip(logits, prompt.palette, strict=True):
-                inside = one[:height, :width] > 0
-                scores[row].append(cleanness(paint[:, :height, :width], colour, inside))
-            found[row].append(logits)
-        return [
-            Segmentation(torch.cat(logits), torch.stack(own), list(c.ids), list(c.names), frame)
-            for logits, own, c, frame in zip(found, scores, contexts, features.frames, strict=True)
-        ]
+                found[row].append((one, cleanness(shown, colour, one[:height, :width] > 0)))
+        results = []
+        for own, c, frame in zip(found, contexts, features.frames, strict=True):
+            logits, scores = (torch.stack(x) for x in zip(*own, strict=True))
+            results.append(Segmentation(logits, scores, list(c.ids), list(c.names), frame))
+        return results
 
     def _painted(
         self, targets: Tensor, jobs: Sequence[tuple[int, Prompt]], tasks: Sequence[str]

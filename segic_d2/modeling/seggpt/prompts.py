@@ -43,6 +43,10 @@ class Pixels(nn.Module):
         """Normalised colours (…, 3, h, w) → float32 in 0–255, clipped."""
         return (painted.float() * self.std + self.mean).clamp(0, 255)
 
+    def bytes(self, painted: Tensor) -> Tensor:
+        """``shown``, uint8."""
+        return self.shown(painted).round().to(torch.uint8)
+
     def square(self, picture: Tensor) -> Tensor:
         """A view (3, h, w), 0–255, normalised and padded right and bottom: (3, S, S)."""
         return self.padded(self.normalised(picture.to(self.mean.device)))
@@ -83,7 +87,7 @@ def pixel_context(
         names = dict.fromkeys(int(i) for r in references for i in r["entity_ids"])
     found: dict[int, list[tuple[Tensor, Tensor]]] = {i: [] for i in names}
     for r in references:
-        picture = _bytes(pixels.shown(pixels.square(r["image"])))
+        picture = pixels.bytes(pixels.square(r["image"]))
         for i, mask in zip(r["entity_ids"], r["masks"], strict=True):
             if int(i) in found and mask.sum() > 0:
                 inside = mask >= min(0.5, float(mask.max()))
@@ -101,13 +105,13 @@ def frame_context(
     pixels, and the masks in white."""
     if parts:
         raise ValueError("pixels have no parts: TEST.VIDEO.MEMORY 'clusters' is not for this model")
-    picture = _bytes(pixels.shown(features.map[0]))
+    picture = pixels.bytes(features.map[0])
     above = replace(found.frame, size=features.frames[0].content).upsample(found.logits.float())
     inside = above > found.threshold
     if found.exclusive and len(found) > 1:
         rows = torch.arange(len(found), device=above.device)[:, None, None]
         inside &= above.argmax(0) == rows
-    masks = pixels.padded(inside.to(torch.uint8))
+    masks = pixels.padded(inside.to(picture))
     shots = {i: [(picture, mask)] for i, mask in zip(found.ids, masks, strict=True)}
     return _stacked(shots, dict(zip(found.ids, found.names, strict=True)), task)
 
@@ -159,10 +163,6 @@ def _painted(
     pictures = torch.stack([picture for picture, _ in shown.values()])
     colours = torch.stack([paint(own, palette) for _, own in shown.values()])
     return pixels.normalised(pictures), pixels.normalised(colours)
-
-
-def _bytes(pixels: Tensor) -> Tensor:
-    return pixels.round().to(torch.uint8)
 
 
 def _stacked(

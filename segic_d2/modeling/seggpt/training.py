@@ -72,20 +72,21 @@ class ColourLosses:
         mixed, white, half = torch.rand(3, generator=random).tolist()
         order = torch.randperm(len(x["references"]), generator=random).tolist()
         references = [x["references"][i] for i in order[: MIXED if mixed < self.mix else 1]]
+        ids = [[*map(int, r["entity_ids"])] for r in references]
         known = [e["id"] for e in x["entities"]]
-        shown = sorted({int(i) for r in references for i in r["entity_ids"]} & {*known})
+        shown = sorted({i for own in ids for i in own} & {*known})
         shown = [shown[i] for i in torch.randperm(len(shown), generator=random)]
-        count = 1 if white < self.white else _up_to(len(shown), random)
-        kept = shown[:count]
-        palette = torch.full((1, 3), WHITE) if white < self.white else _colours(count, random)
+        if white < self.white:
+            kept, palette = shown[:1], torch.full((1, 3), WHITE)
+        else:
+            kept = shown[: int(torch.randint(1, len(shown) + 1, (), generator=random))]
+            palette = _colours(len(kept), random)
 
-        device = pixels.mean.device
-        squares = [_square(r, list(map(int, r["entity_ids"])), kept, palette) for r in references]
-        own = [pixels.padded(part.to(device)) for part in _square(x, known, kept, palette)]
-        above = [
-            torch.stack([pixels.padded(part.to(device)) for part in parts])
-            for parts in zip(*squares, strict=True)
+        squares = [
+            _square(r, own, kept, palette, pixels) for r, own in zip(references, ids, strict=True)
         ]
+        above = [torch.stack(parts) for parts in zip(*squares, strict=True)]
+        own = _square(x, known, kept, palette, pixels)
         views = torch.stack([pixels.square(r["image"]) for r in references])
         if len(references) > 1:
             views, above = tiled(views), [tiled(part, nearest=True) for part in above]
@@ -96,7 +97,7 @@ class ColourLosses:
             masked = lower_half(*grid)
         else:
             masked = hidden_blocks(*grid, round(self.masked * grid[0] * grid[1]), random)
-        return pictures, pixels.normalised(colours), valid[:1] > 0, masked.to(device)
+        return pictures, pixels.normalised(colours), valid[:1] > 0, masked.to(colours.device)
 
     def loss(
         self, painted: Tensor, colours: Tensor, masked: Tensor, valid: Tensor, pixels: Pixels
@@ -130,8 +131,7 @@ class ColourLosses:
                 id = context.ids[prompt.rows[0]]
                 if id not in ids:
                     continue
-                parts = _square(x, ids, [id], prompt.palette.cpu())
-                colours, valid = (pixels.padded(part.to(view.device)) for part in parts)
+                colours, valid = _square(x, ids, [id], prompt.palette.cpu(), pixels)
                 target = pixels.normalised(colours)
                 painted = paint_below(net, prompt.pictures, prompt.colours, view, context.task)
                 terms.append(self.sums(painted, target.expand_as(painted), valid))
@@ -158,8 +158,7 @@ def paint_below(
 
 
 def of_patches(masked: Tensor, canvases: Tensor) -> Tensor:
-    """Which pixels of canvases (B, 3, 2S, S) patches (B or 1, h, w) cover: bool (B or 1, 1, 2S,
-    S)."""
+    """Which pixels of canvases (…, 2S, S) patches (B, h, w) cover: bool (B, 1, 2S, S)."""
     patch = canvases.shape[-1] // masked.shape[-1]
     return masked.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
 
@@ -190,9 +189,9 @@ def hidden_blocks(height: int, width: int, count: int, random: torch.Generator) 
 
 
 def _square(
-    view: MaskedView, ids: Sequence[int], kept: Sequence[int], palette: Tensor
-) -> tuple[Tensor, Tensor]:
-    """A view's colours, 0–255, and which of its pixels count, 0 or 1: both (3, h, w)."""
+    view: MaskedView, ids: Sequence[int], kept: Sequence[int], palette: Tensor, pixels: Pixels
+) -> list[Tensor]:
+    """A view's colours, 0–255, and which of its pixels count, 0 or 1: both (3, S, S)."""
     masks = view["masks"]
     rows = [(ids.index(i), n) for n, i in enumerate(kept) if i in ids]
     shown = torch.stack([masks[row] >= 0.5 for row, _ in rows]) if rows else masks[:0]
@@ -200,11 +199,7 @@ def _square(
     valid = torch.ones_like(colours)
     if view.get("ignore") is not None:
         valid = valid * ~view["ignore"]
-    return colours, valid
-
-
-def _up_to(most: int, random: torch.Generator) -> int:
-    return int(torch.randint(1, most + 1, (), generator=random))
+    return [pixels.padded(part.to(pixels.mean.device)) for part in (colours, valid)]
 
 
 def _colours(count: int, random: torch.Generator) -> Tensor:

@@ -32,17 +32,18 @@ class FusedAttention(Attention):
         parts = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, hw, C / heads)
         rows = q.unflatten(2, (height, width))  # queries are not scaled here
-        up = torch.einsum("bnhwc,hkc->bnhwk", rows, self._table(height, self.rel_pos_h, q))
-        side = torch.einsum("bnhwc,wkc->bnhwk", rows, self._table(width, self.rel_pos_w, q))
+        up = torch.einsum(
+            "bnhwc,hkc->bnhwk", rows, get_rel_pos(height, height, self.rel_pos_h).to(q.dtype)
+        )
+        side = torch.einsum(
+            "bnhwc,wkc->bnhwk", rows, get_rel_pos(width, width, self.rel_pos_w).to(q.dtype)
+        )
         bias = (
             (up[..., :, None] + side[..., None, :]).flatten(4).flatten(2, 3)
         )  # (B, heads, hw, hw)
         out = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), scale=self.scale)
         out = out.transpose(1, 2).reshape(batch, height, width, channels)
         return self.proj(out)
-
-    def _table(self, size: int, table: Tensor, like: Tensor) -> Tensor:
-        return get_rel_pos(size, size, table).to(like.dtype)
 
 
 class EnsembleBlock(Block):
@@ -51,8 +52,8 @@ class EnsembleBlock(Block):
 
     def __init__(self, dim: int, num_heads: int, **options: object) -> None:
         super().__init__(dim, num_heads, use_rel_pos=True, **options)
-        size = options["input_size"]
-        self.attn = FusedAttention(dim, num_heads, use_rel_pos=True, input_size=size)
+        grid = options["input_size"]
+        self.attn = FusedAttention(dim, num_heads, use_rel_pos=True, input_size=grid)
 
     def forward(self, x: Tensor, group: int = 1) -> Tensor:
         """(n·K, h, w, C) → the same; ``group``: K, canvases of a group lie side by side."""
@@ -122,7 +123,10 @@ class PaintingViT(nn.Module):
             nn.Conv2d(decoder, 3, 1),
         )
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        self.apply(_initialise)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
 
     def forward(
         self,
@@ -173,10 +177,3 @@ class PaintingViT(nn.Module):
             known = torch.cat([self.type_token_cls, self.type_token_ins])  # (2, 1, 1, C)
             x, y = x + known[types], y + known[types]
         return torch.cat([x, y])
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

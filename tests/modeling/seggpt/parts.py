@@ -21,6 +21,10 @@ SET = os.environ.get("SEGIC_GOLDEN_SEGGPT")
 PREFIX = SET or str(DEFAULT)
 HERE = all(Path(f"{PREFIX}{end}").is_file() for end in (".json", ".safetensors"))
 SMALL = {"WIDTH": 32, "HEADS": 4, "DECODER": 8, "DROP_PATH": 0.0}
+TINY = {
+    **{"SIDE": 32, "PATCH": 8, "DEPTH": 5, "TAPS": (2, 3, 4), "MERGE": 1, "POSITIONS": 4},
+    **SMALL,
+}
 WHY = "the released code's reference files are not at hand"
 
 
@@ -64,13 +68,19 @@ def small_model(side=64, **keys):
 def tiny_model(side=32, seed=0, **keys):
     """Random, of five blocks; of weights that are large enough to count."""
     torch.manual_seed(seed)
-    size = {"SIDE": 32, "PATCH": 8, "DEPTH": 5, "TAPS": (2, 3, 4), "MERGE": 1, "POSITIONS": 4}
-    model = small_model(side, **{**SMALL, **size, **keys})
+    model = small_model(side, **{**TINY, **keys})
     for name, tensor in model.net.named_parameters():
         if "rel_pos" in name or "token" in name:
             torch.nn.init.normal_(tensor, std=0.5)
         elif tensor.dim() == 2:
             torch.nn.init.normal_(tensor, std=0.2)
+    return model
+
+
+def lively(**keys):
+    """A tiny model whose paint is not all dark or bright: some masks have pixels, none all."""
+    model = tiny_model(**keys)
+    model.net.decoder_pred[3].weight.data.mul_(4)
     return model
 
 

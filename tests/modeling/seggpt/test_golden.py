@@ -281,7 +281,8 @@ def case_v():
     }
 
 
-CASES = dict(zip("ABCDPHGV", (case_a, case_b, case_c, case_d, case_p, case_h, case_g, case_v)))
+CASES = {f.__name__[-1].upper(): f for f in (case_a, case_b, case_c, case_d)}
+CASES |= {f.__name__[-1].upper(): f for f in (case_p, case_h, case_g, case_v)}
 
 
 def unpacked(entry, expected):

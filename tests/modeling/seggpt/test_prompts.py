@@ -125,7 +125,7 @@ def test_a_tuned_prompt_starts_as_it_was(tmp_path):
 
 
 def test_what_was_found_becomes_a_shot():
-    model, (image, masks) = tiny_model(), scene(3, boxes=BOXES)
+    model, (image, _) = tiny_model(), scene(3, boxes=BOXES)
     context = context_of(model, (0, {1: BOXES[0], 2: BOXES[1]}))
     features = model.encode_images([target(model, image)])
     (found,) = model.segment(features, context)
