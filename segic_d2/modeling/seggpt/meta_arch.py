@@ -194,8 +194,8 @@ class SegGPT(InContextModel):
         self, batched_inputs: Sequence[Episode], context: Context
     ) -> dict[str, Tensor]:
         """In-context tuning: the same loss of whole targets, by a context's pixels."""
-        context = self._checked(context)
-        return self.criterion.by_context(self.net, self.pixels, batched_inputs, context)
+        known, own = self._checked(context), (self.net, self.pixels)
+        return self.criterion.by_context(*own, batched_inputs, known, self.spatial)
 
     def tunable(self, context: Context) -> Context:
         """The same context with pictures and colours that can be learned."""

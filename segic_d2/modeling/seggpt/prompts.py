@@ -43,10 +43,6 @@ class Pixels(nn.Module):
         """Normalised colours (…, 3, h, w) → float32 in 0–255, clipped."""
         return (painted.float() * self.std + self.mean).clamp(0, 255)
 
-    def bytes(self, painted: Tensor) -> Tensor:
-        """``shown``, uint8."""
-        return self.shown(painted).round().to(torch.uint8)
-
     def square(self, picture: Tensor) -> Tensor:
         """A view (3, h, w), 0–255, normalised and padded right and bottom: (3, S, S)."""
         return self.padded(self.normalised(picture.to(self.mean.device)))
@@ -87,7 +83,7 @@ def pixel_context(
         names = dict.fromkeys(int(i) for r in references for i in r["entity_ids"])
     found: dict[int, list[tuple[Tensor, Tensor]]] = {i: [] for i in names}
     for r in references:
-        picture = pixels.bytes(pixels.square(r["image"]))
+        picture = pixels.shown(pixels.square(r["image"])).round().to(torch.uint8)
         for i, mask in zip(r["entity_ids"], r["masks"], strict=True):
             if int(i) in found and mask.sum() > 0:
                 inside = mask >= min(0.5, float(mask.max()))
@@ -105,7 +101,7 @@ def frame_context(
     pixels, and the masks in white."""
     if parts:
         raise ValueError("pixels have no parts: TEST.VIDEO.MEMORY 'clusters' is not for this model")
-    picture = pixels.bytes(features.map[0])
+    picture = pixels.shown(features.map[0]).round().to(torch.uint8)
     above = replace(found.frame, size=features.frames[0].content).upsample(found.logits.float())
     inside = above > found.threshold
     if found.exclusive and len(found) > 1:
@@ -118,11 +114,11 @@ def frame_context(
 
 def tunable(context: Context, pixels: Pixels) -> Context:
     """The same context with normalised pictures and colours (white masks) that can be learned."""
-    tensors = {k: context.tensors[k].float() for k in (IMAGE, COLOUR) if k in context.tensors}
-    if COLOUR not in context.tensors:
-        white = 255.0 * context.tensors[MASK][:, :, None].expand_as(context.tensors[IMAGE])
-        tensors = {k: pixels.normalised(v) for k, v in ((IMAGE, tensors[IMAGE]), (COLOUR, white))}
-    return replace(context, tensors={k: v.detach().clone() for k, v in tensors.items()})
+    known = context.tensors
+    if COLOUR not in known:
+        white = 255.0 * known[MASK][:, :, None].expand_as(known[IMAGE])
+        known = {IMAGE: pixels.normalised(known[IMAGE]), COLOUR: pixels.normalised(white)}
+    return replace(context, tensors={k: known[k].detach().clone() for k in (IMAGE, COLOUR)})
 
 
 def prompts_of(

@@ -47,9 +47,8 @@ class ColourLosses:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> ColourLosses:
-        t = cfg.MODEL.SEGGPT.TRAIN
-        painter = not cfg.MODEL.SEGGPT.TYPE_TOKENS
-        return cls(t.WHITE_PROB, t.MIX_PROB, t.MASKED, t.HALF_PROB, t.LOSS, painter)
+        t, told = cfg.MODEL.SEGGPT.TRAIN, cfg.MODEL.SEGGPT.TYPE_TOKENS
+        return cls(t.WHITE_PROB, t.MIX_PROB, t.MASKED, t.HALF_PROB, t.LOSS, not told)
 
     def __call__(
         self, net: PaintingViT, pixels: Pixels, episodes: Sequence[Episode]
@@ -119,17 +118,21 @@ class ColourLosses:
         return (KINDS[self.kind](painted.float(), colours) * weight).sum(), weight.sum()
 
     def by_context(
-        self, net: PaintingViT, pixels: Pixels, episodes: Sequence[Episode], context: Context
+        self,
+        net: PaintingViT,
+        pixels: Pixels,
+        episodes: Sequence[Episode],
+        context: Context,
+        spatial: bool = False,
     ) -> dict[str, Tensor]:
         """{"loss_colour"} of targets below the prompts of a context: white masks of those of its
         entities that the episode has. ValueError: there are none."""
-        prompts = prompts_of(context, pixels)
-        terms = []
+        terms, prompts = [], prompts_of(context, pixels, spatial=spatial)
         for x in episodes:
             ids, view = [e["id"] for e in x["entities"]], pixels.square(x["image"])
             for prompt in prompts:
                 id = context.ids[prompt.rows[0]]
-                if id not in ids:
+                if id not in ids or not len(prompt):
                     continue
                 colours, valid = _square(x, ids, [id], prompt.palette.cpu(), pixels)
                 target = pixels.normalised(colours)

@@ -183,3 +183,21 @@ def test_tuning_looks_at_the_targets_own_entities():
         batch[1]["entities"] = [{"id": 8, "name": None}, {"id": 9, "name": None}]
         with pytest.raises(ValueError, match=r"no target has one of the context's entities, \[1, "):
             model.context_losses(batch[1:], known)
+
+
+def test_a_shot_that_is_left_out_leaves_the_others():
+    """As tuning does with a target that is itself a reference."""
+    model = tiny_model()
+    known = context(model)
+    both = type(known).join_shots([known, context(tiny_model())])
+    tuned = model.tunable(both)
+    kept = both.shots.clone()
+    kept[:, 1] = False
+    with torch.no_grad():
+        batch = [episode(model, 1, 2)]
+        found = model.context_losses(batch, tuned.take([0, 1], kept))["loss_colour"]
+        expected = model.context_losses(batch, model.tunable(known))["loss_colour"]
+        assert torch.equal(found, expected)
+        kept[0] = False  # nothing is left of the first
+        rest = model.context_losses(batch, tuned.take([0, 1], kept))["loss_colour"]
+        assert rest == model.context_losses(batch, model.tunable(known.take([1])))["loss_colour"]
