@@ -122,6 +122,18 @@ class InContextModel(nn.Module, ABC):
         NotImplementedError: the model is not trained here."""
         raise NotImplementedError(f"{type(self).__name__} has no training")
 
+    def context_losses(
+        self, batched_inputs: Sequence[Episode], context: Context
+    ) -> dict[str, Tensor]:
+        """Losses of training targets, whose "masks" are of the entities of the context, with this
+        context, differentiable in its float tensors. ValueError: the model has none."""
+        raise ValueError(f"{type(self).__name__} is not tuned by its context")
+
+    def tunable(self, context: Context) -> Context:
+        """The same context with float tensors that can be learned, and that are what they must be,
+        such as unit vectors: it is asked after each step, too. ValueError: the model has none."""
+        raise ValueError(f"{type(self).__name__} is not tuned by its context")
+
     def forward(
         self, batched_inputs: Sequence[Episode]
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
