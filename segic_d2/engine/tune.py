@@ -77,10 +77,10 @@ class TuneReport:
         kept = (
             "the tuned decoder is kept" if self.kept == "after" else "no better, so kept as it was"
         )
+        held, learned = count_pictures(self.held_out, "held-out "), count_pictures(self.learned)
         return (
-            f"mIoU on {count_pictures(self.held_out, 'held-out ')}: before {self.before:.1f}, after "
-            f"{self.after:.1f}; {kept}{share}\n({self.steps} steps on "
-            f"{count_pictures(self.learned)}, "
+            f"mIoU on {held}: before {self.before:.1f}, after "
+            f"{self.after:.1f}; {kept}{share}\n({self.steps} steps on {learned}, "
             f"{self.seconds:.0f} s{scores})"
         )
 

@@ -65,9 +65,9 @@ def tune_context(
     test: Sequence[Labelled] = (),
     *,
     task: str = "semantic",
-    steps: int = 100,
+    steps: int = 60,
     batch: int = 4,
-    rate: float = 0.02,
+    rate: float = 0.1,
     seed: int = 0,
 ) -> tuple[Context, ContextReport]:
     """Learn a context of {entity: name}, which starts from the references that labelled pictures
