@@ -75,7 +75,7 @@ def find_model(
     except FileNotFoundError as error:
         known = ", ".join([*PRETRAINED, *RELEASED])
         raise ValueError(
-            f"no pretrained decoder or model {name!r}; there are {known}, and configs that ship"
+            f"no pretrained decoder {name!r}; there are {known}, and the configs that ship"
         ) from error
 
 

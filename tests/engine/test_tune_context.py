@@ -118,7 +118,8 @@ def test_a_model_without_a_frozen_backbone_is_tuned_by_its_pixels():
         Tuned().eval(), pictures, NAMES, TEST, steps=40, rate=0.05
     )
     assert report.kept == "after" and report.after > report.before + 5
-    assert list(context.tensors) == ["colours"] and context.tensors["colours"].dtype.is_floating_point
+    assert list(context.tensors) == ["colours"]
+    assert context.tensors["colours"].is_floating_point()
 
 
 def test_the_better_context_is_kept(scores):
@@ -131,8 +132,8 @@ def test_the_better_context_is_kept(scores):
     assert report.kept == "before" and not context.about
     assert all(torch.equal(v, plain.tensors[k]) for k, v in context.tensors.items())
     assert repr(report).startswith(
-        "mIoU on 2 held-out pictures: before 50.0, after 50.4; no better, so the references stay as "
-        "they are\n(1 steps on 6 pictures, 6 of a class in the context, "
+        "mIoU on 2 held-out pictures: before 50.0, after 50.4; no better, so the references stay "
+        "as they are\n(1 steps on 6 pictures, 6 of a class in the context, "
     )
     scores += [50.0, 50.5]
     context, report = tune_context.tune_context(model, PICTURES, NAMES, steps=1, task="instance")
