@@ -266,7 +266,11 @@ class HeldOut:
         self.model, self.contexts, self.held = model, contexts, []
         for picture in held:
             height, width = picture.image.shape[:2]
-            view = {**model.input.target(Picture(picture.image)), "height": height, "width": width}
+            view: Any = {
+                **model.input.target(Picture(picture.image)),
+                "height": height,
+                "width": width,
+            }
             self.held.append((picture, model.encode_images([view])))
 
     @torch.no_grad()
