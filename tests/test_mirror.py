@@ -11,6 +11,7 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "__main__": "segic_cli/test_main",
     "config/keys": "config/test_configs",  # all shipped configs
     "config/segic_keys": "config/test_configs",
+    "config/seggpt_keys": "modeling/seggpt/test_meta_arch",
     "data/augmentation/view_pool": "structures/test_picture",  # which views recur
     "data/augmentation/views": "data/augmentation/test_transforms",
     "data/benchmarks/base": "tools/test_list_episodes",  # the lists that people see

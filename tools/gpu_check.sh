@@ -12,9 +12,8 @@ export GPU_CHECK_STARTED=$(date +%s)
 wheels=${WHEELS:+$(realpath "$WHEELS")}
 export OUT=$(realpath -m "${OUT:-$(dirname "${BASH_SOURCE[0]}")/../output/gpu_check}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=${PYTHON:-python3}
-# nothing may try to fetch anything
-export SEGIC_D2_OFFLINE=1 HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+source tools/gpu_site.sh
+stay_offline
 
 if [ "${1:-}" = --list-wheels ]; then
     shift
@@ -23,14 +22,7 @@ fi
 
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
-export PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}"
+use_site "$site"
 mkdir -p "$OUT"
-# one path a line: wheels of what this Python lacks
-needed=$("$python" tools/gpu_wheels.py --missing ${wheels:+"$wheels"}) || exit 1
-if [ -n "$needed" ]; then
-    mapfile -t files <<<"$needed"
-    "$python" -m pip install --quiet --no-index --no-deps --no-compile --disable-pip-version-check \
-        --target "$site" "${files[@]}" ||
-        for file in "${files[@]}"; do "$python" -m zipfile -e "$file" "$site"; done
-fi
+install_missing "$site" "$wheels"
 "$python" tools/gpu_check.py "$@"

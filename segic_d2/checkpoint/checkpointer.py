@@ -20,6 +20,7 @@ from .files import OTHER, fault_of, fetch, newest_checkpoint, write_checkpoint
 from .foreign import NotTensors, load_tensors, named_tensors
 from .official import HEAD, is_official, official_shapes, to_model_names
 from .pretrained import PREFIX, PRETRAINED, name_of, weights_file
+from .seggpt import from_seggpt, seggpt_names, seggpt_shapes
 
 UNSAFE = ".pkl", ".pyth"  # Detectron2 would run the code they hold
 
@@ -82,8 +83,8 @@ class SegICCheckpointer(DetectionCheckpointer):
     """Saves and loads trainable weights only, in .pth or (loading) .safetensors files.
 
     ``MODEL.WEIGHTS`` may also name a decoder that ships with the package ("segic://demo").
-    A checkpoint of the released SegIC is recognised by its names and loaded as it is, all of its
-    tensors or none. A killed run never leaves a broken file under the name of a good one.
+    A checkpoint of the released SegIC or SegGPT is recognised by its names and loaded as it is, all
+    of its tensors or none. A killed run never leaves a broken file under the name of a good one.
 
     ``complete``: refuse files that lack a trainable tensor, which would stay random; where training
     starts from other weights, Detectron2's warning is enough.
@@ -182,7 +183,7 @@ class SegICCheckpointer(DetectionCheckpointer):
                 found = load_file(filename)
                 if is_official(found, self._official_shapes()) or not found:
                     return {"model": found}
-                return {"model": named_tensors({"model": found}, self.model.state_dict())}
+                return {"model": named_tensors({"model": found}, self._wanted())}
             if fault := fault_of(filename):
                 raise EOFError if fault == OTHER else ValueError(fault)
             loaded = super()._load_file(filename)
@@ -204,7 +205,7 @@ class SegICCheckpointer(DetectionCheckpointer):
         if isinstance(state, dict) and is_official(state, self._official_shapes()):
             return loaded  # all of it must fit
         try:
-            loaded["model"] = named_tensors(loaded, self.model.state_dict())
+            loaded["model"] = named_tensors(loaded, self._wanted())
         except ValueError as error:
             raise ValueError(f"{filename} is no checkpoint: {error}") from error
         return loaded
@@ -212,6 +213,11 @@ class SegICCheckpointer(DetectionCheckpointer):
     def _official_shapes(self) -> dict[str, tuple[int, ...]]:
         needed = trainable_state_dict(self.model)
         return official_shapes({k: v for k, v in needed.items() if k.startswith(HEAD)})
+
+    def _wanted(self) -> set[str]:
+        """The names under which a file may hold this model's tensors."""
+        own = self.model.state_dict()
+        return {*own, *seggpt_names(seggpt_shapes(own))}
 
     def _torch_load(self, f: str | IO[bytes]) -> Any:
         return load_tensors(f)  # never unpickle code: our checkpoints hold tensors and numbers
@@ -222,6 +228,9 @@ class SegICCheckpointer(DetectionCheckpointer):
         if is_official(checkpoint["model"], shapes):
             checkpoint["model"] = to_model_names(checkpoint["model"], shapes, self._path)
             self.logger.info(f"official SegIC checkpoint: all {len(shapes)} tensors are used")
+        if painted := seggpt_shapes(needed):
+            found = from_seggpt(checkpoint["model"], painted, self._path, self.complete)
+            checkpoint["model"] = checkpoint["model"] if found is None else found
         incompatible = super()._load_model(checkpoint)
         lost = set(incompatible.missing_keys) | {k for k, *_ in incompatible.incorrect_shapes}
         if not set(needed) - lost:

@@ -47,6 +47,16 @@ def to_model_names(
         ValueError: naming the file and every tensor that is missing, unused, or of another shape
             or no finite floats, with what was found and what was expected.
     """
+    return {
+        HEAD + name: v for name, v in fitting(state, shapes, source, "an official SegIC").items()
+    }
+
+
+def fitting(
+    state: Mapping[str, Any], shapes: Shapes, source: AnyPath, kind: str
+) -> dict[str, torch.Tensor]:
+    """The tensors of a file, if they are exactly those that ``shapes`` needs. ValueError: as of
+    ``to_model_names``; ``kind`` is whose checkpoint it should be."""
     missing = [f"missing: {k}, expected {v}" for k, v in shapes.items() if k not in state]
     unused = [f"unused: {k}, found {_form(v)}" for k, v in state.items() if k not in shapes]
     wrong = [
@@ -56,11 +66,11 @@ def to_model_names(
     ]
     if missing or unused or wrong:
         raise ValueError(
-            f"{source} does not fit as an official SegIC checkpoint: {len(missing)} tensors are "
+            f"{source} does not fit as {kind} checkpoint: {len(missing)} tensors are "
             f"missing, {len(unused)} unused, {len(wrong)} of another shape\n  "
             + "\n  ".join(missing + unused + wrong)
         )
-    return {HEAD + name: state[name] for name in shapes}
+    return {name: state[name] for name in shapes}
 
 
 def _form(value: object) -> str:

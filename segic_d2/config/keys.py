@@ -6,6 +6,7 @@ values; ``released`` marks the value that reproduces the released weights.
 
 from detectron2.config import CfgNode
 
+from .seggpt_keys import SEGGPT_KEYS
 from .segic_keys import SEGIC_KEYS, SHARE
 from .table import (
     Key,
@@ -70,7 +71,10 @@ KEYS = {
             896, "px, side of the square input; a multiple of the backbone's stride", least(1)
         ),
         RESIZE=Key(
-            "pil", '"pil": 8 bits, antialiased; "float" (released): neither', of("pil", "float")
+            "pil",
+            '"pil": 8 bits, antialiased; "float" (SegIC released): neither; "squash": bicubic onto '
+            "the whole square, masks sampled",
+            of("pil", "float", "squash"),
         ),
         MAX_REDRAWS=Key(10, "augmentations drawn again when the object left the frame", least(0)),
         TEXT_KEEP_PROB=Key(0.75, "class name kept in training, else the empty text", SHARE),
@@ -87,6 +91,7 @@ KEYS = {
         ),
     ),
     **SEGIC_KEYS,
+    **SEGGPT_KEYS,
     **section(
         "DATASETS",
         EPISODE_MAPPERS=Key((), 'one name per DATASETS.TRAIN; (): all "semantic"'),

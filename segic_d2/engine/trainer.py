@@ -149,7 +149,8 @@ class Trainer(GivenTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
-        """AdamW over the trainable parameters, or Detectron2's SGD (``SOLVER.OPTIMIZER``)."""
+        """AdamW over the trainable parameters, with the model's ``lr_factor``; or Detectron2's SGD
+        (``SOLVER.OPTIMIZER``)."""
         check_config(cfg, "SOLVER.OPTIMIZER")
         if cfg.SOLVER.OPTIMIZER == "SGD":
             unclipped = cfg.clone()
@@ -164,5 +165,7 @@ class Trainer(GivenTrainer):
             "weight_decay_bias",
         )
         own = {name: cfg.SOLVER[name.upper()] for name in names}
-        params = get_default_optimizer_params(model, **own)
+        own["lr_factor_func"] = model.lr_factor if isinstance(model, InContextModel) else None
+        once = {"pos_embed": {"weight_decay": 0.0}}  # of a trained ViT, as ViTDet has it
+        params = get_default_optimizer_params(model, overrides=once, **own)
         return clip_gradients(cfg, AdamW(params, lr=cfg.SOLVER.BASE_LR))

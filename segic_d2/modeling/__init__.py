@@ -4,6 +4,7 @@ from ..structures.context import Context
 from ..structures.features import Features
 from . import backbone  # noqa: F401
 from .protocol import InContextModel
+from .seggpt.meta_arch import SegGPT
 from .segic.mask_head import InContextMaskHead
 from .segic.meta_arch import SegIC
 from .segic.regions.head import RegionMatchingHead
@@ -20,6 +21,7 @@ __all__ = [
     "InContextMaskHead",
     "InContextModel",
     "RegionMatchingHead",
+    "SegGPT",
     "SegIC",
     "TEXT_ENCODER_REGISTRY",
     "build_text_encoder",

@@ -122,6 +122,23 @@ class InContextModel(nn.Module, ABC):
         NotImplementedError: the model is not trained here."""
         raise NotImplementedError(f"{type(self).__name__} has no training")
 
+    def context_losses(
+        self, batched_inputs: Sequence[Episode], context: Context
+    ) -> dict[str, Tensor]:
+        """Losses of training targets, whose "masks" are of the entities of the context, with this
+        context, differentiable in its float tensors. ValueError: the model has none."""
+        raise ValueError(f"{type(self).__name__} is not tuned by its context")
+
+    def tunable(self, context: Context) -> Context:
+        """The same context with float tensors that can be learned, and that are what they must be,
+        such as unit vectors: it is asked after each step, too. ValueError: the model has none."""
+        raise ValueError(f"{type(self).__name__} is not tuned by its context")
+
+    def lr_factor(self, name: str) -> float:
+        """By what the rate of learning of a parameter, named as in ``named_parameters``, is
+        multiplied."""
+        return 1.0
+
     def forward(
         self, batched_inputs: Sequence[Episode]
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
@@ -192,7 +209,7 @@ class InContextModel(nn.Module, ABC):
         if len(shape) != 3 or shape[0] != 3:
             raise ValueError(f"an image has the shape {shape}; it must be (3, H, W)")
         image = x["image"].flip(0) if self.stock.format == "BGR" else x["image"]
-        if max(image.shape[-2:]) == self.input.canvas:
+        if self.input.seen(image.shape[-2:]):
             return {**x, "image": image}
         pixels = image.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         view = self.input.target(Picture(pixels))

@@ -23,6 +23,7 @@ from ..utils.remote import first_line
 
 PROTOTYPES = "prototypes"  # SegIC's kind: vectors of a few KB per entity, never pixels
 CELLS = "cells"  # prototypes, and cells of references: at most 400 KB per entity and shot
+PIXELS = "pixels"  # pictures and masks on the canvas themselves: 0.8 MB per shot at 448 px
 WEIGHT, TOKEN, PARTS, COUNTS = "weight", "token", "parts", "counts"  # of memories, see ``Context``
 
 _ABOUT = ("kind", "ids", "names", "task", "fingerprint", "about")
@@ -41,7 +42,8 @@ class Context:
             mask. What a memory reads may have "weight" (), the share of a shot in means over shots;
             "token" (), 1 of shots that are tokens too; "parts" (P, C), mean unit features of parts
             of the entity, the most alike of which counts in place of the mean, with "counts" (P,),
-            0 where there is no part.
+            0 where there is no part. Kind "pixels": uint8 "image" (3, S, S) and "mask" (S, S), 0 or
+            1; of one that was tuned float "image" and "colour" (3, S, S), normalised.
         meta: float (N, D), text vectors (meta instruction), or None. ids: as in the episode.
         task: "semantic" or "instance".
         fingerprint: what the tensors depend on, see ``InContextModel``. Empty: not checked.
@@ -178,7 +180,8 @@ class Context:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the context to a .safetensors file; kind "prototypes": a few KB per entity,
-        "cells": 400 KB per entity and shot at most."""
+        "cells": 400 KB per entity and shot at most, "pixels": 4 bytes per pixel of the canvas and
+        shot, of one that was tuned 24."""
         tensors, about = self.packed()
         # save_file would hide it from everyone else
         write_whole(path, save(tensors, metadata={"segic_d2.context": json.dumps(about)}))

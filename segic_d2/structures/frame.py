@@ -19,11 +19,13 @@ FULL_SIZE_PIXELS = 2**22  # of full-size logits held at once
 @dataclass(frozen=True)
 class Frame:
     """One image on the canvas of side S px: the (h, w) of its content there, px, which lies in the
-    upper left corner, and its own size (H, W)."""
+    upper left corner, and its own size (H, W). ``nearest``: maps come to their size by the nearest
+    pixel, not bilinear."""
 
     canvas: int
     content: tuple[int, int]
     size: tuple[int, int]
+    nearest: bool = False
 
     def pad(self, masks: Tensor) -> Tensor:
         """Masks (…, h, w) padded right and bottom to (…, S, S)."""
@@ -41,10 +43,13 @@ class Frame:
 
     def upsample(self, maps: Tensor) -> Tensor:
         """Maps (N, r, r) → (N, H, W): bilinear to the canvas, content cut out, bilinear to the
-        image's own size."""
+        image's own size; or both by the nearest pixel."""
         if not len(maps):
             return maps.new_zeros(0, *self.size)
         side = (self.canvas, self.canvas)
+        if self.nearest:
+            full = F.interpolate(maps[None], side, mode="nearest")
+            return F.interpolate(full[..., : self.content[0], : self.content[1]], self.size)[0]
         full = F.interpolate(maps[None], side, mode="bilinear", align_corners=False)[0]
         if self.content == self.size:  # the last step would change nothing
             return full[:, : self.size[0], : self.size[1]]

@@ -26,7 +26,7 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from ..config.keys import check_config
-from .context import CELLS, COUNTS, PARTS, TOKEN, WEIGHT, Context
+from .context import CELLS, COUNTS, PARTS, PIXELS, TOKEN, WEIGHT, Context
 
 KINDS = ("first", "fifo", "mean", "last", "clusters")
 
@@ -127,11 +127,12 @@ class Memory:
         corrected: their recent shots are dropped. ``own_scores`` and ``self_ious``, by id: the
         model's score of each in its own frame, and the IoU of its mask there. ``seen``: a context
         of the same objects with their "parts", for "clusters". ValueError: a kind of memory that
-        averages vectors, for a context of cells."""
-        if context.kind == CELLS and self.options.kind in ("mean", "clusters"):
+        averages vectors, for a context of cells or
+        pixels."""
+        if context.kind in (CELLS, PIXELS) and self.options.kind in ("mean", "clusters"):
             raise ValueError(
                 f"TEST.VIDEO.MEMORY is {self.options.kind!r}, which averages vectors, and this "
-                "model remembers cells: choose 'first', 'fifo' or 'last'"
+                f"model remembers {context.kind}: choose 'first', 'fifo' or 'last'"
             )
         for row, i in enumerate(context.ids):
             shots = int(context.shots[row].nonzero().max()) + 1

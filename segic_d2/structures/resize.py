@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import TransformList
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -92,11 +93,31 @@ class FloatResize(T.Transform):
         return F.interpolate(values, size, self.scale, mode)[0, 0].numpy()
 
 
-RESIZES: dict[str, type[PilResize] | type[FloatResize]] = {"pil": PilResize, "float": FloatResize}
+class SquashResize(PilResize):
+    """Pillow's antialiased bicubic in 8 bits; masks are sampled, as label maps are."""
+
+    def __init__(self, h: int, w: int, new_h: int, new_w: int) -> None:
+        super().__init__(h, w, new_h, new_w, Image.Resampling.BICUBIC)
+
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Mask (H, W), bool or float in [0, 1] → float32 (h, w), 0 or 1. Of an object that falls
+        between the samples the pixel remains that it fills most."""
+        moved = self.apply_segmentation((mask >= 0.5).astype(np.uint8)).astype(np.float32)
+        if mask.any() and not moved.any():
+            soft = soft_resize(np.ascontiguousarray(mask)[None], moved.shape)[0].numpy()
+            moved.flat[soft.argmax()] = 1
+        return moved
+
+
+RESIZES: dict[str, type[PilResize] | type[FloatResize]] = {
+    **{"pil": PilResize, "float": FloatResize},
+    "squash": SquashResize,
+}
 
 
 class ResizeLongestSide(T.ResizeScale):
-    """Resize so that the longest side is r·size px, r uniform in [min_scale, max_scale].
+    """Resize so that the longest side is r·size px, r uniform in [min_scale, max_scale]; with
+    "squash" both sides are.
     ``T.ResizeScale`` onto a square, but never to zero pixels, so that panoramas survive. With
     ``multiple`` both sides are multiples of it, the nearest above 0: the shape changes a little."""
 
@@ -113,6 +134,9 @@ class ResizeLongestSide(T.ResizeScale):
 
     def _get_resize(self, image: np.ndarray, scale: float) -> PilResize | FloatResize:
         (h, w), side = image.shape[:2], self.target_height * scale
+        if self.resize is SquashResize:  # the shape is not kept
+            square = max(1, round(side))
+            return self.resize(h, w, square, square)
         scale = min(side / h, side / w)
         if not self.multiple:
             return self.resize.by_scale(h, w, scale)
@@ -126,7 +150,7 @@ def apply_soft(transforms: TransformList, masks: Iterable[np.ndarray | Tensor]) 
 
     Resizing is area averaging: a 10×10-px object in a 2000×1500-px image keeps its weight however
     small the image becomes. Everything else goes through the transforms' own
-    ``apply_segmentation``. A ``FloatResize`` samples masks as it says.
+    ``apply_segmentation``. A ``FloatResize`` or ``SquashResize`` samples masks as it says.
     """
     # one at a time: at full size a float mask of a photograph is 50 MB
     moved = [_apply_soft(transforms.transforms, np.asarray(mask)) for mask in masks]
@@ -147,7 +171,7 @@ def _apply_soft(steps: Sequence[T.Transform], mask: np.ndarray) -> np.ndarray:
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         if skip:
             skip = False
-        elif isinstance(step, FloatResize):
+        elif isinstance(step, FloatResize | SquashResize):
             mask = step.apply_mask(mask)
         elif not isinstance(step, T.ResizeTransform):
             mask = step.apply_segmentation(mask)

@@ -85,6 +85,10 @@ class InputSpec:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         return {k: v for k, v in values.items() if k not in optional or v != optional[k]}
 
+    def seen(self, size: Sequence[int]) -> bool:
+        """Whether a picture of (h, w) px may be a plain view already."""
+        return (min if self.resize == "squash" else max)(size) == self.canvas == max(size)
+
     @cached_property
     def plain(self) -> T.AugmentationList:
         """The whole picture, its longest side at the canvas."""

@@ -89,3 +89,11 @@ def test_nothing_asked_for_is_nothing_found():
 
 def test_maps_of_no_entity_come_to_the_image_size():
     assert Frame(28, (28, 14), (9, 5)).upsample(torch.zeros(0, 8, 8)).shape == (0, 9, 5)
+
+
+def test_maps_may_come_to_their_size_by_the_nearest_pixel():
+    low = torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    frame = Frame(16, (16, 12), (9, 30), nearest=True)
+    rows, columns = torch.arange(9) * 16 // 9 // 2, torch.arange(30) * 12 // 30 // 2
+    assert torch.equal(frame.upsample(low), low[:, rows][:, :, columns])
+    assert torch.equal(frame.masks(low), frame.upsample(low) > 0)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import transforms as T
+from fvcore.transforms.transform import TransformList
+from PIL import Image
 
 from segic_d2.data.augmentation.transforms import (
     ColorJitter,
@@ -156,3 +158,20 @@ def test_an_object_between_the_samples_leaves_a_trace_below_one_half():
     assert resize.apply_mask(mask).sum() > 0 and resize.apply_mask(mask).max() < 0.5
     assert resize.apply_mask(mask[:, ::-1]).sum() > 0
     assert not resize.apply_mask(np.zeros_like(mask)).any()
+
+
+def test_squash_is_pillows_bicubic_onto_the_whole_square():
+    """Whatever the aspect; masks are sampled, and what would vanish leaves a pixel."""
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 256, (30, 50, 3), np.uint8), rng.random((30, 50)) > 0.5
+    thin = np.zeros((30, 50), bool)
+    thin[4, 21] = True
+    (step,) = T.AugmentationList([ResizeLongestSide(16, resize="squash")])(
+        T.AugInput(image)
+    ).transforms
+    square = Image.fromarray(image).resize((16, 16), Image.Resampling.BICUBIC)
+    assert np.array_equal(step.apply_image(image), np.asarray(square))
+    found = apply_soft(TransformList([step]), [mask, thin])
+    sampled = Image.fromarray(mask.astype(np.uint8)).resize((16, 16), Image.Resampling.NEAREST)
+    assert np.array_equal(found[0].numpy(), np.asarray(sampled))
+    assert found[1].sum() == 1 and found[1, 2, 6] == 1

@@ -154,3 +154,13 @@ def test_the_spec_is_that_of_the_config():
     spec = InputSpec.from_config(cfg, TinyBackbone())
     assert (spec.canvas, spec.resize, spec.zoom) == (126, "float", 0.5)
     assert spec.binarize and spec.released and spec.format == "RGB"
+
+
+def test_what_may_be_a_view_already():
+    """By the longest side, or where pictures are squashed by both."""
+    whole = InputSpec(32, (0.0,) * 3, (1.0,) * 3)
+    assert [whole.seen(s) for s in ((32, 20), (32, 32), (40, 32))] == [True, True, False]
+    squashed = InputSpec(32, (0.0,) * 3, (1.0,) * 3, resize="squash")
+    assert [squashed.seen(s) for s in ((32, 20), (32, 32), (40, 32))] == [False, True, False]
+    view = squashed.reference(Picture(np.zeros((20, 50, 3), np.uint8)), [np.ones((20, 50), bool)])
+    assert view["image"].shape == (3, 32, 32) and view["masks"].shape == (1, 32, 32)
