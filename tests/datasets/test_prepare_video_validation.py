@@ -89,3 +89,18 @@ def test_a_mask_outside_the_frame_is_named(script, listed, tmp_path):
     with pytest.raises(ValueError, match="object 3 is empty"):
         script.write(listed, tmp_path / "out", tmp_path / "given")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_toys_hide_one_and_bring_it_back(script, tmp_path):
+    script.main(["--toys", "--output", str(tmp_path)])
+    hidden = {"toy_two_paths": 3, "toy_one_path": 1, "toy_two_colours": 3}
+    for name, away in hidden.items():
+        folder = tmp_path / name
+        files = sorted(folder.glob("*.png"))
+        assert [int(f.stem) for f in files] == [0, 5, 15, 22, 25, 28]
+        assert len([*(folder / "frames").iterdir()]) == 29
+        maps = [read_video_mask(file).labels for file in files]
+        assert [away in labels for labels in maps] == [True, True, False, True, True, True]
+        assert all((4 - away) in labels and labels.shape == (448, 672) for labels in maps)
+    with pytest.raises(SystemExit):
+        script.main(["--toys", "--output", str(tmp_path)])

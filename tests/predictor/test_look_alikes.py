@@ -1,6 +1,10 @@
 """Things that look the same, cross and hide; cuts between shots."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
+import torch
 
 from segic_d2.evaluation.switches import identity_switches
 from tests.predictor.clips import (
@@ -32,6 +36,36 @@ def test_a_window_keeps_to_what_is_near_until_the_object_is_lost(colours):
     away[moved] = frame(0, (1,))[shape(14, 14)][: moved.sum()]
     found = [bool(made.step(away).masks[0].any()) for _ in range(5)]
     assert found == [False, False, False, True, True]
+
+
+def test_a_false_spot_does_not_keep_a_lost_object_from_coming_back(colours, monkeypatch):
+    made, _ = followed(colours, range(2), ids=(1,), window=0.5, lost=3)
+    model, own = made._decoded, made.memory[1].own_score
+    spot, back = np.zeros((2, *frame(0).shape[:2]), bool)
+    spot[4:14, 150:160] = True
+    back |= shape(60, 20)
+
+    def seen(where, share):
+        """What is shown where the model says that, at a share of the object's own score."""
+
+        def decoded(features):
+            found = model(features)
+            side = found.logits.shape[-1]
+            step = found.frame.canvas // side
+            logits = torch.full((1, side, side), found.threshold - 3)
+            marked = torch.from_numpy(where[::step, ::step])
+            logits[0, : len(marked)][marked] = found.threshold + 3
+            return replace(found, logits=logits, scores=torch.tensor([share * own]))
+
+        monkeypatch.setattr(made, "_decoded", decoded)
+        return made.step(frame(0, ())).masks[0]
+
+    for _ in range(4):
+        assert not seen(spot, 0.3).any()
+    assert iou(seen(spot, 0.6), spot) > 0.5  # shown, but not believed
+    assert iou(seen(back, 0.7), back) > 0.9
+    assert iou(seen(back, 0.9), back) > 0.9
+    assert not seen(spot, 0.9).any()  # the window is about it again
 
 
 @pytest.mark.parametrize("down", [0, 20, 34])
