@@ -100,6 +100,7 @@ class PromptEncoder(nn.Module):
         if masks.shape[-1] == self.canvas:
             found = first(masks)
         else:
+            assert isinstance(first, nn.Conv2d)
             found = convolve_upsampled(masks, first, self.canvas)
         for layer in others:
             found = layer(found)
