@@ -1,0 +1,155 @@
+"""Collects evidence of episodes for a learned choice; every picture is encoded once."""
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog
+from pycocotools import mask as rle
+from torch.nn import functional as F
+
+from segic_d2.io.pictures import read_image
+from segic_d2.predictor.targets import read_target
+from segic_d2.structures.context import Context
+from segic_d2.structures.picture import Picture
+
+LEAST = 0.004  # share of the scene that a class has to have to be asked for
+EVIDENCE = "cells", "references", "labels", "alike", "compact", "base", "small"
+
+
+@dataclass
+class Scene:
+    """A picture and its masks bool (H, W) by (class, object)."""
+
+    file: str
+    masks: dict
+
+    def classes(self):
+        """{class: its mask} of those that are large enough."""
+        found = {}
+        for (kind, _), mask in self.masks.items():
+            found[kind] = found[kind] | mask if kind in found else mask
+        return {kind: mask for kind, mask in found.items() if mask.mean() >= LEAST}
+
+
+def read_scenes(name):
+    """The scenes of a registered data set with instance annotations, such as composites_train."""
+    scenes = []
+    for record in DatasetCatalog.get(name):
+        size = record["height"], record["width"]
+        masks = {}
+        for a in record["annotations"]:
+            found = a["segmentation"]
+            if isinstance(found, list):
+                found = rle.merge(rle.frPyObjects(found, *size))
+            elif isinstance(found["counts"], list):
+                found = rle.frPyObjects(found, *size)
+            key = a["category_id"], a.get("object", a.get("id", len(masks)))
+            mask = rle.decode(found).astype(bool)
+            masks[key] = masks[key] | mask if key in masks else mask
+        scenes.append(Scene(record["file_name"], masks))
+    return scenes
+
+
+class Collector:
+    """Runs a region head and keeps what its learned part would see."""
+
+    def __init__(self, model):
+        self.model, self.matcher = model, model.sem_seg_head.matcher
+
+    @torch.no_grad()
+    def context(self, file, mask, kind):
+        view = self.model.input.reference(Picture(read_image(file)), mask[None])
+        view |= {"entity_ids": [0], "file_name": file}
+        return self.model.encode_context([view], {0: kind})
+
+    @torch.no_grad()
+    def features(self, file):
+        view, _, _ = read_target(file, self.model.input)
+        return self.model.encode_images([view])
+
+    @torch.no_grad()
+    def __call__(self, features, contexts):
+        """Evidence of one target by contexts of an entity each, asked for together."""
+        seen = []
+        context = Context.join_entities([replace(c, ids=[i]) for i, c in enumerate(contexts)])
+        learned = self.matcher.learned
+        hook = learned.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        found = self.model.segment(features, [context])[0]
+        hook.remove()
+        return seen[0], found
+
+
+def shares(mask, frame, grid, size):
+    """The share of a mask bool (H, W) in the cells of a content, (n,)."""
+    height, width = frame.content
+    mask = torch.from_numpy(mask).float()[None, None]
+    small = F.interpolate(mask, (height, width), mode="area")[0, 0]
+    padded = F.pad(small, (0, frame.canvas - width, 0, frame.canvas - height))
+    cells = F.adaptive_avg_pool2d(padded[None], grid)[0]
+    return cells[: size[0], : size[1]].flatten()
+
+
+def packed(evidence, row, share, about):
+    """One entity's evidence, small enough to keep thousands."""
+    x = evidence
+    told = {
+        "cells": x.cells[row].half(),
+        "references": x.references[row].float(),
+        "labels": x.labels.to(torch.int16),
+        "alike": x.alike.half(),
+        "compact": x.compact.float(),
+        "size": x.size,
+        "base": x.base[row].half(),
+        "small": x.small[row],
+        "share": share.half(),
+    }
+    return told | about
+
+
+def collect(collector, scenes, rng, references=3, cut=0.5):
+    """Examples of episodes among some scenes: a class of one, references of the class in others;
+    half of the targets are also asked for all that was drawn together, and for something absent."""
+    shown, contexts = defaultdict(list), {}
+    classes = [scene.classes() for scene in scenes]
+    for i, found in enumerate(classes):
+        for kind in found:
+            shown[kind].append(i)
+    asked = {}
+    for kind, places in shown.items():
+        if len(places) > 1:
+            kept = rng.permutation(places)[: max(2, round(cut * len(places)))]
+            asked[kind] = [int(i) for i in kept]
+    grid = collector.model.input.canvas // 14
+    for kind, places in asked.items():
+        for i in places:
+            contexts[kind, i] = collector.context(scenes[i].file, classes[i][kind], str(kind))
+    for i, found in enumerate(classes):
+        target = collector.features(scenes[i].file)
+        drawn = []
+        for kind, mask in found.items():
+            others = [j for j in asked.get(kind, ()) if j != i]
+            for j in rng.permutation(others)[:references]:
+                drawn.append((kind, int(j), mask))
+        if not drawn:
+            continue
+        groups = [[one] for one in drawn]
+        if rng.random() < 0.5:
+            together = {one[0]: one for one in rng.permutation(np.array(drawn, object))}
+            absent = [k for k in asked if all(k != one for one, _ in scenes[i].masks)]
+            extra = [(k, int(rng.choice(asked[k])), None) for k in rng.permutation(absent)[:1]]
+            groups.append([*together.values(), *extra])
+        for group in groups:
+            evidence, _ = collector(target, [contexts[kind, j] for kind, j, _ in group])
+            for row, (kind, j, mask) in enumerate(group):
+                empty = torch.zeros(evidence.cells.shape[1])
+                share = (
+                    empty if mask is None else shares(mask, target.frames[0], grid, evidence.size)
+                )
+                same = bool(
+                    {o for k, o in scenes[i].masks if k == kind}
+                    & {o for k, o in scenes[j].masks if k == kind}
+                )
+                about = {"kind": str(kind), "same": same, "together": len(group)}
+                yield packed(evidence, row, share, about)
