@@ -92,7 +92,7 @@ def shares(mask, frame, grid, size):
 
 
 def packed(evidence, row, share, about):
-    """One entity's evidence, small enough to keep thousands."""
+    """One entity's evidence on the CPU, small enough to keep thousands."""
     x = evidence
     told = {
         "cells": x.cells[row].half(),
@@ -105,10 +105,11 @@ def packed(evidence, row, share, about):
         "small": x.small[row],
         "share": share.half(),
     }
+    told = {k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in told.items()}
     return told | about
 
 
-def collect(collector, scenes, rng, references=3, cut=0.5):
+def collect(collector, scenes, rng, references=2, cut=0.35):
     """Examples of episodes among some scenes: a class of one, references of the class in others;
     half of the targets are also asked for all that was drawn together, and for something absent."""
     shown, contexts = defaultdict(list), {}
@@ -153,3 +154,24 @@ def collect(collector, scenes, rng, references=3, cut=0.5):
                 )
                 about = {"kind": str(kind), "same": same, "together": len(group)}
                 yield packed(evidence, row, share, about)
+
+
+def collect_folder(collector, folder):
+    """Examples of all pairs of a ``PairFolder``, {target: (frame, picture)} and {(target, class):
+    truth bool (H, W)}."""
+    contexts, features, examples, truths = {}, {}, [], {}
+    grid = collector.model.input.canvas // 14
+    for e in sorted(folder.episodes(1, 0).episodes, key=lambda e: e.target):
+        shown, key = (e.references[0], e.class_id), (e.target, e.class_id)
+        if shown not in contexts:
+            contexts[shown] = collector.context(shown[0], folder.read(*shown).mask, "")
+        if e.target not in features:
+            features[e.target] = collector.features(e.target)
+        target, truths[key] = features[e.target], torch.from_numpy(folder.read(*key).mask.copy())
+        evidence, _ = collector(target, [contexts[shown]])
+        share = shares(truths[key].numpy(), target.frames[0], grid, evidence.size)
+        about = {"kind": folder.classes[e.class_id], "target": key}
+        one = packed(evidence, 0, share, about)
+        examples.append(one | {"base": evidence.base[0].float().cpu()})
+    targets = {file: (x.frames[0], x.pictures[0].clone()) for file, x in features.items()}
+    return {"examples": examples, "targets": targets, "truths": truths}

@@ -61,7 +61,9 @@ def pseudo(collector, files, rng, most=3, views=2):
     for file in files:
         image = read_image(file)
         with torch.no_grad():
-            features = collector.model.encode_images([spec.target(Picture(image), with_pixels=True)])
+            features = collector.model.encode_images(
+                [spec.target(Picture(image), with_pixels=True)]
+            )
         cells = things(matcher, features, most, rng)
         if not cells:
             continue
