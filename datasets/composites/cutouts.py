@@ -13,7 +13,7 @@ from PIL import Image
 
 from composites.mesh import read_mesh
 from composites.raster import render
-from composites.sources import read_model, read_stamp
+from composites.sources import read_background, read_model, read_stamp
 from segic_d2.utils.files import cache_folder, write_picture
 
 VERSION = 1  # counts up whenever the same files would give other views
@@ -31,6 +31,8 @@ def cutouts_root(objects):
 
 def view_files(item, root):
     """Paths of an object's views, in order."""
+    if item.source == "photographs":
+        return [Path(root).with_name(f"composites-photographed-v{VERSION}") / f"{item.digest}.webp"]
     number = VIEWS if item.source == "models" else 1
     return [Path(root) / f"{item.number:04d}_{view}.webp" for view in range(number)]
 
@@ -45,6 +47,7 @@ def prepare_object(item, sources, root):
     files = view_files(item, root)
     if all(f.is_file() for f in files):
         return
+    files[0].parent.mkdir(parents=True, exist_ok=True)
     views = _render_views(item, sources) if item.source == "models" else [_stamp(item, sources)]
     for file, view in zip(files, views, strict=True):
         if min(view.shape[:2]) < 4:
@@ -59,12 +62,10 @@ def read_view(file):
 
 
 def _stamp(item, sources):
-    data = read_stamp(item, sources)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            rgba = np.array(image.convert("RGBA"))
-    except OSError as error:
-        raise ValueError(f"{item.file} is no picture that can be read: {error}") from error
+    if item.source == "photographs":
+        rgba = item.cut(read_background(item, sources))
+    else:
+        rgba = _read_stamp(item, sources)
     if rgba[..., 3].min() > 250:
         raise ValueError(f"{item.file} has no transparent ground: it is not cut out")
     rgba = clean_edge(rgba)
@@ -72,6 +73,15 @@ def _stamp(item, sources):
     if not len(rows):
         raise ValueError(f"{item.file}: nothing is to be seen of it")
     return rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _read_stamp(item, sources):
+    data = read_stamp(item, sources)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.array(image.convert("RGBA"))
+    except OSError as error:
+        raise ValueError(f"{item.file} is no picture that can be read: {error}") from error
 
 
 def clean_edge(rgba):

@@ -33,11 +33,13 @@ class Vocabulary:
         self.categories = sorted(self.by_category)
 
 
-def _pick(rng, values):
+def pick(rng, values):
+    """One of the values, uniformly."""
     return values[int(rng.integers(len(values)))]
 
 
-def _log_uniform(rng, low, high):
+def log_uniform(rng, low, high):
+    """A float between two positive ones, uniform in its logarithm."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
@@ -47,7 +49,7 @@ def _other(rng, vocabulary, category, alike):
     if rng.random() < alike:
         pool = vocabulary.by_super[vocabulary.by_category[category][0].supercategory]
     pool = [o for o in pool if o.category != category]
-    return _pick(rng, pool or [o for o in vocabulary.objects if o.category != category])
+    return pick(rng, pool or [o for o in vocabulary.objects if o.category != category])
 
 
 def plan_scene(vocabulary, focal, rng):
@@ -66,29 +68,29 @@ def plan_scene(vocabulary, focal, rng):
     kind = str(rng.choice(KINDS, p=SHARES))
     own = vocabulary.by_category[focal.category]
     if kind == "close":
-        things = [Thing(focal, _log_uniform(rng, 0.9, CLOSEST))]
+        things = [Thing(focal, log_uniform(rng, 0.9, CLOSEST))]
         rest, low, high = 1, 0.25, 0.7
     elif kind == "large":
         things = [Thing(focal, rng.uniform(0.65, LARGEST))]
         rest, low, high = int(rng.integers(1, 3)), 0.2, 0.7
     elif kind == "pile":
-        scale = _log_uniform(rng, 0.2, 0.6)
+        scale = log_uniform(rng, 0.2, 0.6)
         things = [Thing(focal, scale)]
         same = rng.random() < 0.5
         for i in range(int(rng.integers(2, 10))):
-            item = focal if same else _pick(rng, own)
+            item = focal if same else pick(rng, own)
             things.append(Thing(item, scale * rng.uniform(0.75, 1.3), int(rng.integers(i + 1))))
         rest, low, high = int(rng.integers(1, 3)), 0.2, 0.6
     elif kind == "small":
-        things = [Thing(focal, _log_uniform(rng, SMALLEST, 0.18))]
+        things = [Thing(focal, log_uniform(rng, SMALLEST, 0.18))]
         rest, low, high = int(rng.integers(1, 5)), 0.08, 0.8
     else:
-        things = [Thing(focal, _log_uniform(rng, 0.35, 1.0))]
+        things = [Thing(focal, log_uniform(rng, 0.35, 1.0))]
         if rng.random() < 0.35:  # another one of the category
-            things.append(Thing(_pick(rng, own), _log_uniform(rng, 0.25, 0.9)))
+            things.append(Thing(pick(rng, own), log_uniform(rng, 0.25, 0.9)))
         rest, low, high = int(rng.integers(1, 4)), 0.2, 0.9
     for _ in range(rest):
         item = _other(rng, vocabulary, focal.category, 0.35)
         near = 0 if rng.random() < 0.4 else None
-        things.append(Thing(item, _log_uniform(rng, low, high), near))
+        things.append(Thing(item, log_uniform(rng, low, high), near))
     return kind, things

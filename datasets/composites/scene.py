@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from composites.paint import dressed, shadow, warped
-from composites.plan import plan_scene
 
 MIN_AREA = 40  # px, smallest visible part
 MIN_SHARE = 0.2  # smallest visible part, of the whole thing, frame or not
@@ -112,10 +111,11 @@ def _spot(thing, placed, cut, shape, kind, rng):
 class _Placed:
     """A thing with its cut and window; `whole` counts its pixels, frame or not."""
 
-    def __init__(self, thing, cut, top, left, shape):
+    def __init__(self, thing, cut, top, left, shape, least=0.0):
         height, width = shape
         h, w = cut.shape[:2]
         self.thing, self.whole = thing, int((cut[..., 3] >= 0.5).sum())
+        self.least = max(MIN_AREA, MIN_SHARE * self.whole, least * height * width)
         t, b, lft, r = max(-top, 0), min(h, height - top), max(-left, 0), min(w, width - left)
         inside = t < b and lft < r
         self.cut = cut[t:b, lft:r] if inside else cut[:0, :0]
@@ -123,16 +123,17 @@ class _Placed:
         self.mask = self.cut[..., 3] >= 0.5
 
     def enough(self, pixels):
-        return pixels >= max(MIN_AREA, MIN_SHARE * self.whole)
+        return pixels >= self.least
 
 
-def lay_out(things, views, shape, kind, rng):
+def lay_out(things, views, shape, kind, rng, least=0.0):
     """Place things, back to front. A thing that finds no place is left out.
 
     Args:
         things: list of ``Thing``. The first one must be placed.
         views: function (object, rng) → uint8 (h, w, 4).
         shape: (H, W).
+        least: smallest visible part of a thing, of the frame.
 
     Returns:
         (list of placed things, owner int16 (H, W)), or None if the first thing found no place, or
@@ -147,7 +148,7 @@ def lay_out(things, views, shape, kind, rng):
         for _ in range(TRIES):
             cut = warped(view, thing.scale * min(shape), rng)
             top, left = _spot(thing, spots, cut, shape, kind, rng)
-            p = _Placed(thing, cut, top, left, shape)
+            p = _Placed(thing, cut, top, left, shape, least)
             lost = np.bincount(owner[p.window][p.mask], minlength=len(visible))
             left_over = visible - lost
             number = len(placed) + 1
@@ -166,24 +167,26 @@ def lay_out(things, views, shape, kind, rng):
     return placed, owner
 
 
-def render_scene(vocabulary, focal, photographs, views, rng):
-    """Render a ``Scene`` about an object. Its longer side has 448 to 512 px.
+def render_scene(plan, photographs, views, rng, least=0.0):
+    """Render a ``Scene``. Its longer side has 448 to 512 px.
 
     Args:
-        vocabulary: ``Vocabulary``.
-        focal: object that must be there.
+        plan: function (rng) → (kind, list of ``Thing``), the first of which must be there.
         photographs: function (set of categories) → list of backgrounds uint8 (h, w, 3) that show
             none of them.
         views: function (object, rng) → uint8 (h, w, 4), one of its views.
         rng: numpy ``Generator``; the scene depends on it alone.
+        least: smallest visible part of a thing, of the frame.
     """
     long = int(rng.integers(448, 513))
     short = int(long * rng.uniform(0.66, 1.0))
     shape = (short, long) if rng.random() < 0.75 else (long, short)
     found = None
     while found is None:  # a crowded plan is replaced
-        kind, things = plan_scene(vocabulary, focal, rng)
-        found = lay_out(things, views, shape, kind, rng)
+        kind, things = plan(rng)
+        found = lay_out(things, views, shape, kind, rng, least)
+        if found and least and len({p.thing.item.category for p in found[0]}) < 2:
+            found = None  # of the other kinds none found a place
     placed, owner = found
     shown = {p.thing.item.category for p in placed}
     canvas = background(photographs(shown), shape[::-1], rng)

@@ -47,7 +47,8 @@ class Background:
     shows: frozenset = field(default_factory=frozenset)
 
 
-def _rows(path, needed):
+def rows(path, needed):
+    """Yield (line number, dict of text) of a CSV file; ValueError names it and what it lacks."""
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [key for key in needed if key not in (reader.fieldnames or ())]
@@ -68,7 +69,7 @@ def read_objects(path=OBJECTS):
     """
     objects, about, files = [], {}, set()
     needed = ("category", "supercategory", "split", "source", "file", "sha256")
-    for line, row in _rows(path, needed):
+    for line, row in rows(path, needed):
         where = f"{path}, line {line}"
         for key, known in (("split", SPLITS), ("source", SOURCES)):
             if row[key] not in known:
@@ -99,7 +100,7 @@ def read_backgrounds(path=BACKGROUNDS):
             row["sha256"],
             frozenset(filter(None, row["shows"].split(";"))),
         )
-        for _, row in _rows(path, needed)
+        for _, row in rows(path, needed)
     ]
     if not found:
         raise ValueError(f"{path} lists no background")
@@ -112,11 +113,16 @@ def categories_of(objects):
 
 
 def objects_of_split(objects, split):
-    """The objects that the scenes of "train", "seen" or "novel" are about.
+    """The objects that the scenes of a split are about.
 
     If a category of training has four objects or more, every fourth is held out. "seen" shows
     those, and of other categories the objects of training. "novel" has categories of its own.
+    "choice_train" is as "train"; "choice_val" shows all that training never does.
     """
+    if split.startswith("choice_"):
+        train = objects_of_split(objects, "train")
+        known = {o.number for o in train}
+        return train if split == "choice_train" else [o for o in objects if o.number not in known]
     if split == "novel":
         return [o for o in objects if o.split == "novel"]
     groups = {}

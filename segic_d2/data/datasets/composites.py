@@ -28,7 +28,7 @@ from detectron2.data.datasets.coco import load_coco_json
 from ...utils.files import AnyPath
 from .coco_folds import with_classes
 
-SPLITS = ("train", "seen", "novel")
+SPLITS = ("train", "seen", "novel", "choice_train", "choice_val")
 FORMS = {"": "instances.json", "_others": "instances.json", "_objects": "objects.json"}
 FORMS |= {f"{form}_large": file for form, file in FORMS.items()}
 LARGE = 0.04  # share of the scene
@@ -41,8 +41,8 @@ def load_composites(name: str, folder: AnyPath, file: AnyPath) -> list[dict[str,
     path = Path(folder) / file
     if not path.is_file():
         raise FileNotFoundError(
-            f"dataset {name!r}: no file {path}; python datasets/prepare_composites.py makes it in "
-            "$DETECTRON2_DATASETS"
+            f"dataset {name!r}: no file {path}; python datasets/prepare_composites.py"
+            f"{' --choice' if '_choice_' in name else ''} makes it in $DETECTRON2_DATASETS"
         )
     try:
         json.loads(path.read_text(encoding="utf-8"))
