@@ -3,7 +3,6 @@
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 from pycocotools import mask as rle
@@ -112,48 +111,50 @@ def packed(evidence, row, share, about):
 def collect(collector, scenes, rng, references=2, cut=0.35):
     """Examples of episodes among some scenes: a class of one, references of the class in others;
     half of the targets are also asked for all that was drawn together, and for something absent."""
-    shown, contexts = defaultdict(list), {}
     classes = [scene.classes() for scene in scenes]
+    asked = _references(classes, rng, cut)
+    contexts = {
+        (kind, i): collector.context(scenes[i].file, classes[i][kind], str(kind))
+        for kind, places in asked.items()
+        for i in places
+    }
+    grid = collector.model.input.canvas // 14
+    for i, found in enumerate(classes):
+        drawn = []
+        for kind in found:
+            others = [j for j in asked.get(kind, ()) if j != i]
+            drawn += [(kind, int(j)) for j in rng.permutation(others)[:references]]
+        if not drawn:
+            continue
+        target = collector.features(scenes[i].file)
+        groups = [[one] for one in drawn]
+        if rng.random() < 0.5:
+            together = {drawn[row][0]: drawn[row] for row in rng.permutation(len(drawn))}
+            absent = [k for k in asked if all(k != one for one, _ in scenes[i].masks)]
+            extra = [(k, int(rng.choice(asked[k]))) for k in rng.permutation(absent)[:1]]
+            groups.append([*together.values(), *extra])
+        for group in groups:
+            evidence, _ = collector(target, [contexts[one] for one in group])
+            for row, (kind, j) in enumerate(group):
+                share = torch.zeros(evidence.cells.shape[1])  # of what is absent
+                if kind in found:
+                    share = shares(found[kind], target.frames[0], grid, evidence.size)
+                own, other = ({o for k, o in scenes[n].masks if k == kind} for n in (i, j))
+                about = {"kind": str(kind), "same": bool(own & other), "together": len(group)}
+                yield packed(evidence, row, share, about)
+
+
+def _references(classes, rng, cut):
+    """{class: scenes that show it to others}, a share of those that hold it and two at least."""
+    shown = defaultdict(list)
     for i, found in enumerate(classes):
         for kind in found:
             shown[kind].append(i)
-    asked = {}
-    for kind, places in shown.items():
-        if len(places) > 1:
-            kept = rng.permutation(places)[: max(2, round(cut * len(places)))]
-            asked[kind] = [int(i) for i in kept]
-    grid = collector.model.input.canvas // 14
-    for kind, places in asked.items():
-        for i in places:
-            contexts[kind, i] = collector.context(scenes[i].file, classes[i][kind], str(kind))
-    for i, found in enumerate(classes):
-        target = collector.features(scenes[i].file)
-        drawn = []
-        for kind, mask in found.items():
-            others = [j for j in asked.get(kind, ()) if j != i]
-            for j in rng.permutation(others)[:references]:
-                drawn.append((kind, int(j), mask))
-        if not drawn:
-            continue
-        groups = [[one] for one in drawn]
-        if rng.random() < 0.5:
-            together = {one[0]: one for one in rng.permutation(np.array(drawn, object))}
-            absent = [k for k in asked if all(k != one for one, _ in scenes[i].masks)]
-            extra = [(k, int(rng.choice(asked[k])), None) for k in rng.permutation(absent)[:1]]
-            groups.append([*together.values(), *extra])
-        for group in groups:
-            evidence, _ = collector(target, [contexts[kind, j] for kind, j, _ in group])
-            for row, (kind, j, mask) in enumerate(group):
-                empty = torch.zeros(evidence.cells.shape[1])
-                share = (
-                    empty if mask is None else shares(mask, target.frames[0], grid, evidence.size)
-                )
-                same = bool(
-                    {o for k, o in scenes[i].masks if k == kind}
-                    & {o for k, o in scenes[j].masks if k == kind}
-                )
-                about = {"kind": str(kind), "same": same, "together": len(group)}
-                yield packed(evidence, row, share, about)
+    return {
+        kind: [int(i) for i in rng.permutation(places)[: max(2, round(cut * len(places)))]]
+        for kind, places in shown.items()
+        if len(places) > 1
+    }
 
 
 def collect_folder(collector, folder):

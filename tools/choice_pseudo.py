@@ -1,10 +1,10 @@
-"""Episodes of photographs without masks: what the model's own regions say is a thing, twice seen."""
+"""Episodes of photographs without masks: what the model's own regions say is a thing."""
 
 import numpy as np
 import torch
-from choice_evidence import packed, shares
 from PIL import Image, ImageEnhance
 
+from choice_evidence import packed, shares
 from segic_d2.io.pictures import read_image
 from segic_d2.modeling.segic.regions.linkage import connected_parts, link_regions, region_means
 from segic_d2.structures.picture import Picture

@@ -12,7 +12,7 @@ from segic_d2.modeling.segic.refinement import Refinement
 from segic_d2.modeling.segic.regions.canvas import on_canvas
 from segic_d2.modeling.segic.regions.choice_loss import choice_losses
 from segic_d2.modeling.segic.regions.evidence import CELL, TOKEN, Evidence, region_tokens
-from segic_d2.modeling.segic.regions.learned import LearnedChoice
+from segic_d2.modeling.segic.regions.learned import LearnedChoice, Regions
 from segic_d2.modeling.segic.regions.linkage import region_means
 from segic_d2.structures.features import Features
 
@@ -70,10 +70,10 @@ def batched(data, rows, by_cells=True, device="cpu"):
     return found | ({"cells": found["cells"].float()} if by_cells else {})
 
 
-def added(learned, batch):
+def added(learned, x):
     """What is added to the logits of the cells, or without them of the regions."""
-    own = (batch["cells"], batch["fine"]) if "cells" in batch else ()
-    return learned.added(*(batch[k] for k in ("tokens", "alike", "exists")), *own)
+    own = (x["fine"], x["cells"]) if "cells" in x else ()
+    return learned.added(Regions(x["tokens"], x["alike"], x["count"], x["level"]), *own)
 
 
 class Measured:

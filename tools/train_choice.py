@@ -7,9 +7,9 @@
 Backbone, matching and regions are frozen: what they say of an episode is collected once and kept
 in CACHE, a block of scenes a file; what is there already is not collected again. --photographs is
 a folder of pictures without masks: what the model's own regions say stands out in one is the thing,
-in two views. --folders are those of tools/evaluate_pairs.py, to choose the step on. --output is a
-checkpoint of the model with the part that the best seed learnt. A row of the table is a seed: mIoU
-of the folders and their mean. --seconds bounds each training, --collect-seconds the collecting.
+in two views. --folders are those of tools/evaluate_pairs.py, to choose the step on. --output is the
+network of the best seed, for that key. A row of the table is a seed: mIoU of the folders and their
+mean. --seconds bounds each training, --collect-seconds the collecting.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segic_d2.checkpoint.checkpointer import save_weights
 from segic_d2.config.load import load_config
 from segic_d2.data.benchmarks.pairs import PairFolder
 from segic_d2.modeling.layers.feature_memory import FeatureMemory
@@ -34,7 +33,7 @@ from choice_evidence import Collector, collect, collect_folder, read_scenes  # n
 from choice_pseudo import pseudo  # noqa: E402
 from choice_training import GROUPS, Measured, stacked, train  # noqa: E402
 
-BLOCK, CHAPTER = 30, 60  # scenes that are read of so many, which show each other's kinds
+CHAPTER = 60  # scenes that show each other's kinds
 PHOTOGRAPHS = 40  # of a block
 
 
@@ -50,28 +49,29 @@ def parse_args(argv=None):
     add("--folders", nargs="*", default=[], help="folders of class folders, to choose on")
     add("--report", nargs="*", default=[], help="such folders that nothing is chosen on")
     add("--blocks", type=int, default=24, help="of each data set, and of each folder")
+    add("--block", type=int, default=30, help="scenes that are read of each 60, or of so many")
     add("--canvas", type=int, default=336, help="of training; the folders' is the config's")
     add("--collect-seconds", type=float, default=0, help="of collecting; 0: all blocks")
     add("--episodes", type=int, default=0, help="that are learnt from; 0: all")
     add("--seeds", type=int, nargs="*", default=[0], help="none: only collect")
-    add("--steps", type=int, default=400)
+    add("--steps", type=int, default=200)
     add("--seconds", type=float, default=0, help="of a training; 0: all steps")
-    add("--period", type=int, default=50, help="steps between two looks at the folders")
+    add("--period", type=int, default=25, help="steps between two looks at the folders")
     add("--batch", type=int, default=16)
     add("--rate", type=float, default=1e-3)
     add("--decay", type=float, default=1e-2)
-    add("--width", type=int, default=32)
-    add("--depth", type=int, default=1, help="layers of attention among regions")
+    add("--width", type=int, default=64)
+    add("--depth", type=int, default=0, help="layers of attention among regions")
     add("--cells", action="store_true", help="also what a cell is beside its region")
     add("--choice", type=float, default=1.0, help="weight of the choice's loss")
-    add("--hold", type=float, default=0.05, help="weight of the square of what is added")
+    add("--hold", type=float, default=0.5, help="weight of the square of what is added")
     add("--jitter", type=float, default=0.1, help="of an episode's evidence, in deviations")
     add("--without", nargs="*", choices=GROUPS, default=[], help="channels that are left out")
     add("--exact", action="store_true", help="measure the best step with refined edges as well")
     add("--device", default="cpu", help="of encoding and training")
     add("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
-    add("--output", help="checkpoint of the best seed; --log: all figures, JSON")
-    add("--log")
+    add("--output", help="file of the best seed's network")
+    add("--log", help="JSON file for all figures")
     return parser.parse_args(argv)
 
 
@@ -116,8 +116,9 @@ class Cache:
         blocks, opts = [], ("INPUT.CANVAS", self.args.canvas)
         for name in self.args.scenes:
             scenes = read_scenes(name)
-            for i in range(min(self.args.blocks, -(-len(scenes) // CHAPTER))):
-                part = scenes[i * CHAPTER : i * CHAPTER + BLOCK]
+            every = max(CHAPTER, self.args.block)
+            for i in range(min(self.args.blocks, -(-len(scenes) // every))):
+                part = scenes[i * every : i * every + self.args.block]
                 blocks.append((i, f"{name}_{self.args.canvas}_{i:03d}", _scenes(part, i)))
         for folder in self.args.photographs:
             files = sorted(str(file) for file in Path(folder).glob("*.jpg"))
@@ -184,18 +185,20 @@ def run(args):
         top = max(curve, key=lambda x: x["mean"])
         figures = {name: top[name] for name in untrained}
         print(f"| seed {seed} | {top['step']} | {shown(figures)} |", flush=True)
-        found["seeds"][seed] = {"curve": curve, "best": top}
+        found["seeds"][seed], chosen = {"curve": curve, "best": top}, top["mean"]
         if args.exact:
             exact = {n: one.measure(learned) for n, one in (folders | report).items()}
             values = {name: x["IoU"] for name, x in exact.items()}
-            print(f"| … measured | {top['step']} | {shown(values)} |", flush=True)
+            edges = ", ".join(f"{n} {x['boundary_IoU']:.1f}" for n, x in exact.items())
+            whole = mean_of({name: values[name] for name in folders}) | values
+            told = ", ".join(f"{name} {v:.1f}" for name, v in whole.items())
+            print(f"  measured: {told}; boundary: {edges}", flush=True)
             found["seeds"][seed]["exact"] = exact
-        if best is None or top["mean"] > best[0]:
-            best = top["mean"], learned
+            chosen = sum(values[name] for name in folders)
+        if best is None or chosen > best[0]:
+            best = chosen, learned
     if args.output:
-        model = build(args).model
-        model.sem_seg_head.matcher.learned = best[1]
-        save_weights(model, args.output)
+        best[1].save(args.output)
     return found
 
 

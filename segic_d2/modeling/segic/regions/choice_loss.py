@@ -21,7 +21,8 @@ def choice_losses(logits: Tensor, share: Tensor, count: Tensor) -> dict[str, Ten
 
     Dice of one episode forgives an extra person, for it cannot exceed 1. Pooled over examples
     whose things have about the same size, each weighing the same, what is wrongly taken counts in
-    full. The choice is the binary cross-entropy of the parts by their size, in units of the thing's.
+    full. The choice is the binary cross-entropy of the parts, which weigh by their size in units of
+    the thing's.
     """
     chance, area, dice = logits.sigmoid(), (share * count).sum(1), []
     for rows in area.argsort().chunk(BINS):

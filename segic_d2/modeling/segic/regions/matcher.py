@@ -79,7 +79,7 @@ class RegionMatcher(nn.Module):
         else:
             found = Whitening(groups, used, debias=debias)
         o = cfg.MODEL.SEGIC.REGIONS
-        learned = LearnedChoice() if o.LEARNED else None
+        learned = LearnedChoice.from_file(o.LEARNED) if o.LEARNED else None
         return cls(found, similarity.stride, options, o.CALIBRATION, learned)
 
     def look(self, encoder: FrozenEncoder) -> None:
@@ -238,9 +238,13 @@ class RegionMatcher(nn.Module):
             scores = shown.mean(told[:, None])[:, 0]
             logits = self._chosen(matched, cuts, small, self._plain(features, row))
             if self.learned is not None:
-                chance = None if decoded is None else in_cells(decoded[row].sigmoid(), grid, size)
-                told = Told(matched.values, chance, logits, small)
-                logits = logits + self.learned(self._evidence(features, row, context, told))
+                chance = (
+                    None
+                    if decoded is None
+                    else in_cells(decoded[row].float().sigmoid(), grid, size)
+                )
+                said = Told(matched.values, chance, logits, small)
+                logits = logits + self.learned(self._evidence(features, row, context, said))
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 

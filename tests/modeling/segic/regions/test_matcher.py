@@ -7,8 +7,8 @@ import torch
 
 from segic_d2.modeling.layers.similarity import Similarity
 from segic_d2.modeling.segic.regions import matcher as module
-from segic_d2.modeling.segic.regions.matcher import known, on_canvas
-from segic_d2.modeling.segic.regions.matching import match
+from segic_d2.modeling.segic.regions.canvas import on_canvas
+from segic_d2.modeling.segic.regions.matching import known, match
 from segic_d2.structures.context import CELLS, Context
 from tests.modeling.segic.parts import build
 from tests.modeling.segic.regions.test_linkage import flooded
@@ -169,14 +169,6 @@ def test_a_thing_is_found_where_its_cells_are():
     (found,) = model.segment(model.encode_images([image]), model.encode_context([reference]))
     overlap = (found.masks & (mask > 0)).sum() / (found.masks | (mask > 0)).sum()
     assert overlap > 0.8 and found.scores[0] > 0.3
-
-
-def test_on_canvas_goes_on_beyond_the_content():
-    logits = torch.tensor([[[0.0, 9.0], [1.0, -2.0], [1.0, -9.0]]])
-    found = on_canvas(logits, 4)
-    assert found.shape == (1, 16, 16) and found.max() == 6 and found.min() == -6
-    assert torch.equal(found[:, :, 8:], found[:, :, 7:8].expand(-1, -1, 8))
-    assert torch.equal(found[:, 12:], found[:, 11:12].expand(-1, 4, -1))
 
 
 def test_it_takes_the_groups_that_the_propagated_mask_is_made_of():
