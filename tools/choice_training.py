@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from segic_d2.evaluation.pairs import PooledIoU, boundary, overlap
 from segic_d2.modeling.segic.refinement import Refinement
@@ -19,6 +18,7 @@ from segic_d2.structures.features import Features
 REGIONS = "tokens", "alike", "exists", "count", "level", "held"
 CELLS = "cells", "fine", "base", "share", "inside"
 WARM = 50  # steps
+RADIUS = 4  # of edges' filter, as in segic_demo.yaml; see Readout.of_regions
 GROUPS = {  # of the tokens' channels, that may be left out
     "region": slice(0, len(CELL)),
     "parent": slice(len(CELL), 2 * len(CELL)),
@@ -82,47 +82,39 @@ class Measured:
     def __init__(self, held):
         self.examples, self.targets = held["examples"], held["targets"]
         self.truths, self.data = held["truths"], stacked(held["examples"])
-        self.edges = {key: boundary(truth) for key, truth in self.truths.items()}
-        self.refinement, self.small = Refinement(4), {}
-        for (file, label), truth in self.truths.items():
-            frame = self.targets[file][0]
-            self.grid = frame.canvas // 14
-            size = [x // 14 * 4 for x in frame.content]
-            small = F.interpolate(truth[None, None].float(), size, mode="area")[0, 0]
-            self.small[file, label] = small > 0.5
+        self.edges = {}
 
     @torch.no_grad()
-    def logits(self, learned):
-        """Logits (1, 4g, 4g) of each example, edges not refined; None: as without training."""
+    def masks(self, learned):
+        """Each example with its mask and truth, bool (H, W); None: as without training."""
         found = self.data["base"].clone()
         for rows in torch.arange(len(found)).split(32):
             if learned is not None:
                 found[rows] += added(learned, batched(self.data, rows))
         for logits, inside, example in zip(found, self.data["inside"], self.examples, strict=True):
-            own = logits[inside > 0].unflatten(0, example["size"])
-            yield example, on_canvas(own[None], self.grid)
+            frame, picture = self.targets[example["target"][0]]
+            own = logits[inside > 0].unflatten(0, example["size"])[None]
+            features = Features(torch.zeros(1, 1, 1, 1), [frame], [picture])
+            refine = Refinement(RADIUS // 2 if example["small"] else RADIUS)
+            fine = refine(on_canvas(own, frame.canvas // 14), features, 0, None, 0.0)
+            yield example, frame.upsample(fine)[0] > 0, self.truths[example["target"]]
 
-    def screen(self, learned):
-        """mIoU at four positions a cell and side: fast."""
+    def iou(self, learned):
+        """mIoU as tools/evaluate_pairs.py has it."""
         sums = {}
-        for example, logits in self.logits(learned):
-            truth = self.small[example["target"]]
-            mask = logits[0, : truth.shape[0], : truth.shape[1]] > 0
+        for example, mask, truth in self.masks(learned):
             own = sums.setdefault(example["kind"], np.zeros(2))
             own += np.array([int((mask & truth).sum()), int((mask | truth).sum())])
         return 100 * float(np.mean([a / b for a, b in sums.values()]))
 
     def measure(self, learned):
-        """``PooledIoU.result``, as tools/evaluate_pairs.py has it."""
+        """``PooledIoU.result``, with boundaries."""
         pooled = PooledIoU()
-        for example, logits in self.logits(learned):
-            file, label = example["target"]
-            frame, picture = self.targets[file]
-            features = Features(torch.zeros(1, 1, 1, 1), [frame], [picture])
-            logits = self.refinement(logits, features, 0, None, 0.0)
-            mask, key = frame.upsample(logits)[0] > 0, (file, label)
-            counts = overlap(mask, self.truths[key], self.edges[key])
-            pooled.add((label, example["kind"]), counts)
+        for example, mask, truth in self.masks(learned):
+            key = example["target"]
+            if key not in self.edges:
+                self.edges[key] = boundary(truth)
+            pooled.add((key[1], example["kind"]), overlap(mask, truth, self.edges[key]))
         return pooled.result()
 
 

@@ -34,7 +34,7 @@ from choice_pseudo import pseudo  # noqa: E402
 from choice_training import GROUPS, Measured, stacked, train  # noqa: E402
 
 CHAPTER = 60  # scenes that show each other's kinds
-PHOTOGRAPHS = 40  # of a block
+PHOTOGRAPHS = 40  # of a page
 
 
 def parse_args(argv=None):
@@ -48,7 +48,8 @@ def parse_args(argv=None):
     add("--photographs", nargs="*", default=[], help="folders of pictures without masks")
     add("--folders", nargs="*", default=[], help="folders of class folders, to choose on")
     add("--report", nargs="*", default=[], help="such folders that nothing is chosen on")
-    add("--blocks", type=int, default=24, help="of each data set, and of each folder")
+    add("--blocks", type=int, default=16, help="of each data set")
+    add("--pages", type=int, default=3, help="of 40 photographs of each folder of them")
     add("--block", type=int, default=30, help="scenes that are read of each 60, or of so many")
     add("--canvas", type=int, default=336, help="of training; the folders' is the config's")
     add("--collect-seconds", type=float, default=0, help="of collecting; 0: all blocks")
@@ -56,7 +57,7 @@ def parse_args(argv=None):
     add("--seeds", type=int, nargs="*", default=[0], help="none: only collect")
     add("--steps", type=int, default=200)
     add("--seconds", type=float, default=0, help="of a training; 0: all steps")
-    add("--period", type=int, default=25, help="steps between two looks at the folders")
+    add("--period", type=int, default=50, help="steps between two looks at the folders")
     add("--batch", type=int, default=16)
     add("--rate", type=float, default=1e-3)
     add("--decay", type=float, default=1e-2)
@@ -67,7 +68,7 @@ def parse_args(argv=None):
     add("--hold", type=float, default=0.5, help="weight of the square of what is added")
     add("--jitter", type=float, default=0.1, help="of an episode's evidence, in deviations")
     add("--without", nargs="*", choices=GROUPS, default=[], help="channels that are left out")
-    add("--exact", action="store_true", help="measure the best step with refined edges as well")
+    add("--exact", action="store_true", help="boundaries, and --report, too")
     add("--device", default="cpu", help="of encoding and training")
     add("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     add("--output", help="file of the best seed's network")
@@ -123,7 +124,7 @@ class Cache:
         for folder in self.args.photographs:
             files = sorted(str(file) for file in Path(folder).glob("*.jpg"))
             files = [files[i] for i in np.random.default_rng(5).permutation(len(files))]
-            for i in range(min(self.args.blocks, -(-len(files) // PHOTOGRAPHS))):
+            for i in range(min(self.args.pages, -(-len(files) // PHOTOGRAPHS))):
                 part = files[i * PHOTOGRAPHS : (i + 1) * PHOTOGRAPHS]
                 key = f"{Path(folder).name}_{self.args.canvas}_{i:03d}"
                 blocks.append((i, key, _photographs(part, i)))
@@ -158,7 +159,7 @@ def shown(figures):
 def run(args):
     """Collect, train, measure; returns values of JSON."""
     if args.seeds and not args.folders:
-        raise ValueError("--folders names none, so that no step can be chosen")
+        raise ValueError("no --folders to choose a step on")
     cache = Cache(args)
     folders = {Path(path).name: cache.folder(path) for path in args.folders}
     report = {Path(path).name: cache.folder(path) for path in args.report}
@@ -172,33 +173,32 @@ def run(args):
         examples = [examples[i] for i in kept]
     data = stacked(examples)
 
-    def screen(learned):
-        return mean_of({name: one.screen(learned) for name, one in folders.items()})
+    def look(learned):
+        return mean_of({name: one.iou(learned) for name, one in folders.items()})
 
-    untrained = screen(None)
+    untrained = look(None)
     print(f"{len(examples)} episodes")
     print("| | step | " + " | ".join(untrained) + " |\n|" + "---|" * (len(untrained) + 2))
     print(f"| untrained | | {shown(untrained)} |", flush=True)
     found, best = {"episodes": len(examples), "untrained": untrained, "seeds": {}}, None
     for seed in args.seeds:
-        learned, curve = train(data, args, screen, seed)
+        learned, curve = train(data, args, look, seed)
         top = max(curve, key=lambda x: x["mean"])
         figures = {name: top[name] for name in untrained}
         print(f"| seed {seed} | {top['step']} | {shown(figures)} |", flush=True)
-        found["seeds"][seed], chosen = {"curve": curve, "best": top}, top["mean"]
+        found["seeds"][seed] = {"curve": curve, "best": top}
         if args.exact:
             exact = {n: one.measure(learned) for n, one in (folders | report).items()}
-            values = {name: x["IoU"] for name, x in exact.items()}
-            edges = ", ".join(f"{n} {x['boundary_IoU']:.1f}" for n, x in exact.items())
-            whole = mean_of({name: values[name] for name in folders}) | values
-            told = ", ".join(f"{name} {v:.1f}" for name, v in whole.items())
-            print(f"  measured: {told}; boundary: {edges}", flush=True)
+            told = (f"{n} {x['IoU']:.1f} ({x['boundary_IoU']:.1f})" for n, x in exact.items())
+            print(f"  IoU (boundary): {', '.join(told)}", flush=True)
             found["seeds"][seed]["exact"] = exact
-            chosen = sum(values[name] for name in folders)
-        if best is None or chosen > best[0]:
-            best = chosen, learned
+        if best is None or top["mean"] > best[0]:
+            best = top["mean"], learned
     if args.output:
         best[1].save(args.output)
+    if len(args.seeds) > 1:
+        each = [x["best"] for x in found["seeds"].values()]
+        print(f"| mean | | {shown({n: np.mean([x[n] for x in each]) for n in untrained})} |")
     return found
 
 

@@ -101,16 +101,20 @@ class Readout:
 
     def of_regions(
         self,
-        chosen: Sequence[tuple[Tensor, Tensor]],
+        chosen: Sequence[tuple[Tensor, Tensor, Tensor]],
         maps: Sequence[Tensor],
         features: Features,
         contexts: Sequence[Context],
     ) -> list[Segmentation]:
         """What chosen regions mean for each of B targets: ``chosen`` is of ``RegionMatcher``, its
-        logits are foreground above 0; ``maps``: the propagated masks, B (N, r, r)."""
-        scored = []
-        for row, (logits, scores) in enumerate(chosen):
+        logits are foreground above 0; ``maps``: the propagated masks, B (N, r, r). The filter's
+        window is half as wide for small things, which would be smoothed away."""
+        scored, finer = [], replace(self.refinement, radius=self.refinement.radius // 2)
+        for row, (logits, scores, small) in enumerate(chosen):
             refined = self.refinement(logits, features, row, None, 0.0)
+            if small.any():
+                fine = finer(logits, features, row, None, 0.0)
+                refined = torch.where(small[:, None, None], fine, refined)
             scored.append((self._kept(refined, scores), scores))
         return _told(scored, maps, features, contexts, 0.0)
 

@@ -221,9 +221,9 @@ class RegionMatcher(nn.Module):
         features: Features,
         contexts: Sequence[Context],
         decoded: Sequence[Tensor] | None = None,
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), the mean
-        of its shots' ``score``, of each of B targets.
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, scores (N,), the mean of
+        its shots' ``score``, and which are small things, bool (N,), of each of B targets.
         ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
@@ -245,7 +245,7 @@ class RegionMatcher(nn.Module):
                 )
                 said = Told(matched.values, chance, logits, small)
                 logits = logits + self.learned(self._evidence(features, row, context, said))
-            found.append((on_canvas(logits.unflatten(1, size), grid), scores))
+            found.append((on_canvas(logits.unflatten(1, size), grid), scores, small))
         return found
 
     def _evidence(self, features: Features, row: int, context: Context, told: Told) -> Evidence:

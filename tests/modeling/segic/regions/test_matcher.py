@@ -274,7 +274,7 @@ def test_a_calibrated_score_is_a_logistic_of_presence_and_the_best_value():
     decoded = [torch.randn(2, 32, 32, generator=torch.Generator().manual_seed(1))]
     features, context = model.encode_images([episode]), context_of(model, episode)
     matcher = model.sem_seg_head.matcher
-    ((_, presences),) = plain.sem_seg_head.matcher(features, [context], decoded)
+    ((_, presences, _),) = plain.sem_seg_head.matcher(features, [context], decoded)
     ((_, scores),) = matcher(features, [context], decoded)
     matched = matcher._matched(features, 0, known(context))
     matcher._cue(matched, decoded[0], 8, (6, 8))
