@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -83,7 +84,7 @@ class LearnedChoice(nn.Module):
             depth = len({name.split(".")[1] for name in state if name.startswith("layers.")})
             by_cells = "cells.0.weight" in state
             found = cls(len(state["embed.0.weight"]), depth, by_cells=by_cells)
-            found.load_state_dict(state)
+            found.load_state_dict(state, assign=True)
         except (SafetensorError, KeyError, RuntimeError) as error:
             told = f"{KEY} {file} holds no learned choice: {first_line(error)}"
             raise ValueError(told) from error
@@ -92,6 +93,12 @@ class LearnedChoice(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write the network for ``MODEL.SEGIC.REGIONS.LEARNED``."""
         write_whole(path, save({k: v.cpu().contiguous() for k, v in self.state_dict().items()}))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # a checkpoint without it leaves this one as it is: nothing of it is missing there
+        if not any(name.startswith(prefix) for name in state_dict):
+            state_dict.update(self.state_dict(prefix=prefix))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @without_autocast
     def forward(self, x: Evidence) -> Tensor:

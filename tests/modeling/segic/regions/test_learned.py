@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from segic_d2.checkpoint.checkpointer import SegICCheckpointer, save_weights
 from segic_d2.modeling.segic.regions.choice_loss import choice_losses
 from segic_d2.modeling.segic.regions.learned import LearnedChoice, Regions, hold_size
 from tests.modeling.segic.parts import build
@@ -111,3 +113,19 @@ def test_it_comes_from_a_file_of_its_own(tmp_path):
     file.write_bytes(b"x")
     with pytest.raises(ValueError, match="holds no learned choice"):
         LearnedChoice.from_file(file)
+
+
+def test_checkpoints_do_not_hold_it(tmp_path, caplog):
+    file, weights = tmp_path / "choice.safetensors", tmp_path / "model.safetensors"
+    random_choice().save(file)
+    plain, model = region_model(), region_model(f"{R}LEARNED", str(file), seed=1)
+    save_weights(model, weights)
+    assert not any("learned" in name for name in load_file(weights))
+    save_weights(plain, weights)
+    before = {k: v.clone() for k, v in model.sem_seg_head.matcher.learned.state_dict().items()}
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        SegICCheckpointer(model).load(str(weights))
+    assert not caplog.records
+    after = model.sem_seg_head.matcher.learned.state_dict()
+    assert all(torch.equal(x, after[name]) for name, x in before.items())

@@ -84,7 +84,7 @@ def test_a_score_is_the_mean_of_what_each_shot_says_by_itself(calibration):
     model, episode = region_model(*options), tiny_episode(4, 1, shots=3)
     context, features = context_of(model, episode), model.encode_images([episode])
     matcher, decoded = model.sem_seg_head.matcher, [torch.randn(1, 32, 32, generator=G)]
-    ((_, scores),) = matcher(features, [context], decoded)
+    ((_, scores, _),) = matcher(features, [context], decoded)
     alone = []
     for shot in range(3):
         tensors = {k: v[:, shot : shot + 1] for k, v in context.tensors.items()}
@@ -275,7 +275,7 @@ def test_a_calibrated_score_is_a_logistic_of_presence_and_the_best_value():
     features, context = model.encode_images([episode]), context_of(model, episode)
     matcher = model.sem_seg_head.matcher
     ((_, presences, _),) = plain.sem_seg_head.matcher(features, [context], decoded)
-    ((_, scores),) = matcher(features, [context], decoded)
+    ((_, scores, _),) = matcher(features, [context], decoded)
     matched = matcher._matched(features, 0, known(context))
     matcher._cue(matched, decoded[0], 8, (6, 8))
     (cuts,), small = matcher.label(features), matcher._small(context).tolist()
