@@ -6,7 +6,9 @@ import time
 import numpy as np
 import torch
 
+from draw_pairs import sheet
 from segic_d2.evaluation.pairs import PooledIoU, boundary, overlap
+from segic_d2.io.pictures import read_image
 from segic_d2.modeling.segic.refinement import Refinement
 from segic_d2.modeling.segic.regions.canvas import on_canvas
 from segic_d2.modeling.segic.regions.choice_loss import choice_losses
@@ -14,6 +16,7 @@ from segic_d2.modeling.segic.regions.evidence import CELL, TOKEN, Evidence, regi
 from segic_d2.modeling.segic.regions.learned import LearnedChoice, Regions
 from segic_d2.modeling.segic.regions.linkage import region_means
 from segic_d2.structures.features import Features
+from segic_d2.utils.visualizer import overlay, panel, save_image
 
 REGIONS = "tokens", "alike", "exists", "count", "level", "held"
 CELLS = "cells", "fine", "base", "share", "inside"
@@ -172,3 +175,25 @@ def train(data, o, validate, seed=0):
         if late:
             break
     return best[1], curve
+
+
+def draw_changes(folders, learned, path, count=3, height=120):
+    """Write a picture: of each set the ``count`` episodes that gained most and one that lost most,
+    of a kind one at most; before, after, by hand."""
+    rows = []
+    for one in folders:
+        found = []
+        each = zip(one.masks(None), one.masks(learned), strict=True)
+        for (example, before, truth), (_, after, _) in each:
+            ious = [float((m & truth).sum() / (m | truth).sum()) for m in (before, after)]
+            found.append((ious[1] - ious[0], ious, example, before, after, truth))
+        found.sort(key=lambda x: -x[0])
+        kinds = {}
+        for entry in (*found[: 4 * count], found[-1]):
+            kinds.setdefault(entry[2]["kind"], entry)
+        for _, ious, example, *masks in [*kinds.values()][:count] + [found[-1]]:
+            picture = read_image(example["target"][0])
+            titles = f"{example['kind']}: before {ious[0]:.2f}", f"after {ious[1]:.2f}", "by hand"
+            painted = [overlay(picture, m.numpy()[None]) for m in masks]
+            rows.append(panel(list(zip(titles, painted, strict=True)), height))
+    save_image(path, sheet(rows))

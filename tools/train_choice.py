@@ -24,6 +24,7 @@ import torch
 from segic_d2.config.load import load_config
 from segic_d2.data.benchmarks.pairs import PairFolder
 from segic_d2.modeling.layers.feature_memory import FeatureMemory
+from segic_d2.modeling.segic.regions import learned as module
 from segic_d2.modeling.segic.regions.learned import LearnedChoice
 from segic_d2.predictor import InContextPredictor
 from segic_d2.utils.files import write_whole
@@ -31,7 +32,7 @@ from segic_d2.utils.files import write_whole
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from choice_evidence import Collector, collect, collect_folder, read_scenes  # noqa: E402
 from choice_pseudo import pseudo  # noqa: E402
-from choice_training import GROUPS, Measured, stacked, train  # noqa: E402
+from choice_training import GROUPS, Measured, draw_changes, stacked, train  # noqa: E402
 
 CHAPTER = 60  # scenes that show each other's kinds
 PHOTOGRAPHS = 40  # of a page
@@ -66,12 +67,14 @@ def parse_args(argv=None):
     add("--cells", action="store_true", help="also what a cell is beside its region")
     add("--choice", type=float, default=1.0, help="weight of the choice's loss")
     add("--hold", type=float, default=0.5, help="weight of the square of what is added")
+    add("--any-size", action="store_true", help="masks may grow and shrink as a whole, too")
     add("--jitter", type=float, default=0.1, help="of an episode's evidence, in deviations")
     add("--without", nargs="*", choices=GROUPS, default=[], help="channels that are left out")
     add("--exact", action="store_true", help="boundaries, and --report, too")
     add("--device", default="cpu", help="of encoding and training")
     add("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     add("--output", help="file of the best seed's network")
+    add("--draw", help="picture of what it changes most in the folders")
     add("--log", help="JSON file for all figures")
     return parser.parse_args(argv)
 
@@ -172,6 +175,8 @@ def run(args):
         kept = np.random.default_rng(7).permutation(len(examples))[: args.episodes]
         examples = [examples[i] for i in kept]
     data = stacked(examples)
+    if args.any_size:
+        module.hold_size = lambda added, level, count: added
 
     def look(learned):
         return mean_of({name: one.iou(learned) for name, one in folders.items()})
@@ -194,12 +199,20 @@ def run(args):
             found["seeds"][seed]["exact"] = exact
         if best is None or top["mean"] > best[0]:
             best = top["mean"], learned
+    finish(args, found, folders, best[1])
+    return found
+
+
+def finish(args, found, folders, learned):
+    """Write what was asked for, and print the mean of the seeds."""
     if args.output:
-        best[1].save(args.output)
+        learned.save(args.output)
+    if args.draw:
+        draw_changes(folders.values(), learned, args.draw)
     if len(args.seeds) > 1:
         each = [x["best"] for x in found["seeds"].values()]
-        print(f"| mean | | {shown({n: np.mean([x[n] for x in each]) for n in untrained})} |")
-    return found
+        means = {name: np.mean([x[name] for x in each]) for name in found["untrained"]}
+        print(f"| mean | | {shown(means)} |")
 
 
 def main(argv=None):
