@@ -19,7 +19,7 @@ def things(matcher, features, most, rng):
     cells; they do not overlap."""
     content = features.frames[0].content
     size = matcher.cells_of(content)
-    units = matcher.units(features.map[0], content, whiten=False)
+    units = matcher.units(features.map[0], content, whiten=False).cpu()
     edge = torch.zeros(size, dtype=torch.bool)
     edge[[0, -1]] = edge[:, [0, -1]] = True
     edge, found = edge.flatten(), []
