@@ -176,7 +176,7 @@ def test_small_things_of_regions_get_a_finer_filter():
     logits[:, 10:18, 10:18] = 6.0
     small = torch.tensor([False, True])
     readout = Readout(refinement=Refinement(4))
-    chosen, maps = [(logits, torch.ones(2), small)], [torch.zeros(2, 8, 8)]
+    chosen, maps = [((logits, torch.ones(2)), small)], [torch.zeros(2, 8, 8)]
     (found,) = readout.of_regions(chosen, maps, features, random_contexts(2))
     for row, radius in ((0, 4), (1, 2)):
         expected = Refinement(radius)(logits, features, 0, None, 0.0)[row]

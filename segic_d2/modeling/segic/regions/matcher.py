@@ -221,14 +221,14 @@ class RegionMatcher(nn.Module):
         features: Features,
         contexts: Sequence[Context],
         decoded: Sequence[Tensor] | None = None,
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, scores (N,), the mean of
-        its shots' ``score``, and which are small things, bool (N,), of each of B targets.
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Logits (N, 4g, 4g) over the canvas, above 0 where an entity is, and scores (N,), the mean
+        of its shots' ``score``, of each of B targets.
         ``decoded``: the decoder's logits (N, r, r) for each; None: it is not asked."""
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             size = self.cells_of(features.frames[row].content)
-            shown, small = known(context), self._small(context)
+            shown, small = known(context), self.small(context)
             matched = self._matched(features, row, shown)
             each, by_shot = matched.shots or matched, small[shown.entity]
             by_cells = self._by_cut(by_shot, cuts, presence, each)  # without the decoder
@@ -244,8 +244,10 @@ class RegionMatcher(nn.Module):
                     else in_cells(decoded[row].float().sigmoid(), grid, size)
                 )
                 said = Told(matched.values, chance, logits, small)
-                logits = logits + self.learned(self._evidence(features, row, context, said))
-            found.append((on_canvas(logits.unflatten(1, size), grid), scores, small))
+                with torch.no_grad():
+                    more = self.learned(self._evidence(features, row, context, said))
+                logits = logits + more
+            found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 
     def _evidence(self, features: Features, row: int, context: Context, told: Told) -> Evidence:
@@ -293,7 +295,7 @@ class RegionMatcher(nn.Module):
         size, grid = self.cells_of(features.frames[0].content), features.map.shape[-1]
         matched = self._matched(features, 0, known(context))[entity]
         self._cue(matched, logits, grid, size)
-        (cuts,), small = self.label(features), self._small(context)[entity]
+        (cuts,), small = self.label(features), self.small(context)[entity]
         chosen = self._chosen(matched, cuts, small, self._plain(features, 0))
         inside = in_cells((logits > threshold).float(), grid, size)
         parts = (connected_parts(labels, size).to(inside.device) for labels in cuts)
@@ -320,7 +322,7 @@ class RegionMatcher(nn.Module):
         if matched.shots is not None:
             matched.shots.values += cue[matched.shots.entity]
 
-    def _small(self, context: Context) -> Tensor:
+    def small(self, context: Context) -> Tensor:
         """Which entities are small things in their references: bool (N,)."""
         areas = context.mean_over_shots("cell_areas")
         assert areas is not None  # of this kind of contexts

@@ -84,7 +84,7 @@ def test_a_score_is_the_mean_of_what_each_shot_says_by_itself(calibration):
     model, episode = region_model(*options), tiny_episode(4, 1, shots=3)
     context, features = context_of(model, episode), model.encode_images([episode])
     matcher, decoded = model.sem_seg_head.matcher, [torch.randn(1, 32, 32, generator=G)]
-    ((_, scores, _),) = matcher(features, [context], decoded)
+    ((_, scores),) = matcher(features, [context], decoded)
     alone = []
     for shot in range(3):
         tensors = {k: v[:, shot : shot + 1] for k, v in context.tensors.items()}
@@ -187,7 +187,7 @@ def test_small_things_have_finer_regions(monkeypatch):
     masks = torch.zeros(2, 84, 112)
     masks[0, 28:42, 28:42] = masks[1, 28:, 56:] = 1
     context = model.encode_context([{"image": image, "masks": masks, "entity_ids": [1, 2]}])
-    assert model.sem_seg_head.matcher._small(context).tolist() == [True, False]
+    assert model.sem_seg_head.matcher.small(context).tolist() == [True, False]
     features = model.encode_images([tiny_episode(6, 1)])
     (cuts,) = model.sem_seg_head.matcher.label(features)
     assert len(cuts[1].unique()) > len(cuts[0].unique())
@@ -210,7 +210,7 @@ def test_regions_gain_by_being_like_the_best_of_their_cut():
     values = module.match(
         matcher.units(features.map[0], (84, 112)), known(context), matcher.options.cues
     ).values
-    for row, small in enumerate(matcher._small(context).tolist()):
+    for row, small in enumerate(matcher.small(context).tolist()):
         labels = cuts[int(small)]
         alike = 0.4 * module.regions_alike(units, labels)
         logits = module.choose_regions(values[row : row + 1], labels, 0.0, 0.2, alike)
@@ -274,11 +274,11 @@ def test_a_calibrated_score_is_a_logistic_of_presence_and_the_best_value():
     decoded = [torch.randn(2, 32, 32, generator=torch.Generator().manual_seed(1))]
     features, context = model.encode_images([episode]), context_of(model, episode)
     matcher = model.sem_seg_head.matcher
-    ((_, presences, _),) = plain.sem_seg_head.matcher(features, [context], decoded)
-    ((_, scores, _),) = matcher(features, [context], decoded)
+    ((_, presences),) = plain.sem_seg_head.matcher(features, [context], decoded)
+    ((_, scores),) = matcher(features, [context], decoded)
     matched = matcher._matched(features, 0, known(context))
     matcher._cue(matched, decoded[0], 8, (6, 8))
-    (cuts,), small = matcher.label(features), matcher._small(context).tolist()
+    (cuts,), small = matcher.label(features), matcher.small(context).tolist()
     for row in range(2):
         value = module.best_value(matched, cuts[int(small[row])])[row]
         expected = 1 / (1 + torch.exp(-(-2 + 3 * presences[row] + 1.5 * value)))
