@@ -17,6 +17,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from ....structures.context import WEIGHT, Context
 from ...layers.precision import without_autocast
 from .cells import FOREGROUND, parts
 
@@ -86,6 +87,16 @@ class Matched:
         return Matched(self.values[rows], self.cosines[rows], self.nearest[rows])
 
 
+def known(context: Context) -> Known:
+    """The entities of a context by the shots that exist."""
+    entity, shot = context.shots.nonzero(as_tuple=True)
+    names = "cell_prototypes", "cells", "cell_counts", "cell_shares"
+    found = Known(entity, len(context), *(context.tensors[name][entity, shot] for name in names))
+    if WEIGHT in context.tensors:
+        found.weight = context.tensors[WEIGHT][entity, shot]
+    return found
+
+
 def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
     """Mean of the ``nearest`` highest of cosines (M, n, L), each of which stands for ``counts`` (M,
     L) cells: (M, n). Of fewer cells in all, the mean of these; 0 where there are none."""
@@ -147,7 +158,7 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     alike, like, front, back = (known.mean(x) for x in each)
     others = torch.full_like(back, -torch.inf)
     if cues.compete and known.count > 1:
-        others = _best_other(front)
+        others = best_other(front)
     found = Matched(like + front - cues.background * back.maximum(others), alike, front)
     if rows > known.count:
         alike, like, front, back = each
@@ -157,7 +168,7 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     return found
 
 
-def _best_other(values: Tensor) -> Tensor:
+def best_other(values: Tensor) -> Tensor:
     """The highest of the other rows of (M, n), M ≥ 2, in each column: (M, n)."""
     best, second = values.topk(2, dim=0).values
     return torch.where(values == best, second, best)
