@@ -43,6 +43,7 @@ from .modeling.segic.mask_head import Instructions
 from .modeling.segic.readout import Readout
 from .modeling.segic.refinement import Refinement
 from .modeling.segic.regions.head import RegionMatchingHead
+from .modeling.segic.regions.learned import LearnedChoice
 from .modeling.segic.regions.matcher import RegionMatcher
 from .modeling.segic.regions.matching import Cues
 from .modeling.segic.regions.options import RegionOptions
@@ -183,7 +184,8 @@ def demo() -> DictConfig:
     options.update(cut=0.6, position=0.3, small=0.02, relative=0.3, decoder=0.2, threshold=0.03)
     stride = "${..similarity.shape.stride}"
     head.matcher = L(RegionMatcher)(whitening=whitening, stride=stride, options=options)
-    head.matcher.calibration = [-6.33, 10.71, 2.68]
+    head.matcher.learned = L(LearnedChoice.from_file)(path="embedded")
+    head.matcher.calibration = [-6.31, 10.82, 2.71]
     cfg.model.stock.absent = 0.15
     cfg.model.losses.update(mixstyle=0.3)
     cfg.model.losses.criterion.update(num_points=4096, bce_weight=0.25, quality_weight=0.1)

@@ -11,7 +11,9 @@ MEDIUM = (
     *("checkpoint", "config/test_ablations", "config/test_configs", "data/test_paper_mix"),
     *("data/health/test_check", "data/test_first_command", "datasets", "demo", "engine"),
     *("examples", "modeling/backbone"),
-    *("modeling/test_golden", "modeling/segic/regions", "test_install", "test_lazy", "tools"),
+    *("modeling/test_golden", "modeling/seggpt", "modeling/segic/regions"),
+    *("test_install", "test_lazy", "tools", "predictor/test_look_alikes"),
+    "predictor/test_given_masks",
     *("modeling/test_pretended_device", "data/datasets/shapes"),
     *(
         "segic_cli/test_evaluate",

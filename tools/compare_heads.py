@@ -29,6 +29,7 @@ ROWS = {
     "whole": (),
     "decoder alone": (HEAD, "InContextMaskHead", "INPUT.MULTIPLE", 0),
     "no decoder": (f"{R}DECODER", 0.0),
+    "no learned choice": (f"{R}LEARNED", ""),
     "no whitening": (f"{R}WHITENING", ""),
     "no prototype × propagation": (f"{R}PROTOTYPE", False, f"{R}THRESHOLD", -0.03),
     "no nearest cells": (f"{R}NEAREST", 0),

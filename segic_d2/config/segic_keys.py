@@ -132,6 +132,7 @@ SEGIC_KEYS = {
         AGGREGATE=Key(0.0, "weight of a region's cosine to the best region", least(0)),
         DECODER=Key(0.0, "weight of the decoder's probability; 0: not asked; 1: alone", SHARE),
         THRESHOLD=Key(0.03, "a region is foreground above it", within(-2, 2)),
+        LEARNED=Key("", 'a network that judges regions: "embedded", or of tools/train_choice.py'),
         CALIBRATION=Key(
             (),
             "numbers of tools/calibrate.py, by which a score is the probability that the mask "

@@ -13,6 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from ...checkpoint.files import fetch
+from ...compat import version_of
 from ...config.keys import check_config
 from ...structures.context import PIXELS, Context
 from ...structures.episode import Episode, Names, Reference, View
@@ -107,7 +108,7 @@ class SegGPT(InContextModel):
     def fingerprint(self) -> dict[str, Any]:
         """What a context depends on: the model, its weights, and the input."""
         tensors = [*self.net.parameters()]
-        state = [(t.data_ptr(), t._version) for t in tensors]
+        state = [(t.data_ptr(), version_of(t)) for t in tensors]
         if self._known[0] != state:
             digest = hashlib.sha256("".join(map(tensor_hash, tensors)).encode())
             self._known = state, digest.hexdigest()[:16]

@@ -275,9 +275,9 @@ class SegIC(ContextTuning):
             decoded = self.readout.decoded(out, features, contexts, head.similarity)
             maps = out.maps
         assert head.matcher is not None  # who does not decode
-        if maps is None:
-            maps = head.propagate(features.map, queries)
-        chosen = head.matcher(features, contexts, decoded)
+        maps = head.propagate(features.map, queries) if maps is None else maps
+        small = [head.matcher.small(context) for context in contexts]
+        chosen = zip(head.matcher(features, contexts, decoded), small, strict=True)
         return self.readout.of_regions(chosen, maps.split(queries.counts), features, contexts)
 
     def propagated_mask(self, features: Features, context: Contexts) -> list[Tensor]:

@@ -5,7 +5,7 @@ Shapes: N entities of a target, M of a batch, r side of the low-resolution logit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -101,16 +101,21 @@ class Readout:
 
     def of_regions(
         self,
-        chosen: Sequence[tuple[Tensor, Tensor]],
+        chosen: Iterable[tuple[tuple[Tensor, Tensor], Tensor]],
         maps: Sequence[Tensor],
         features: Features,
         contexts: Sequence[Context],
     ) -> list[Segmentation]:
         """What chosen regions mean for each of B targets: ``chosen`` is of ``RegionMatcher``, its
-        logits are foreground above 0; ``maps``: the propagated masks, B (N, r, r)."""
-        scored = []
-        for row, (logits, scores) in enumerate(chosen):
+        logits are foreground above 0, and which are small things; ``maps``: the propagated masks, B
+        (N, r, r). The filter's window is half as wide for small things, which it would smooth
+        away."""
+        scored, finer = [], replace(self.refinement, radius=self.refinement.radius // 2)
+        for row, ((logits, scores), small) in enumerate(chosen):
             refined = self.refinement(logits, features, row, None, 0.0)
+            if small.any():
+                fine = finer(logits, features, row, None, 0.0)
+                refined = torch.where(small[:, None, None], fine, refined)
             scored.append((self._kept(refined, scores), scores))
         return _told(scored, maps, features, contexts, 0.0)
 

@@ -22,8 +22,9 @@ from ...structures.soft_masks import extent
 from ...structures.view import zoom_crop
 from ..layers.frozen_encoder import FrozenEncoder
 from .boxes import BoxMasks
+from .regions.canvas import on_canvas
 from .regions.linkage import connected_parts
-from .regions.matcher import RegionMatcher, Seen, on_canvas
+from .regions.matcher import RegionMatcher, Seen
 
 SHARE = 0.7  # of the side of a cut, the area that is looked at
 BEYOND = 0.6  # of its sides, what a second look sees about what was found

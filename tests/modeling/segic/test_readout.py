@@ -165,3 +165,20 @@ def test_half_precision_can_abstain_too():
 def test_keys_out_of_range_are_named(key, value):
     with pytest.raises(ValueError, match=f"MODEL.SEGIC.TEST.{key} is {value!r}"):
         model(f"MODEL.SEGIC.TEST.{key}", value)
+
+
+def test_small_things_of_regions_get_a_finer_filter():
+    """A window as wide as others' would smooth them away."""
+    frame = Frame(112, (112, 112), (112, 112))
+    picture = 255 * torch.rand(3, 112, 112, generator=torch.Generator().manual_seed(0))
+    features = Features(torch.zeros(1, 1, 8, 8), [frame], [picture])
+    logits = torch.full((2, 32, 32), -6.0)
+    logits[:, 10:18, 10:18] = 6.0
+    small = torch.tensor([False, True])
+    readout = Readout(refinement=Refinement(4))
+    chosen, maps = [((logits, torch.ones(2)), small)], [torch.zeros(2, 8, 8)]
+    (found,) = readout.of_regions(chosen, maps, features, random_contexts(2))
+    for row, radius in ((0, 4), (1, 2)):
+        expected = Refinement(radius)(logits, features, 0, None, 0.0)[row]
+        assert torch.equal(found.logits[row], expected)
+    assert not torch.equal(found.logits[0], found.logits[1])

@@ -22,6 +22,11 @@ def best_region(means: Tensor, count: Tensor) -> Tensor:
     return _large(means, count).amax(1)
 
 
+def best_rows(means: Tensor, count: Tensor) -> Tensor:
+    """Which regions these are: int64 (N,)."""
+    return _large(means, count).argmax(1)
+
+
 def presence(matched: Matched, labels: Tensor) -> Tensor:
     """Scores (N,) in [0, 1] of whether entities are there: two thirds of the highest cosine to a
     prototype, and a third of the mean of ``nearest`` in the region of the highest value. Chosen on

@@ -14,17 +14,19 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ....structures.context import WEIGHT, Context
+from ....structures.context import Context
 from ....structures.features import Features, tensor_hash
 from ...layers.frozen_encoder import FrozenEncoder
 from ...layers.similarity import Similarity
+from .canvas import in_cells, on_canvas
 from .cells import BACKGROUND, choose_cells, front, most_cells
 from .choice import best_value, choose_regions, presence, regions_alike
 from .completion import complete_area
+from .evidence import Evidence, Told, gather
+from .learned import LearnedChoice
 from .linkage import connected_parts, link_regions, region_means
-from .matching import Known, Matched, match
+from .matching import Known, Matched, known, match
 from .options import RegionOptions
 from .positional import Debias
 from .unmarked import find_unmarked
@@ -34,7 +36,6 @@ FINER = 0.5  # the cut for small things, of that for others
 REFERENCE = 0.75  # the cut for what is unmarked in a reference, of that
 NEUTRAL = 1 / 3  # the decoder's probability that changes nothing
 COVERED = 0.5  # of a part of a region by an instance's decoded mask, at least
-SUREST = 6.0  # the highest logit, and the lowest with a minus
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Seen:
 
 
 class RegionMatcher(nn.Module):
-    """Chooses regions of targets by what reference cells say. Nothing of it is trained."""
+    """Chooses regions of targets by what reference cells say. Nothing of it is trained, but for
+    what ``learned`` adds, if there is such a part."""
 
     def __init__(
         self,
@@ -56,8 +58,10 @@ class RegionMatcher(nn.Module):
         stride: int,
         options: RegionOptions,
         calibration: Sequence[float] = (),
+        learned: LearnedChoice | None = None,
     ) -> None:
         super().__init__()
+        self.learned = learned
         self.whitening, self.stride, self.options = whitening, stride, options
         self.calibration = tuple(calibration)  # of ``score``, at this weight of the decoder
         self._calibrated_at = options.decoder
@@ -74,7 +78,9 @@ class RegionMatcher(nn.Module):
             found = Whitening.from_file(file, groups, used, debias)
         else:
             found = Whitening(groups, used, debias=debias)
-        return cls(found, similarity.stride, options, cfg.MODEL.SEGIC.REGIONS.CALIBRATION)
+        o = cfg.MODEL.SEGIC.REGIONS
+        learned = LearnedChoice.from_file(o.LEARNED) if o.LEARNED else None
+        return cls(found, similarity.stride, options, o.CALIBRATION, learned)
 
     def look(self, encoder: FrozenEncoder) -> None:
         """Ask a backbone for what is left out of its features, see ``Debias``; to be called before
@@ -221,7 +227,7 @@ class RegionMatcher(nn.Module):
         found, grid = [], features.map.shape[-1]
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             size = self.cells_of(features.frames[row].content)
-            shown, small = known(context), self._small(context)
+            shown, small = known(context), self.small(context)
             matched = self._matched(features, row, shown)
             each, by_shot = matched.shots or matched, small[shown.entity]
             by_cells = self._by_cut(by_shot, cuts, presence, each)  # without the decoder
@@ -230,8 +236,26 @@ class RegionMatcher(nn.Module):
             told = self.score(by_cells, self._by_cut(by_shot, cuts, best_value, each))
             scores = shown.mean(told[:, None])[:, 0]
             logits = self._chosen(matched, cuts, small, self._plain(features, row))
+            if self.learned is not None:
+                chance = (
+                    None
+                    if decoded is None
+                    else in_cells(decoded[row].float().sigmoid(), grid, size)
+                )
+                said = Told(matched.values, chance, logits, small)
+                with torch.no_grad():
+                    more = self.learned(self._evidence(features, row, context, said))
+                logits = logits + more
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
+
+    def _evidence(self, features: Features, row: int, context: Context, told: Told) -> Evidence:
+        """What ``learned`` sees of one of the targets."""
+        content, shown = features.frames[row].content, known(context)
+        own, plain = (self.units(features.map[row], content, whiten) for whiten in (True, False))
+        areas = context.tensors["cell_areas"][context.shots][:, 0]
+        size = self.cells_of(content)
+        return gather(own, plain, shown, areas, told, self.label(features)[row], size)
 
     def score(self, presences: Tensor, values: Tensor) -> Tensor:
         """Scores (M,) in [0, 1] of shots by ``presence`` and by the value of their best region,
@@ -270,7 +294,7 @@ class RegionMatcher(nn.Module):
         size, grid = self.cells_of(features.frames[0].content), features.map.shape[-1]
         matched = self._matched(features, 0, known(context))[entity]
         self._cue(matched, logits, grid, size)
-        (cuts,), small = self.label(features), self._small(context)[entity]
+        (cuts,), small = self.label(features), self.small(context)[entity]
         chosen = self._chosen(matched, cuts, small, self._plain(features, 0))
         inside = in_cells((logits > threshold).float(), grid, size)
         parts = (connected_parts(labels, size).to(inside.device) for labels in cuts)
@@ -297,7 +321,7 @@ class RegionMatcher(nn.Module):
         if matched.shots is not None:
             matched.shots.values += cue[matched.shots.entity]
 
-    def _small(self, context: Context) -> Tensor:
+    def small(self, context: Context) -> Tensor:
         """Which entities are small things in their references: bool (N,)."""
         areas = context.mean_over_shots("cell_areas")
         assert areas is not None  # of this kind of contexts
@@ -317,28 +341,3 @@ class RegionMatcher(nn.Module):
             )
             found.append(logits)
         return torch.where(small[:, None], found[1], found[0])
-
-
-def known(context: Context) -> Known:
-    """The entities of a context by the shots that exist."""
-    entity, shot = context.shots.nonzero(as_tuple=True)
-    names = "cell_prototypes", "cells", "cell_counts", "cell_shares"
-    found = Known(entity, len(context), *(context.tensors[name][entity, shot] for name in names))
-    if WEIGHT in context.tensors:
-        found.weight = context.tensors[WEIGHT][entity, shot]
-    return found
-
-
-def in_cells(maps: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
-    """Means of maps (N, r, r) over the canvas in the cells of the content, ``size``: (N, n)."""
-    height, width = size
-    return F.adaptive_avg_pool2d(maps, grid)[:, :height, :width].flatten(1)
-
-
-def on_canvas(logits: Tensor, grid: int) -> Tensor:
-    """Logits of the content's cells (N, h, w) at four positions a cell and side, between −6 and 6:
-    (N, 4g, 4g); beyond the content, what is nearest in it."""
-    height, width = (4 * n for n in logits.shape[1:])
-    fine = F.interpolate(logits[:, None], (height, width), mode="bilinear", align_corners=False)
-    beyond = (0, 4 * grid - width, 0, 4 * grid - height)
-    return F.pad(fine, beyond, mode="replicate")[:, 0].clamp(-SUREST, SUREST)

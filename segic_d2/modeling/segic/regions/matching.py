@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ....structures.context import WEIGHT, Context
 from ...layers.precision import without_autocast
 from .cells import FOREGROUND, parts
 
@@ -87,6 +88,16 @@ class Matched:
     def __getitem__(self, rows: Tensor) -> Matched:
         """Those of some rows, int64 (P,), copied, without shots."""
         return Matched(self.values[rows], self.cosines[rows], self.nearest[rows])
+
+
+def known(context: Context) -> Known:
+    """The entities of a context by the shots that exist."""
+    entity, shot = context.shots.nonzero(as_tuple=True)
+    names = "cell_prototypes", "cells", "cell_counts", "cell_shares"
+    found = Known(entity, len(context), *(context.tensors[name][entity, shot] for name in names))
+    if WEIGHT in context.tensors:
+        found.weight = context.tensors[WEIGHT][entity, shot]
+    return found
 
 
 def nearest_mean(cosines: Tensor, counts: Tensor, nearest: int) -> Tensor:
@@ -188,7 +199,7 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     alike, like, front, back = (known.mean(x) for x in each)
     others = torch.full_like(back, -torch.inf)
     if cues.compete and known.count > 1:
-        others = _best_other(front)
+        others = best_other(front)
     found = Matched(like + front - cues.background * back.maximum(others), alike, front)
     if rows > known.count:
         alike, like, front, back = each
@@ -198,7 +209,7 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     return found
 
 
-def _best_other(values: Tensor) -> Tensor:
+def best_other(values: Tensor) -> Tensor:
     """The highest of the other rows of (M, n), M ≥ 2, in each column: (M, n)."""
     best, second = values.topk(2, dim=0).values
     return torch.where(values == best, second, best)

@@ -7,8 +7,8 @@ import torch
 
 from segic_d2.modeling.layers.similarity import Similarity
 from segic_d2.modeling.segic.regions import matcher as module
-from segic_d2.modeling.segic.regions.matcher import known, on_canvas
-from segic_d2.modeling.segic.regions.matching import match
+from segic_d2.modeling.segic.regions.canvas import on_canvas
+from segic_d2.modeling.segic.regions.matching import known, match
 from segic_d2.structures.context import CELLS, Context
 from tests.modeling.segic.parts import build
 from tests.modeling.segic.regions.test_linkage import flooded
@@ -171,14 +171,6 @@ def test_a_thing_is_found_where_its_cells_are():
     assert overlap > 0.8 and found.scores[0] > 0.3
 
 
-def test_on_canvas_goes_on_beyond_the_content():
-    logits = torch.tensor([[[0.0, 9.0], [1.0, -2.0], [1.0, -9.0]]])
-    found = on_canvas(logits, 4)
-    assert found.shape == (1, 16, 16) and found.max() == 6 and found.min() == -6
-    assert torch.equal(found[:, :, 8:], found[:, :, 7:8].expand(-1, -1, 8))
-    assert torch.equal(found[:, 12:], found[:, 11:12].expand(-1, 4, -1))
-
-
 def test_it_takes_the_groups_that_the_propagated_mask_is_made_of():
     s = "MODEL.SEGIC.SIMILARITY."
     model = region_model(f"{s}GROUPS", 3, f"{s}PROPAGATED", 2)
@@ -195,7 +187,7 @@ def test_small_things_have_finer_regions(monkeypatch):
     masks = torch.zeros(2, 84, 112)
     masks[0, 28:42, 28:42] = masks[1, 28:, 56:] = 1
     context = model.encode_context([{"image": image, "masks": masks, "entity_ids": [1, 2]}])
-    assert model.sem_seg_head.matcher._small(context).tolist() == [True, False]
+    assert model.sem_seg_head.matcher.small(context).tolist() == [True, False]
     features = model.encode_images([tiny_episode(6, 1)])
     (cuts,) = model.sem_seg_head.matcher.label(features)
     assert len(cuts[1].unique()) > len(cuts[0].unique())
@@ -218,7 +210,7 @@ def test_regions_gain_by_being_like_the_best_of_their_cut():
     values = module.match(
         matcher.units(features.map[0], (84, 112)), known(context), matcher.options.cues
     ).values
-    for row, small in enumerate(matcher._small(context).tolist()):
+    for row, small in enumerate(matcher.small(context).tolist()):
         labels = cuts[int(small)]
         alike = 0.4 * module.regions_alike(units, labels)
         logits = module.choose_regions(values[row : row + 1], labels, 0.0, 0.2, alike)
@@ -286,7 +278,7 @@ def test_a_calibrated_score_is_a_logistic_of_presence_and_the_best_value():
     ((_, scores),) = matcher(features, [context], decoded)
     matched = matcher._matched(features, 0, known(context))
     matcher._cue(matched, decoded[0], 8, (6, 8))
-    (cuts,), small = matcher.label(features), matcher._small(context).tolist()
+    (cuts,), small = matcher.label(features), matcher.small(context).tolist()
     for row in range(2):
         value = module.best_value(matched, cuts[int(small[row])])[row]
         expected = 1 / (1 + torch.exp(-(-2 + 3 * presences[row] + 1.5 * value)))
