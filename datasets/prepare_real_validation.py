@@ -34,12 +34,13 @@ LIST = Path(__file__).resolve().parent / "real_validation.json"
 GROUPS = ("A", "B", "C")
 
 
-def photographs(content, given=None):
+def photographs(content, given=None, option="--photographs"):
     """Find or fetch all photographs: {picture name: file}. Fetched files go into the cache.
 
     Args:
         content: of real_validation.json.
         given: folder where the files may lie already, by their names.
+        option: of the command that names this folder.
 
     Raises:
         FileNotFoundError: photographs are missing; the message says what to place where.
@@ -69,7 +70,7 @@ def photographs(content, given=None):
             files = ", ".join(sorted({content["pictures"][n]["file"] for n in wanted}))
             raise FileNotFoundError(
                 f"no {files} with the listed sha256 from {about['package']} ({about['by']}); take "
-                "it from the package elsewhere, place it in a folder and give --photographs FOLDER"
+                f"it from the package elsewhere, place it in a folder and give {option} FOLDER"
             )
     return kept
 

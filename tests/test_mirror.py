@@ -62,8 +62,6 @@ ELSEWHERE = {  # module → the test that covers it, together with what it serve
     "modeling/layers/transformer": "modeling/test_golden",
     "segic_cli/options": "segic_cli/test_segment",  # with the command that has most of them
     "predictor/shown": "predictor/test_image",
-    "predictor/given_masks": "predictor/test_video",
-    "predictor/video_file": "predictor/test_video",
     "predictor/video_options": "predictor/test_video",
     "structures/episode": "data/mappers/test_semantic",  # what mappers give
 }

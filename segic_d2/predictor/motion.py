@@ -44,11 +44,12 @@ class Motion:
         (x0, y0, x1, y1), (x, y) = self.box, self.velocity
         return x0 + x, y0 + y, x1 + x, y1 + y
 
-    def after(self, seen: Box | None, lost: int, met: bool = False) -> Motion:
+    def after(self, seen: Box | None, lost: int, met: bool = False, sure: bool = True) -> Motion:
         """After a frame in which it had a box, or was not seen. As long as it is not seen, has
         ``met`` another one, or its size is odd, it goes on as before, for ``lost`` frames: then
-        nothing is known, or the box holds."""
-        if seen is None:
+        nothing is known, or the box holds. What is seen of one that was missed counts only if it
+        is ``sure``: else a spot that is somewhat like it would keep it from being found."""
+        if seen is None or (self.missed and not sure):
             box = self.expected if self.missed + 1 < lost else None
             return replace(self, box=box, missed=self.missed + 1)
         now = seen[2] - seen[0], seen[3] - seen[1]

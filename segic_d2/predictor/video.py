@@ -36,6 +36,7 @@ from .video_file import read_state, write_state
 from .video_options import VideoOptions
 
 BELIEVED = 0.5  # self-IoU below which an object will be followed badly
+SURE = 0.75  # share of its own score from which an object that was missed is followed again
 
 logger = logging.getLogger(__name__)
 
@@ -288,8 +289,10 @@ class VideoPredictor:
         shown = with_given(found, known)
         marked = inside(shown)
         met = meeting([self._seen[i].expected for i in found.ids])
-        for i, box, with_another in zip(found.ids, boxes_of(marked), met, strict=True):
-            self._seen[i] = self._seen[i].after(box, self.options.lost, with_another)
+        floors = [SURE * self.memory[i].own_score for i in found.ids]
+        sure = [s >= floor for s, floor in zip(shown.scores.tolist(), floors, strict=True)]
+        for i, box, *told in zip(found.ids, boxes_of(marked), met, sure, strict=True):
+            self._seen[i] = self._seen[i].after(box, self.options.lost, *told)
         cell = (found.logits.shape[-1] / features.map.shape[-1]) ** 2
         areas = inside(found).flatten(1).sum(1).tolist()
         scores = {

@@ -1,11 +1,14 @@
 """Toy videos: textured shapes that move over a quiet ground, and a backbone that sees colours."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch.nn import functional as F
 
-from segic_d2.predictor import InContextPredictor
+from segic_d2.predictor import InContextPredictor, VideoPredictor
+from segic_d2.structures.memory import MemoryOptions
 from tests.tiny import TinyBackbone, tiny_config
 
 SIZE = 112, 168  # H, W
@@ -94,3 +97,15 @@ def colour_predictor(*opts, canvas=168):
     regions = "MODEL.SEGIC.REGIONS.WHITENING", "", "MODEL.SEGIC.INSTANCES.PARTS", True
     cfg = tiny_config(*own, *view, *regions, *opts, canvas=canvas)
     return InContextPredictor(cfg, device="cpu")
+
+
+def video(predictor, kind="first", *, memory=None, **options):
+    kept = MemoryOptions(kind, **{"every": 2, **(memory or {})})
+    return VideoPredictor(predictor, replace(predictor.video, memory=kept, **options))
+
+
+def followed(predictor, numbers=range(8), *, ids=(1, 3), **options):
+    """A video whose objects were given in frame 0, and the results of some frames."""
+    made = video(predictor, **options)
+    made.add(frame(0, ids), labels(0, ids))
+    return made, [made.step(frame(n, ids)) for n in numbers]

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from segic_d2.predictor import InContextPredictor
+from tests.predictor.clips import colour_predictor
 from tests.predictor.parts import picture, square
 from tests.tiny import tiny_config
 
@@ -32,3 +33,9 @@ def files(tmp_path):
 @pytest.fixture
 def references(files):
     return [(files / f"{n}.png", files / f"{n}_mask.png", n) for n in ("cat", "dog")]
+
+
+@pytest.fixture(scope="module")
+def colours():
+    """A predictor that sees colours; ``tests.predictor.clips``."""
+    return colour_predictor()

@@ -49,3 +49,15 @@ def test_who_meets_another_goes_on_as_before():
     assert moving.after(box(0.5), 3, met=True).velocity == moving.velocity
     assert moving.after(box(0.5), 3).velocity != moving.velocity
     assert meeting([box(0.1), None, box(0.2), box(0.7)]) == [True, False, True, False]
+
+
+def test_of_one_that_was_missed_only_what_is_sure_counts():
+    moving = followed([box(0.02 * n) for n in range(30)])
+    doubtful = moving.after(box(0.1), 3, sure=False)
+    assert doubtful == moving.after(box(0.1), 3)  # it was there in the frame before
+    missed = moving.after(None, 3)
+    assert missed.after(box(0.1), 3, sure=False) == missed.after(None, 3)
+    assert missed.after(box(0.1), 3).missed == 0
+    lost = followed([box(0.02 * n) for n in range(30)] + [None] * 3)
+    assert lost.after(box(0.1), 3, sure=False).expected is None
+    assert Motion().after(box(0.1), 3, sure=False).expected == box(0.1)  # a new one

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...utils.devices import upload
 from .precision import without_autocast
+from .upsampled import convolve_upsampled
 
 NEGATIVE, POSITIVE, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT, NOT_A_POINT = 0, 1, 2, 3, -1
 
@@ -93,8 +94,17 @@ class PromptEncoder(nn.Module):
         return self.mask_downscaling(masks)
 
     def hidden_masks(self, masks: Tensor) -> Tensor:
-        """``encode_masks`` up to its last, 1×1 convolution: (M, 16, g, g)."""
-        return self.mask_downscaling[:-1](masks)
+        """``encode_masks`` up to its last, 1×1 convolution: (M, 16, g, g). ``masks`` may be (M, n,
+        g, g), which are taken as interpolated to the canvas."""
+        first, *others, _ = self.mask_downscaling
+        if masks.shape[-1] == self.canvas:
+            found = first(masks)
+        else:
+            assert isinstance(first, nn.Conv2d)
+            found = convolve_upsampled(masks, first, self.canvas)
+        for layer in others:
+            found = layer(found)
+        return found
 
     def no_mask(self) -> Tensor:
         """The dense embedding without a propagated mask, (1, W, 1, 1)."""

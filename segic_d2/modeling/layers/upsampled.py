@@ -1,4 +1,5 @@
-"""Cosines with bilinearly upsampled features, without upsampling them: the released similarity.
+"""What is made of bilinearly upsampled maps, without upsampling them: cosines, the released
+similarity, and convolutions.
 
 Shape shorthand: B images, C feature channels, S canvas side (px), g grid side (cells), n vectors.
 """
@@ -6,7 +7,7 @@ Shape shorthand: B images, C feature channels, S canvas side (px), g grid side (
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -64,3 +65,21 @@ def _neighbours(cells: int, size: int, like: Tensor) -> tuple[Tensor, Tensor, Te
     centre = centre.clamp(min=0, max=cells - 1)  # equal beyond the outermost centres, to the bit
     first = centre.floor().long().clamp(max=cells - 1)
     return first, (first + 1).clamp(max=cells - 1), centre - first
+
+
+def convolve_upsampled(maps: Tensor, conv: nn.Conv2d, size: int) -> Tensor:
+    """A convolution, whose stride is its kernel k, of maps (M, n, g, g) upsampled to (M, n, size,
+    size): (M, C, size/k, size/k). k must divide size/g. Every patch sees a cell and its neighbours
+    alone, so that it is a 3×3 convolution of the cells."""
+    cells, side = maps.shape[-1], conv.stride[0]
+    scale, rest = divmod(size, cells)
+    if rest or scale % side or conv.kernel_size != (side, side):
+        raise ValueError(f"patches of {side} px do not divide the {size} / {cells} px of a cell")
+    at = (torch.arange(scale, device=maps.device, dtype=maps.dtype) + 0.5) / scale - 0.5
+    share = torch.stack([(-at).clamp(min=0), 1 - at.abs(), at.clamp(min=0)], 1)  # of neighbours
+    share = share.unflatten(0, (-1, side))  # (patches of a cell, k, 3)
+    kernel = torch.einsum("cnab,yak,xbl->cyxnkl", conv.weight, share, share).flatten(0, 2)
+    around = F.unfold(F.pad(maps, (1, 1, 1, 1), mode="replicate"), 3)  # (M, 9n, g²)
+    found = (kernel.flatten(1) @ around).unflatten(2, (cells, cells))  # Winograd's would be rougher
+    found = F.pixel_shuffle(found, scale // side)
+    return found if conv.bias is None else found + conv.bias[:, None, None]

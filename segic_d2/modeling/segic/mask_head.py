@@ -26,7 +26,7 @@ from . import released
 from .feature_mean import configured_mean
 from .queries import Queries
 from .regions.matcher import RegionMatcher
-from .shared_decoding import entities_at_once, entity_decoder
+from .shared_decoding import entities_at_once, entity_decoder, shares
 from .tokens import Tokens, crossed_points, crossed_tokens, own_tokens, point_tokens
 
 Projected = tuple[Tensor | None, Tensor | None]  # texts (M, 1, W), prototypes (M, K, W)
@@ -269,8 +269,9 @@ class InContextMaskHead(nn.Module):
 
     def to_canvas(self, maps: Tensor) -> Tensor:
         """Maps (M, n, r, r) interpolated to the canvas, (M, n, S, S); as they are where nothing
-        needs them there."""
-        if not self.on.dense and not (self.on.point and self.rules.canvas_points):
+        needs them there: those of cells are not if entities share what they have in common."""
+        cells = maps.shape[-1] * self.stride == self.canvas and shares(maps.device)
+        if (cells or not self.on.dense) and not (self.on.point and self.rules.canvas_points):
             return maps
         size = (self.canvas, self.canvas)
         return F.interpolate(maps, size, mode="bilinear", align_corners=False)

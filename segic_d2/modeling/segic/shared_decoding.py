@@ -38,6 +38,11 @@ CACHE_BYTES, DEVICE_BYTES = 2**24, 2**27
 BLOCK = 2048  # image positions (over all entities) that are worked on at once
 
 
+def shares(device: torch.device) -> bool:
+    """Whether entities are decoded together: without autograd and in full precision."""
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled(device.type))
+
+
 def entity_decoder(
     encoder: PromptEncoder,
     decoder: MaskDecoder,
@@ -52,10 +57,11 @@ def entity_decoder(
 
     Returns:
         function of the target of each entity (M,), similarity maps (M, n, S, S), prompts (M, T, W)
-            and which of them exist (M, T) → logits (M, 4g, 4g), quality (M,).
+            and which of them exist (M, T) → logits (M, 4g, 4g), quality (M,). Where it ``shares``
+            the maps may be (M, n, g, g).
     """
     pos = encoder.pe_layer.grid(*image.shape[-2:])
-    if torch.is_grad_enabled() or torch.is_autocast_enabled(image.device.type):
+    if not shares(image.device):
 
         def plain(
             index: Tensor, masks: Tensor, prompts: Tensor, exists: Tensor

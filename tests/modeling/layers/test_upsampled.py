@@ -1,8 +1,13 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from segic_d2.modeling.layers.upsampled import similarity_of_upsampled, upsampled_norm
+from segic_d2.modeling.layers.upsampled import (
+    convolve_upsampled,
+    similarity_of_upsampled,
+    upsampled_norm,
+)
 
 
 @pytest.fixture
@@ -50,3 +55,21 @@ def test_the_first_of_equal_positions_at_the_border_is_the_best(rng, corner):
     y, x = (0 if side == 0 else 26 for side in corner)
     assert maps.flatten().argmax() == 28 * y + x
     assert (maps[y : y + 2, x : x + 2] == maps.max()).all()
+
+
+@pytest.mark.parametrize("side, scale, cells", [(7, 14, 6), (4, 16, 5), (2, 8, 3), (7, 14, 1)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_upsampled_maps_needs_no_upsampling(rng, side, scale, cells, bias):
+    conv = nn.Conv2d(3, 5, side, stride=side, bias=bias).requires_grad_(False)
+    maps = torch.randn(2, 3, cells, cells, generator=rng)
+    size = scale * cells
+    up = F.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
+    got = convolve_upsampled(maps, conv, size)
+    torch.testing.assert_close(got, conv(up), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size, stride", [(32, 3), (31, 2)])
+def test_patches_that_do_not_divide_a_cell_are_refused(rng, size, stride):
+    conv = nn.Conv2d(1, 1, stride, stride=stride)
+    with pytest.raises(ValueError, match=f"patches of {stride} px do not divide"):
+        convolve_upsampled(torch.randn(1, 1, 4, 4, generator=rng), conv, size)

@@ -118,3 +118,43 @@ def test_weights_of_shots_count_in_means():
     known.weight = torch.tensor([0.4, 0.25, 0.75, 1.0])
     expected = torch.stack([values[0], values[1] / 4 + 3 * values[2] / 4, values[3]])
     torch.testing.assert_close(known.mean(values), expected)
+
+
+def test_equal_cells_are_compared_once():
+    """As those that shots of one frame share."""
+    kinds, target = units(9, 8).half(), units(7, 8)
+    cells = kinds[torch.randint(0, 9, (5, 12), generator=G)]
+    rows, place = module.distinct(cells.flatten(0, 1))
+    assert len(rows) <= 9 and torch.equal(cells.flatten(0, 1)[rows][place], cells.flatten(0, 1))
+    plain = target @ cells.float().transpose(1, 2)
+    torch.testing.assert_close(module.cosines_to(cells, target), plain, atol=1e-6, rtol=0)
+
+
+def test_cells_are_not_parted_where_it_does_not_pay():
+    assert module.distinct(units(20, 8).half()) is None  # all are of their own kind
+    assert module.distinct(units(1, 8).repeat(20, 1)) is None  # of another precision
+    assert module.distinct(units(1, 6).half().repeat(20, 1)) is None  # of no whole words
+
+
+def test_cells_whose_hashes_meet_are_not_taken_for_equal():
+    """Signs flipped in two elements of the highest bits, of which sums know nothing."""
+    cells = units(1, 8).half().repeat(4, 1)
+    cells[::2, 3] *= -1
+    cells[::2, 7] *= -1
+    assert module.distinct(cells) is None
+    plain = cells.float() @ cells.float().T
+    torch.testing.assert_close(
+        module.cosines_to(cells[None].expand(2, -1, -1), cells.float())[1], plain
+    )
+
+
+@pytest.mark.parametrize("most", [1, 5, 9])
+def test_the_highest_are_those_of_topk(most):
+    values = torch.rand(3, 7, 9, generator=G)[:, :, torch.randperm(9, generator=G)]
+    values[0, :, 4] = -torch.inf
+    found, order = module.highest(values, most)
+    expected = values.topk(most)
+    assert torch.equal(found, expected.values) and torch.equal(order, expected.indices)
+    assert torch.equal(
+        module.highest(values.transpose(0, 1), most)[0], expected.values.transpose(0, 1)
+    )
