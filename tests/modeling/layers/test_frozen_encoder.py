@@ -115,5 +115,6 @@ def test_the_way_of_resizing_is_part_of_the_fingerprint(tmp_path):
     default.encode_context(tiny_episode(0, 1)["references"]).save(tmp_path / "c.safetensors")
     with pytest.raises(ValueError, match="another model: resize: context None, model 'float'"):
         Context.load(tmp_path / "c.safetensors").check(released.fingerprint)
-    with pytest.raises(ValueError, match="INPUT.RESIZE is 'cv2'; it must be 'pil', 'float' or 'squash'"):
+    said = "INPUT.RESIZE is 'cv2'; it must be 'pil', 'float' or 'squash'"
+    with pytest.raises(ValueError, match=said):
         build_model(tiny_config("INPUT.RESIZE", "cv2"))
