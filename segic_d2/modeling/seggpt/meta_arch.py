@@ -86,18 +86,11 @@ class SegGPT(InContextModel):
         if m.WIDTH % m.HEADS:
             raise ValueError(f"MODEL.SEGGPT.WIDTH {m.WIDTH} is no multiple of HEADS {m.HEADS}")
         names = "side patch width depth heads taps merge decoder drop_path positions type_tokens"
-        return {
-            "net": PaintingViT(**{name: m[name.upper()] for name in names.split()}),
-            "spec": InputSpec.from_config(cfg),
-            "losses": ColourLosses.from_config(cfg),
-            "spatial": m.ENSEMBLE == "spatial",
-            "at_once": m.COLORS,
-            "nearest": m.RESIZE == "nearest",
-            "batch": m.BATCH,
-            "decay": m.LAYER_DECAY,
-            "context": held_context(cfg),
-            "stock": StockForms.from_config(cfg),
-        }
+        found = {"net": PaintingViT(**{name: m[name.upper()] for name in names.split()})}
+        found |= {"spec": InputSpec.from_config(cfg), "losses": ColourLosses.from_config(cfg)}
+        found |= {"spatial": m.ENSEMBLE == "spatial", "nearest": m.RESIZE == "nearest"}
+        found |= {"at_once": m.COLORS, "batch": m.BATCH, "decay": m.LAYER_DECAY}
+        return found | {"context": held_context(cfg), "stock": StockForms.from_config(cfg)}
 
     @property
     def input(self) -> InputSpec:

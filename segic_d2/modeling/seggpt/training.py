@@ -22,7 +22,7 @@ from .prompts import Pixels, prompts_of
 from .vit import TYPES, PaintingViT
 
 APART, TRIES = 32, 50  # mean difference of channels between random colours, where it can be had
-MIXED = 4  # references of a stitched prompt at most
+MIXED, CUT = 4, 0.5  # references of a stitched prompt at most; least side of what is cut out of it
 BLOCK, ASPECT = 16, 0.3  # patches of a hidden block at least; its height over its width, or inverse
 DARK = 300.0  # Painter leaves a pair out whose visible colours, in 0–1, have a smaller sum
 
@@ -64,8 +64,8 @@ class ColourLosses:
         """A pair of an episode: pictures and colours (3, 2S, S), normalised; which pixels count,
         bool (1, 2S, S), and which patches are hidden, bool (h, w).
 
-        The prompt is one reference, or some (mix-context); some of the entities that it shows have
-        random colours, the same in the target, or one is white; all else is black.
+        The prompt is one reference, or a cut of some (mix-context); some of the entities that it
+        shows have random colours, the same in the target, or one is white; all else is black.
         """
         random = torch.Generator().manual_seed(x["seed"])
         mixed, white, half = torch.rand(3, generator=random).tolist()
@@ -88,7 +88,13 @@ class ColourLosses:
         own = _square(x, known, kept, palette, pixels)
         views = torch.stack([pixels.square(r["image"]) for r in references])
         if len(references) > 1:
-            views, above = tiled(views), [tiled(part, nearest=True) for part in above]
+            share, *place = torch.rand(3, generator=random).tolist()
+            cut, whole = (CUT + (1 - CUT) * share, *place), (1, 0, 0)
+            tones = [
+                tiled(above[0], True, w).flatten(2).unique(dim=2).shape[2] for w in (cut, whole)
+            ]
+            window = whole if tones[0] < tones[1] else cut  # no colour is lost
+            views, above = tiled(views, window=window), [tiled(a, True, window) for a in above]
         pictures = torch.cat([views[0], pixels.square(x["image"])], 1)
         colours, valid = (torch.cat([a[0], b], 1) for a, b in zip(above, own, strict=True))
         grid = colours.shape[1] // patch, colours.shape[2] // patch

@@ -32,16 +32,12 @@ class FusedAttention(Attention):
         parts = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, hw, C / heads)
         rows = q.unflatten(2, (height, width))  # queries are not scaled here
-        up = torch.einsum(
-            "bnhwc,hkc->bnhwk", rows, get_rel_pos(height, height, self.rel_pos_h).to(q.dtype)
-        )
-        side = torch.einsum(
-            "bnhwc,wkc->bnhwk", rows, get_rel_pos(width, width, self.rel_pos_w).to(q.dtype)
-        )
-        bias = (
-            (up[..., :, None] + side[..., None, :]).flatten(4).flatten(2, 3)
-        )  # (B, heads, hw, hw)
-        out = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), scale=self.scale)
+        up = get_rel_pos(height, height, self.rel_pos_h).to(q.dtype)
+        side = get_rel_pos(width, width, self.rel_pos_w).to(q.dtype)
+        up = torch.einsum("bnhwc,hkc->bnhwk", rows, up)[..., None]
+        side = torch.einsum("bnhwc,wkc->bnhwk", rows, side)[..., None, :]
+        bias = (up + side).flatten(4).flatten(2, 3).to(q.dtype)  # (B, heads, hw, hw)
+        out = F.scaled_dot_product_attention(q, k, v, bias, scale=self.scale)
         out = out.transpose(1, 2).reshape(batch, height, width, channels)
         return self.proj(out)
 

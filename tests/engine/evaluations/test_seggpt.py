@@ -9,7 +9,7 @@ from PIL import Image
 from segic_d2.data.benchmarks.pairs import PairFolder
 from segic_d2.engine import evaluate
 from segic_d2.engine.evaluations.pairs import PairEvaluation
-from tests.miniatures import fss1000
+from tests.miniatures import fss1000, videos
 from tests.modeling.seggpt.parts import TINY, lively, scene, small_config
 
 
@@ -57,3 +57,13 @@ def test_pairs(tmp_path):
     model = lively()
     run = PairEvaluation(small_config(32, **TINY), model, PairFolder(str(tmp_path)))
     assert 0 <= run.plain.evaluate()["IoU"] <= 100
+
+
+def test_video(tmp_path, monkeypatch):
+    """DAVIS's miniature, with the memory of the config: the given frame and the last eight."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    videos.make_davis(tmp_path / "data")
+    options = small_config(32, **TINY).TEST.VIDEO
+    assert (options.MEMORY, options.MEMORY_SIZE) == ("fifo", 8)
+    metrics = evaluated(tmp_path, "davis17_val", "video")["metrics"]
+    assert metrics["videos"] > 0 and 0 <= metrics["J&F_Mean"] <= 100

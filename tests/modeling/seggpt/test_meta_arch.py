@@ -225,8 +225,7 @@ def test_layer_decay_and_no_decay_of_vectors():
     for name, p in model.named_parameters():
         lr, decay = found[id(p)]
         assert lr == pytest.approx(1e-4 * rates[name])
-        free = p.dim() == 1 and "decoder_pred.1.weight" not in name or "pos_embed" in name
-        assert (decay == 0) == free, name  # the norm of the head is not one that torch knows
+        assert (decay == 0) == (p.dim() == 1 or "pos_embed" in name), name
     assert get_default_optimizer_params(model)
 
 

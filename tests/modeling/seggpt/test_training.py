@@ -11,6 +11,7 @@ from segic_d2.modeling.seggpt.training import (
     lower_half,
     of_patches,
 )
+from segic_d2.modeling.seggpt.colours import tiled
 from tests.modeling.seggpt.parts import episode, tiny_model
 
 
@@ -201,3 +202,15 @@ def test_a_shot_that_is_left_out_leaves_the_others():
         kept[0] = False  # nothing is left of the first
         rest = model.context_losses(batch, tuned.take([0, 1], kept))["loss_colour"]
         assert rest == model.context_losses(batch, model.tunable(known.take([1])))["loss_colour"]
+
+
+def test_what_is_stitched_is_cut_out_and_keeps_every_colour():
+    cut = 0
+    for seed in range(8):
+        x, (pictures, colours, _, _) = pair(seed, entities=3, mix=1.0, white=0.0)
+        assert colours_in(colours[:, 32:]) <= colours_in(colours[:, :32])
+        model = tiny_model()
+        whole = tiled(torch.stack([model.pixels.square(r["image"]) for r in x["references"]]))
+        sizes = [sorted(p.flatten(1).std(1).tolist()) for p in (pictures[:, :32], whole[0])]
+        cut += not torch.allclose(*map(torch.tensor, sizes), atol=1e-4)
+    assert cut > 4
