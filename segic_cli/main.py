@@ -1,7 +1,8 @@
 """``segic COMMAND …``: the parser of all commands, and how a command ends.
 
-A command is a module of this package that is named in ``COMMANDS``: the first line of its docstring
-is its help, ``add_arguments(parser)`` adds its options, and ``run(args)`` returns the exit status.
+A command is a module of this package that is named in ``COMMANDS``, with - for _: the first line of
+its docstring is its help, ``add_arguments(parser)`` adds its options, and ``run(args)`` returns the
+exit status.
 """
 
 import argparse
@@ -14,7 +15,10 @@ from typing import NoReturn
 from .checks import UsageError
 from .process import hide_warnings
 
-COMMANDS = ("segment", "label", "video", "train", "evaluate", "check", "completion")
+COMMANDS = (
+    *("segment", "label", "video", "train", "tune-context", "evaluate", "check"),
+    "completion",
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +33,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="segic", description="Segments pictures by example.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = importlib.import_module(f"{__package__}.{name}")
+        module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
         text = module.__doc__ or ""
         formatter = argparse.RawDescriptionHelpFormatter
         own = commands.add_parser(

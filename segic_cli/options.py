@@ -63,7 +63,16 @@ def add_references(parser: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser, unit: str = "pictures") -> None:
     """Add the options of the predictor, whose passes are over ``unit``."""
     add = parser.add_argument
-    add("--config-file", default="segic_demo.yaml", help="a file or a shipped config")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--model",
+        metavar="NAME",
+        help="a model by its name: one that ships, such as segic-demo; one whose weights were "
+        "released, with --weights; or a shipped config without its ending",
+    )
+    which.add_argument(
+        "--config-file", default="segic_demo.yaml", help="a file or a shipped config"
+    )
     add("--weights", help="trained weights; default: MODEL.WEIGHTS of the config")
     add("--device", help="default: the GPU if there is one")
     add("--precision", default="fp32", choices=PRECISIONS, help=f"of the pass over the {unit}")
@@ -110,10 +119,14 @@ def check_model(args: argparse.Namespace) -> None:
 
 def new_predictor(args: argparse.Namespace) -> Any:
     """The predictor of the options of ``add_model``."""
+    from segic_d2.checkpoint.pretrained import find_model
     from segic_d2.predictor import InContextPredictor
 
+    config, weights = args.config_file, args.weights
+    if args.model:
+        config, weights = find_model(args.model, weights)
     return InContextPredictor(
-        args.config_file, args.weights, args.device, args.precision, args.batch_size, args.opts
+        config, weights, args.device, args.precision, args.batch_size, args.opts
     )
 
 

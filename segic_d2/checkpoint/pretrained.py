@@ -1,9 +1,11 @@
-"""Trained decoders that ship with the package, in ``segic_d2/weights``, by their names.
+"""Models by their names: trained decoders that ship with the package, in ``segic_d2/weights``, and
+models of which others released the weights.
 
 ``segic://demo`` names "segic-demo" for whatever reads files through Detectron2's PathManager.
 """
 
 import hashlib
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import IO, Any
 from detectron2.utils.file_io import PathHandler, PathManager
 from safetensors.torch import load_file
 
+from ..config.load import get_config_file
 from ..utils.files import cache_folder
 from .files import write_checkpoint
 
@@ -32,6 +35,48 @@ PRETRAINED = {
         "segic_demo.yaml", "187b26814391fd3f0fc110b5fe8ffd4df6ef0007f730ef81aa74dc32d38fd44c"
     )
 }
+
+
+@dataclass(frozen=True)
+class Released:
+    """A model whose weights do not ship: its config, and where they are."""
+
+    config: str
+    place: str
+
+
+RELEASED = {
+    "seggpt": Released(
+        "seggpt/vit_large.yaml", "seggpt_vit_large.pth of https://huggingface.co/BAAI/SegGPT"
+    ),
+    "painter": Released(
+        "seggpt/painter.yaml", "painter_vit_large.pth of https://huggingface.co/BAAI/Painter"
+    ),
+}
+
+
+def find_model(
+    name: str, weights: str | os.PathLike[str] | None = None
+) -> tuple[str, str | os.PathLike[str] | None]:
+    """Config and weights of a model's name: a key of ``PRETRAINED``, or of ``RELEASED``, or a
+    config that ships, without its ending; ``weights`` win. ValueError: no such name, or weights
+    that do not ship are not given. FileNotFoundError: a config of the tables is missing."""
+    if name in PRETRAINED:
+        return PRETRAINED[name].config, name if weights is None else weights
+    if name in RELEASED:
+        if weights is None:
+            raise ValueError(
+                f"the weights of {name!r} do not ship: give as weights a file, "
+                f"{RELEASED[name].place}"
+            )
+        return get_config_file(RELEASED[name].config), weights
+    try:
+        return get_config_file(f"{name}.yaml"), weights
+    except FileNotFoundError as error:
+        known = ", ".join([*PRETRAINED, *RELEASED])
+        raise ValueError(
+            f"no pretrained decoder {name!r}; there are {known}, and the configs that ship"
+        ) from error
 
 
 def find_pretrained(name: str) -> Pretrained:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,18 +15,28 @@ from detectron2.engine import HookBase, SimpleTrainer, hooks
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
 from detectron2.solver.build import get_default_optimizer_params
 from fvcore.common.param_scheduler import CosineParamScheduler
-from torch.optim import AdamW
+from torch import nn
+from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from ..checkpoint import trainable_state_dict
 from ..data.datasets import register_by_name
 from ..evaluation import OneShotEvaluator
-from ..modeling.layers.frozen_encoder import FrozenEncoder
 from ..modeling.protocol import InContextModel
-from ..structures.episode import Names, Reference
+from ..structures.context import Context
+from ..structures.episode import Episode, Names, Reference
 from ..structures.picture import Picture
 from ..utils.files import AnyPath
-from .tune_data import LARGEST, MOST, Labelled, TuneEpisodes, read_labelled, some, split
+from .tune_data import (
+    LARGEST,
+    MOST,
+    Labelled,
+    TuneEpisodes,
+    has_frozen_backbone,
+    read_labelled,
+    some,
+    split,
+)
 
 # names of data sets or folders; or references of any size with the names of their entities
 Data: TypeAlias = AnyPath | Sequence[AnyPath] | tuple[list[Reference], Names]
@@ -67,14 +77,16 @@ class TuneReport:
         kept = (
             "the tuned decoder is kept" if self.kept == "after" else "no better, so kept as it was"
         )
+        held, learned = count_pictures(self.held_out, "held-out "), count_pictures(self.learned)
         return (
-            f"mIoU on {_pictures(self.held_out, 'held-out ')}: before {self.before:.1f}, after "
-            f"{self.after:.1f}; {kept}{share}\n({self.steps} steps on {_pictures(self.learned)}, "
+            f"mIoU on {held}: before {self.before:.1f}, after "
+            f"{self.after:.1f}; {kept}{share}\n({self.steps} steps on {learned}, "
             f"{self.seconds:.0f} s{scores})"
         )
 
 
-def _pictures(number, kind=""):
+def count_pictures(number: int, kind: str = "") -> str:
+    """So many pictures, in words."""
     return f"{number} {kind}picture{'s' * (number != 1)}"
 
 
@@ -101,25 +113,25 @@ def fine_tune(
         ValueError: a model without a frozen backbone; fewer than 3 pictures of a class, or 2 with
             ``test``; no picture to test on shows a class of ``names``; a number out of its range.
     """
-    if not isinstance(getattr(model, "encoder", None), FrozenEncoder):
+    if not has_frozen_backbone(model):
         raise ValueError(f"{type(model).__name__} has no frozen backbone: it is not tuned here")
-    for name, value in (("steps", steps), ("batch", batch), ("rate", rate)):
-        if not value > 0:
-            raise ValueError(f"{name} is {value!r}; it must be above 0")
-    start, side = time.monotonic(), LARGEST * model.input.canvas
-    pictures, test = ([p.smaller(side) for p in some] for some in (pictures, test))
-    learned, held = (pictures, test) if test else split(pictures, names, seed)
-    learned, held = some(learned, MOST, seed), some(held, MOST, seed)
-    training = model.training
+    need_positive(steps=steps, batch=batch, rate=rate)
+    start, training = time.monotonic(), model.training
+    learned, held = part(model, pictures, names, test, seed)
     model.eval()
     episodes = TuneEpisodes(model, learned, names, batch, seed)
-    trial = _HeldOut(model, learned, held, names)
+    contexts = {}
+    for i in names:
+        own = [p.reference(model.input, [i]) for p in learned if i in p.masks][:SHOTS]
+        contexts[i] = model.encode_context(own, {i: names[i]})
+    trial = HeldOut(model, held, contexts)
     before, weights = trial.score(), _copied(model)
     head: Any = getattr(model, "sem_seg_head", None)
     tunable = getattr(head, "matcher", None) is not None
     own = head.share if tunable else None
     try:
-        _train(model.train(), episodes, steps, rate)
+        params = get_default_optimizer_params(model, weight_decay=DECAY, weight_decay_norm=DECAY)
+        train(model.train(), episodes, steps, AdamW(params, lr=rate))
         model.eval()
         scores = {}
         for share in (own, *(x for x in SHARES if x != own)) if tunable else (None,):
@@ -142,12 +154,42 @@ def fine_tune(
     return TuneReport(before, scores[best], kept, share, len(learned), len(held), steps, spent)
 
 
+def need_positive(**values: float) -> None:
+    """ValueError: a number, which is named, is not above 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} is {value!r}; it must be above 0")
+
+
+def part(
+    model: InContextModel,
+    pictures: Sequence[Labelled],
+    names: Names,
+    test: Sequence[Labelled],
+    seed: int,
+) -> tuple[list[Labelled], list[Labelled]]:
+    """Pictures to learn from and held-out ones, ``test`` or of ``split``, neither too large nor too
+    many for a model."""
+    side = LARGEST * model.input.canvas
+    pictures, test = ([p.smaller(side) for p in some] for some in (pictures, test))
+    learned, held = (pictures, test) if test else split(pictures, names, seed)
+    return some(learned, MOST, seed), some(held, MOST, seed)
+
+
 def tune_on(
     model: InContextModel, data: Data, test: Data | None = None, **options: Any
 ) -> TuneReport:
-    """``fine_tune`` on what people give; entities of both are the same by their names, without
-    names by their ids. FileNotFoundError, ValueError: what cannot be read, named, or ``test``
-    shows nothing of what is learned."""
+    """``fine_tune`` on what people give, see ``read_both``."""
+    return fine_tune(model, *read_both(model, data, test), **options)
+
+
+def read_both(
+    model: InContextModel, data: Data, test: Data | None
+) -> tuple[list[Labelled], Names, list[Labelled]]:
+    """Pictures to learn from, the names of their entities, and pictures to test on, of what people
+    give; entities of both are the same by their names, without names by their ids.
+    FileNotFoundError, ValueError: what cannot be read, named, or ``test`` shows nothing of what is
+    learned."""
     side = LARGEST * model.input.canvas
     pictures, names = _labelled(data, side)
     shown, others = _labelled(test, side) if test is not None else ([], {})
@@ -161,7 +203,7 @@ def tune_on(
         logger.warning("%d of %d pictures to test on are also learned from", again, len(kept))
     if test is not None and not kept:
         raise ValueError(f"the pictures to test on show none of {', '.join(map(str, known))}")
-    return fine_tune(model, pictures, names, kept, **options)
+    return pictures, names, kept
 
 
 def _labelled(data, side):
@@ -196,39 +238,49 @@ class _Bar(HookBase):
         self.bar.close()
 
 
-def _train(model, episodes, steps, rate):
-    params = get_default_optimizer_params(model, weight_decay=DECAY, weight_decay_norm=DECAY)
-    optimizer = AdamW(params, lr=rate)
+def train(
+    model: nn.Module,
+    episodes: Iterable[Sequence[Episode]],
+    steps: int,
+    optimizer: Optimizer,
+    *more: HookBase,
+) -> None:
+    """Train a model, which is in training mode, on batches of episodes; the rates of the optimizer
+    are reached after a tenth of the steps and fall to 0. ``more``: hooks."""
     cosine = CosineParamScheduler(1, 0)
     multiplier = WarmupParamScheduler(cosine, 0.01, WARMUP, "linear")
     trainer = SimpleTrainer(model, episodes, optimizer)
     scheduler = LRMultiplier(optimizer, multiplier, steps)
-    trainer.register_hooks([hooks.LRScheduler(optimizer, scheduler), _Bar()])
+    trainer.register_hooks([hooks.LRScheduler(optimizer, scheduler), *more, _Bar()])
     trainer.train(0, steps)
 
 
-class _HeldOut:
-    """The mIoU of a model on held-out pictures, of which all but the decoding is done once."""
+class HeldOut:
+    """The mIoU of a model, or of ``contexts``, one of each entity, on held-out pictures, which are
+    encoded once."""
 
     @torch.no_grad()
-    def __init__(self, model, learned, held, names):
-        self.model, self.names, self.contexts = model, names, {}
-        for i in names:
-            own = [p.reference(model.input, [i]) for p in learned if i in p.masks][:SHOTS]
-            self.contexts[i] = model.encode_context(own, {i: names[i]})
-        self.held = []
+    def __init__(
+        self, model: InContextModel, held: Sequence[Labelled], contexts: dict[int, Context]
+    ) -> None:
+        self.model, self.contexts, self.held = model, contexts, []
         for picture in held:
             height, width = picture.image.shape[:2]
-            view = {**model.input.target(Picture(picture.image)), "height": height, "width": width}
+            view: Any = {
+                **model.input.target(Picture(picture.image)),
+                "height": height,
+                "width": width,
+            }
             self.held.append((picture, model.encode_images([view])))
 
     @torch.no_grad()
-    def score(self):
-        evaluator = OneShotEvaluator("held-out", classes={i: str(i) for i in self.names})
+    def score(self) -> float:
+        """In %, now."""
+        evaluator = OneShotEvaluator("held-out", classes={i: str(i) for i in self.contexts})
         for picture, features in self.held:
             for i, mask in picture.masks.items():
                 (found,) = self.model.segment(features, self.contexts[i])
-                x = {"episode": (id(picture), i), "entities": [{"id": i}]}
+                x: dict[str, Any] = {"episode": (id(picture), i), "entities": [{"id": i}]}
                 x["gt_masks"] = torch.from_numpy(mask)[None]
                 if picture.ignore is not None:
                     x["gt_ignore"] = torch.from_numpy(picture.ignore)

@@ -6,7 +6,7 @@ Shapes: H×W a picture, n entities that it shows, C channels, g grid side (cells
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..data.episodes import ClassIndex, draw_semantic, generator
 from ..data.index import Source
 from ..data.records import class_masks, mask_file
 from ..io.pictures import read_image
+from ..modeling.layers.frozen_encoder import FrozenEncoder
 from ..modeling.protocol import InContextModel
 from ..structures.episode import Episode, Names, Reference
 from ..structures.picture import Picture, seeded
@@ -112,6 +113,11 @@ def read_labelled(datasets: Sequence[str], side: int) -> tuple[list[Labelled], d
     return pictures, {i: name for name, i in numbers.items()}
 
 
+def has_frozen_backbone(model: object) -> bool:
+    """Whether features of a model stay what they are while it is tuned."""
+    return isinstance(getattr(model, "encoder", None), FrozenEncoder)
+
+
 def some(values: Sequence[Any], most: int, seed: int = 0) -> list[Any]:
     """``most`` of many values, in their order, and a warning; or all of them."""
     if len(values) <= most:
@@ -154,9 +160,9 @@ def split(
 
 
 class TuneEpisodes:
-    """Endless batches of training episodes of a model's features: a target, and other pictures of
-    its class as references. Views are encoded here; an episode follows from seed and position.
-    ValueError: of ``need``, for two."""
+    """Endless batches of training episodes: a target, and other pictures of its class as references
+    unless these are ``left_out``. Views are encoded here where the model's backbone is frozen; an
+    episode follows from seed and position. ValueError: of ``need``, for two."""
 
     def __init__(
         self,
@@ -165,13 +171,15 @@ class TuneEpisodes:
         names: Names,
         batch: int = 4,
         seed: int = 0,
+        left_out: bool = False,
     ) -> None:
         self.names, self.batch, self.seed = names, batch, seed
+        self.roles = ("target",) if left_out else ("target", "reference")
         need(pictures, names, 2, "a target and a reference")
         self.index = ClassIndex([sorted(p.masks) for p in pictures])
         copies = min(COPIES, 1 + MOST // len(pictures))
         self.views = [
-            [_encoded(model, p.changed(seed + n) if n else p) for n in range(copies)]
+            [_encoded(model, p.changed(seed + n) if n else p, self.roles) for n in range(copies)]
             for p in tqdm(pictures, "encoding", unit="picture", disable=None)  # on a terminal
         ]
 
@@ -197,18 +205,21 @@ class TuneEpisodes:
         target = view(plan["target"], "target")
         if target["masks"] is None:
             target["masks"] = torch.zeros(1, *target["image_size"], dtype=torch.bool)
-        name = self.names[entity]
+        name, shown = self.names[entity], plan["references"] if "reference" in self.roles else ()
         return {
             **{k: v for k, v in target.items() if k != "entity_ids"},  # type: ignore[typeddict-item]
             **{"task": "semantic", "seed": int(rng.integers(2**63)), "image_id": plan["target"]},
             "entities": [{"id": entity, "name": name, "reversed_name": name}],
-            "references": [view(picture, "reference") for picture, _ in plan["references"]],
+            "references": [view(picture, "reference") for picture, _ in shown],
         }
 
 
 @torch.no_grad()
-def _encoded(model: InContextModel, picture: Labelled) -> Mapping[str, Any]:
-    """A picture's "target" and "reference": views whose features, half (C, g, g), are known."""
+def _encoded(
+    model: InContextModel, picture: Labelled, roles: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """A picture's "target" and "reference", as far as asked for: views whose features, half (C, g,
+    g), are known where the backbone is frozen, else with their images."""
     ids, spec, whole = sorted(picture.masks), model.input, Picture(picture.image)
     transforms = whole.draw(spec.plain, 0)
     soft = apply_soft(transforms, np.stack([picture.masks[i] for i in ids]))
@@ -217,12 +228,13 @@ def _encoded(model: InContextModel, picture: Labelled) -> Mapping[str, Any]:
     target |= {"height": height, "width": width}
     if picture.ignore is not None:
         target["ignore"] = apply_soft(transforms, picture.ignore[None])[0] >= 0.5
-    reference: dict[str, Any] = {**picture.reference(spec, ids)}
-    reference.pop("whole", None)
-    for view in (target, reference):
-        image = view.pop("image")
-        size = int(image.shape[-2]), int(image.shape[-1])
-        (found,) = model.encode_images([image]).map.half().cpu()
-        view |= {"features": found, "image_size": size, "entity_ids": ids}
-        view["file_name"] = picture.file_name
-    return {"target": target, "reference": reference}
+    found = {"target": target}
+    if "reference" in roles:
+        found["reference"] = {**picture.reference(spec, ids)}
+        found["reference"].pop("whole", None)
+    for view in found.values():
+        view |= {"entity_ids": ids, "file_name": picture.file_name}
+        view["image_size"] = int(view["image"].shape[-2]), int(view["image"].shape[-1])
+        if has_frozen_backbone(model):
+            (view["features"],) = model.encode_images([view.pop("image")]).map.half().cpu()
+    return found

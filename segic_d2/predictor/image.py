@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..checkpoint import SegICCheckpointer, save_weights
-from ..checkpoint.pretrained import find_pretrained
+from ..checkpoint.pretrained import find_model
 from ..config.load import load_config, merge_options
 from ..io.pictures import AnyPicture
 from ..modeling.protocol import InContextModel
@@ -24,21 +23,21 @@ from ..structures.context import Context
 from ..structures.segmentation import Doubt, Segmentation
 from ..utils.devices import best_device, is_available
 from .doubt import doubt
-from .references import AnyReference, read_as_given, read_references
+from .references import AnyReference, read_references
 from .shown import Shown, with_pixels
 from .targets import AnyPictures, ReadTarget, check_one, each_picture, read_target
+from .tuning import Tuning
 from .video_options import VideoOptions
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-AnyLabelled: TypeAlias = str | os.PathLike[str] | Iterable[AnyReference]
 Batch: TypeAlias = list[tuple[AnyPicture, ReadTarget]]
 OnError: TypeAlias = Callable[[AnyPicture, Exception], object]
 
 logger = logging.getLogger(__name__)
 
 
-class InContextPredictor:
+class InContextPredictor(Tuning):
     """Segments in any number of pictures what the references show.
 
     >>> predictor = InContextPredictor.from_pretrained("segic-demo")
@@ -101,10 +100,10 @@ class InContextPredictor:
 
     @classmethod
     def from_pretrained(cls, name: str = "segic-demo", **options: Any) -> InContextPredictor:
-        """A predictor with a decoder that ships with the package, a key of ``PRETRAINED``;
-        ``options`` are as of the constructor. FileNotFoundError, ValueError: an unknown name, or
-        weights that are missing or damaged."""
-        return cls(find_pretrained(name).config, weights=name, **options)
+        """A predictor of a model's name, see ``find_model``, also for errors; ``options`` are as of
+        the constructor, such as weights."""
+        config, options["weights"] = find_model(name, options.get("weights"))
+        return cls(config, **options)
 
     @classmethod
     def from_model(
@@ -143,26 +142,6 @@ class InContextPredictor:
         read, names = read_references(references, self.model.input, self.model.complete_mask)
         return self.model.encode_context(read, names, task)
 
-    def fine_tune(
-        self, references: AnyLabelled, test: AnyLabelled | None = None, **how: Any
-    ) -> Any:
-        """Tune the decoder on labelled pictures: references in the forms of ``set_references``, or
-        the name of a data set or folder; ``test``: what is measured on; None: a part is held out.
-        ``how``: steps, batch, rate, seed of ``engine.tune.fine_tune``.
-
-        Returns its ``TuneReport``. The better weights are used from now on, see ``save_weights``;
-        references that were set stay, for they are of the frozen backbone. ValueError: fewer than
-        three pictures of a class, an unreadable one (named), a model that is not tuned.
-        """
-        tune = importlib.import_module("segic_d2.engine.tune")  # a room above this one
-
-        def read(given: AnyLabelled | None) -> Any:
-            if given is None or isinstance(given, str | os.PathLike):
-                return given
-            return read_as_given(given, self.model.complete_mask)
-
-        return tune.tune_on(self.model, read(references), read(test), **how)
-
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write what is trained of the model to a .pth or .safetensors file, for ``weights``."""
         save_weights(self.model, path)
@@ -172,6 +151,11 @@ class InContextPredictor:
         model that remembers reference cells, 400 KB per entity and shot at most. FileExistsError:
         something else is there already."""
         context = self._needed_context()
+        self.need_free(path)
+        context.save(path)
+
+    def need_free(self, path: str | os.PathLike[str]) -> None:
+        """FileExistsError: something else than a context is at a path."""
         if os.path.lexists(path):
             try:
                 Context.load(path)
@@ -180,7 +164,6 @@ class InContextPredictor:
                     f"{path} is there already and is no context of references, which alone are "
                     "written over: give another name"
                 ) from error
-        context.save(path)
 
     def load_context(self, path: str | os.PathLike[str]) -> None:
         """Read encoded references in place of earlier ones; a call that fails changes nothing.

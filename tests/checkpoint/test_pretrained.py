@@ -15,8 +15,14 @@ from safetensors.torch import load_file
 
 from segic_d2 import InContextPredictor
 from segic_d2.checkpoint import SegICCheckpointer, pretrained, trainable_state_dict
-from segic_d2.checkpoint.pretrained import FOLDER, PRETRAINED, name_of, weights_file
-from segic_d2.config.load import load_config
+from segic_d2.checkpoint.pretrained import (
+    FOLDER,
+    PRETRAINED,
+    find_model,
+    name_of,
+    weights_file,
+)
+from segic_d2.config.load import get_config_file, load_config
 from segic_d2.modeling.backbone.embedded import cache_path
 from tests.engine.short_runs import train
 from tests.predictor.parts import picture, square
@@ -52,6 +58,25 @@ def test_all_of_it_is_loaded_by_name(name):
     cfg = load_config(PRETRAINED[name].config, ["MODEL.DEVICE", "cpu", *RANDOM_BACKBONE])
     again = trainable_state_dict(InContextPredictor(cfg).model)
     assert all(torch.equal(again[key], state[key]) for key in state)
+
+
+def test_a_name_means_a_config_and_weights(monkeypatch):
+    released = pretrained.Released("segic_region.yaml", "w.pth of example.org")
+    monkeypatch.setitem(pretrained.RELEASED, "other", released)
+    assert find_model("segic-demo") == ("segic_demo.yaml", "segic-demo")
+    assert find_model("segic-demo", "own.pth") == ("segic_demo.yaml", "own.pth")
+    assert find_model("other", "w.pth") == (get_config_file("segic_region.yaml"), "w.pth")
+    with pytest.raises(ValueError, match="'other' do not ship: give as weights a file, w.pth of e"):
+        InContextPredictor.from_pretrained("other")
+    assert find_model("eval/davis17") == (get_config_file("eval/davis17.yaml"), None)
+
+
+@pytest.mark.parametrize("name", sorted(pretrained.RELEASED))
+def test_what_was_released_has_a_config(name):
+    file = ROOT / "configs" / pretrained.RELEASED[name].config
+    if not file.parent.is_dir():
+        pytest.skip(f"no {file.parent.name} in this checkout")
+    assert find_model(name, "w.pth") == (str(file), "w.pth")
 
 
 def test_unknown_missing_and_damaged_are_named(tmp_path, monkeypatch):

@@ -45,12 +45,12 @@ def same(one, other):
 def scores(monkeypatch):
     """What is measured, in order; nothing is trained but one weight."""
     given = []
-    monkeypatch.setattr(tune._HeldOut, "score", lambda self: given.pop(0))
+    monkeypatch.setattr(tune.HeldOut, "score", lambda self: given.pop(0))
 
     def train(model, *_):
         next(p for p in model.parameters() if p.requires_grad).data += 1
 
-    monkeypatch.setattr(tune, "_train", train)
+    monkeypatch.setattr(tune, "train", train)
     return given
 
 

@@ -2,7 +2,7 @@
 
 SEGIC = "SegIC's paper (ECCV 2024)"
 COMPETITORS = "as quoted in SegIC's paper (ECCV 2024), not measured here"
-UNCHECKED = "no figure of this method has been checked, so its cells stay empty"
+UNCHECKED = "this method's figures are in the table that `python tools/results` prints"
 
 # Table 1: name → (source, {column: figure}); mIoU of few-shot and semantic, J&F of DAVIS, G of YT18
 TABLE_1 = {

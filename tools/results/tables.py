@@ -5,15 +5,16 @@ import re
 from collections import namedtuple
 from pathlib import Path
 
+from results.peers import BENCHMARKS, PEERS, SOURCES
 from results.published import TABLE_1, TABLE_2
 
-# column → (benchmark, metrics in order of preference, number of folds; 1: a single split)
+# column → (benchmark or data set, metrics in order of preference, folds; 1: a single split)
 COLUMNS = {
     "COCO-20i": ("coco20i", ("mIoU",), 4),
     "FSS-1000": ("fss1000", ("mIoU",), 1),
     "LVIS-92i": ("lvis92i", ("mIoU",), 10),
-    "DAVIS-17": ("davis17", ("J&F",), 1),
-    "YT-VOS-18": ("ytvos18", ("G",), 1),
+    "DAVIS-17": ("davis17_val", ("J&F_Mean",), 1),
+    "YT-VOS-18": ("ytvos18_valid", ("G",), 1),
     "COCO#": ("sem_seg-coco", ("mIoU_present",), 1),
     "ADE20K#": ("sem_seg-ade20k", ("mIoU_present",), 1),
     "PC-459#": ("sem_seg-pc459", ("mIoU_present",), 1),
@@ -67,14 +68,17 @@ def _cell(results, names):
 
 
 def _of(results, benchmark, shots, seen=None):
-    """{fold: result} of a benchmark, without the file of the mean, which is computed here.
+    """{fold: result} of a benchmark or data set, without the file of the mean, which is computed
+    here.
 
     Raises:
         ValueError: naming the files, if two of them claim the same cell with other figures.
     """
     chosen = {}
     for r in results:
-        if r["benchmark"] != benchmark or r.get("shots", 1) != shots or r.get("fold") == "mean":
+        if benchmark not in (r["benchmark"], r.get("dataset")) or r.get("fold") == "mean":
+            continue
+        if r.get("shots", 1) != shots:
             continue
         if seen is None or r.get("seen") == seen:
             other = chosen.setdefault(r.get("fold") or 0, r)
@@ -166,7 +170,9 @@ def tables(rows):
         for shots, own in _alike(results):
             found = table_1_row(own, shots)
             if found:
-                about = conditions([r for r in own if r["benchmark"] in _BENCHMARKS])
+                about = conditions(
+                    [r for r in own if {r["benchmark"], r.get("dataset")} & _BENCHMARKS]
+                )
                 first.append((", ".join(filter(None, (name, f"{shots}-shot", about))), found))
     for name, results in join_folds(rows):
         for shots, own in _alike(results):
@@ -182,6 +188,53 @@ def tables(rows):
         markdown([*FOLDS, "mean"], TABLE_2, second),
     ]
     return "\n\n".join(parts)
+
+
+OURS = "SegIC", "SegGPT", "Painter"  # rows that there are without results
+
+
+def peers(rows=()):
+    """Every benchmark of ``BENCHMARKS`` as a column, published rows above ours, as Markdown.
+
+    Args:
+        rows: list of (name, results) as of ``collect``; those of ``OURS`` are there in any case.
+
+    Raises:
+        ValueError: a row has two results for one cell.
+    """
+    given = [*rows, *((name, []) for name in OURS if name not in dict(rows))]
+    order = [*OURS, *(name for name, _ in given)]
+    given.sort(key=lambda row: order.index(row[0]))
+    columns, numbers = list(BENCHMARKS), {name: i for i, name in enumerate(SOURCES, 1)}
+    lines = [f"| | trained on | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for name, trained, figures in PEERS:
+        cells = [_published(figures.get(column), numbers) for column in columns]
+        lines.append(f"| {name} | {trained} | {' | '.join(cells)} |")
+    used = ""
+    for name, results in given:
+        cells = [_measured(results, *BENCHMARKS[column][:3]) for column in columns]
+        used += "".join(cells)
+        lines.append(f"| **{name}, here** |  | {' | '.join(cells)} |")
+    notes = [f"[{numbers[name]}] {text}." for name, text in SOURCES.items()]
+    marks = [f"{m.replace(OWN, ESCAPED)} {text}." for m, text in MARKS.items() if m in used]
+    return "\n".join(lines) + "\n\n" + "  \n".join([*notes, *marks])
+
+
+def _published(figure, numbers):
+    if figure is None:
+        return ""
+    one, five, source = figure
+    return f"{one}/{five} [{numbers[source]}]" if five else f"{one} [{numbers[source]}]"
+
+
+def _measured(results, benchmark, metrics, folds):
+    found = []
+    for shots in (1, 5):
+        chosen = _of(results, benchmark, shots)
+        whole = set(chosen) == set(range(folds))
+        cell = _cell([chosen[f] for f in range(folds)], metrics) if whole else None
+        found.append(f"{cell.value:.1f}{cell.marks}" if cell else "")
+    return "/".join(found) if found[1] else found[0]
 
 
 def _alike(results):

@@ -33,7 +33,7 @@ from ...utils.registries import find_registered
 from ..backbone.sources import check_backbone_weights
 from ..backbone.weights import check_weights_fit, ensure_weights
 from ..layers.frozen_encoder import FrozenEncoder
-from ..protocol import Contexts, InContextModel, Prompts, one_each
+from ..protocol import Contexts, Prompts, one_each
 from ..text.encoder import check_texts
 from .boxes import BoxMasks
 from .context_encoder import ContextEncoder, Texts
@@ -47,6 +47,7 @@ from .reference_masks import ReferenceMasks
 from .regions.instances import part_objects
 from .tokens import canvas_boxes
 from .training import EpisodeLosses
+from .tuning import ContextTuning
 
 
 def check_head(cfg: CfgNode) -> None:
@@ -55,7 +56,7 @@ def check_head(cfg: CfgNode) -> None:
 
 
 @META_ARCH_REGISTRY.register()
-class SegIC(InContextModel):
+class SegIC(ContextTuning):
     """Segments in a target what references show, see ``InContextModel``.
 
     Args:

@@ -9,7 +9,7 @@ Shapes: B episodes, N entities of an episode, M over all, S canvas side (px), g 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -87,6 +87,16 @@ class EpisodeLosses:
         zero = logits[0].new_zeros(())
         return losses | {f"{key}_reversed": turned.get(key, zero) for key in losses}
 
+    def of_masks(
+        self, episodes: Sequence[Episode], features: Features, logits: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Losses of what was found by whatever part, B float (N, r, r) over the canvas: of masks
+        alone."""
+        truth, ignores = _truth(episodes, features)
+        truth = [upload(x, features.map.device) for x in truth]
+        own, seeds = replace(self.criterion, quality_weight=0.0), [x["seed"] for x in episodes]
+        return own.total(own.per_mask(logits, truth, ignores, seeds))
+
     def _reversed(
         self,
         head: InContextMaskHead,
@@ -134,12 +144,7 @@ class EpisodeLosses:
         seeds = [x["seed"] for x in episodes]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         draws = torch.stack([torch.rand(2, generator=generator) for generator in generators])
-        pairs = list(zip(features.frames, episodes, strict=True))
-        targets = [frame.pad(x["masks"]) for frame, x in pairs]  # on the CPU, as they come
-        ignores = [
-            upload(frame.pad(x["ignore"]), maps.device) if x.get("ignore") is not None else None
-            for frame, x in pairs
-        ]
+        targets, ignores = _truth(episodes, features)
         boxes = box_prompts(targets, draws[:, 1] < self.box_prob)
         out = head(
             maps,
@@ -157,6 +162,19 @@ class EpisodeLosses:
         )
         report_tasks(episodes, terms, suffix)
         return self.criterion.total(terms, weights, count), logits
+
+
+def _truth(
+    episodes: Sequence[Episode], features: Features
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """Masks of B targets over the canvas, bool (N, S, S), on the CPU, as they come, and what is
+    ignored, bool (S, S), on the features' device."""
+    pairs = list(zip(features.frames, episodes, strict=True))
+    ignores = [
+        upload(frame.pad(x["ignore"]), features.map.device) if x.get("ignore") is not None else None
+        for frame, x in pairs
+    ]
+    return [frame.pad(x["masks"]) for frame, x in pairs], ignores
 
 
 def first_references(episodes: Sequence[Episode]) -> list[int]:

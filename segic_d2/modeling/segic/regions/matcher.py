@@ -209,7 +209,6 @@ class RegionMatcher(nn.Module):
             features.regions = found
         return features.regions
 
-    @torch.no_grad()
     def forward(
         self,
         features: Features,
