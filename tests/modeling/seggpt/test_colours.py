@@ -96,7 +96,7 @@ def test_tiles_lie_in_rows_and_repeat_the_first():
 def test_a_window_of_the_tiles_is_cut_out_and_has_the_whole_size():
     squares = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     for n, place in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
-        assert torch.equal(tiled(squares, True, (0.5, *place))[0], squares[n])
-    middle = tiled(squares, True, (0.5, 0.5, 0.5))[0]
+        assert torch.equal(c.tiled(squares, True, (0.5, *place))[0], squares[n])
+    middle = c.tiled(squares, True, (0.5, 0.5, 0.5))[0]
     assert torch.equal(middle[:, :3, :3], squares[0, :, 3:, 3:])
     assert torch.equal(middle[:, 3:, 3:], squares[3, :, :3, :3])
