@@ -21,6 +21,7 @@ SEGGPT_KEYS = {
         DECODER=Key(64, "channels of the head", least(1)),
         POSITIONS=Key(14, "side of the table of absolute positions, patches", least(1)),
         DROP_PATH=Key(0.1, "stochastic depth of the last block", SHARE),
+        ALIKE=Key(False, "untrained, patches attend to what looks like them; ours"),
         CONTEXT=Key("", "file of a context that the model holds, for inputs without references"),
         ENSEMBLE=Key(
             "feature",

@@ -37,9 +37,11 @@ def test_all_figures_are_printed_and_written(tmp_path, monkeypatch, capsys):
     save_weights(lively(), tmp_path / "weights.safetensors")
     small = [x for k, v in TINY.items() for x in (f"MODEL.SEGGPT.{k}", str(v))]
     given = ["--config-file", "seggpt/vit_large.yaml", "--targets", "2"]
+    given += ["--tune", "0", "--steps", "1", "--categories", "1"]
     given += ["--weights", str(tmp_path / "weights.safetensors"), "--output", str(tmp_path / "o")]
     opts = ["INPUT.CANVAS", "32", *small, *map(str, OPTS)]
     compare_prompts.main([*given, "--opts", *opts])
     found = json.loads((tmp_path / "o").read_text())
+    assert list(found["tuned"]) == ["0"]
     assert found["near"] in (40, 50) and all(0 < x < 100 for x in found["toy"])
     assert f"| the model | {found['model'][0]:.1f} |" in capsys.readouterr().out

@@ -4,6 +4,7 @@ Shapes: B targets, N entities, K shots, S side of the canvas (px).
 """
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,8 +86,8 @@ class SegGPT(InContextModel):
                 raise ValueError(f"{key} {side} is no multiple of MODEL.SEGGPT.PATCH {m.PATCH}")
         if m.WIDTH % m.HEADS:
             raise ValueError(f"MODEL.SEGGPT.WIDTH {m.WIDTH} is no multiple of HEADS {m.HEADS}")
-        names = "side patch width depth heads taps merge decoder drop_path positions type_tokens"
-        found = {"net": PaintingViT(**{name: m[name.upper()] for name in names.split()})}
+        names = inspect.signature(PaintingViT).parameters  # of keys, in capitals
+        found = {"net": PaintingViT(**{name: m[name.upper()] for name in names})}
         found |= {"spec": InputSpec.from_config(cfg), "losses": ColourLosses.from_config(cfg)}
         found |= {"spatial": m.ENSEMBLE == "spatial", "nearest": m.RESIZE == "nearest"}
         found |= {"at_once": m.COLORS, "batch": m.BATCH, "decay": m.LAYER_DECAY}

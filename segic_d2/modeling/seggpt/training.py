@@ -90,18 +90,14 @@ class ColourLosses:
         if len(references) > 1:
             share, *place = torch.rand(3, generator=random).tolist()
             cut, whole = (CUT + (1 - CUT) * share, *place), (1, 0, 0)
-            tones = [
-                tiled(above[0], True, w).flatten(2).unique(dim=2).shape[2] for w in (cut, whole)
-            ]
+            tones = [tiled(above[0], True, w).unique().numel() for w in (cut, whole)]
             window = whole if tones[0] < tones[1] else cut  # no colour is lost
             views, above = tiled(views, window=window), [tiled(a, True, window) for a in above]
         pictures = torch.cat([views[0], pixels.square(x["image"])], 1)
         colours, valid = (torch.cat([a[0], b], 1) for a, b in zip(above, own, strict=True))
         grid = colours.shape[1] // patch, colours.shape[2] // patch
-        if half < self.half:
-            masked = lower_half(*grid)
-        else:
-            masked = hidden_blocks(*grid, round(self.masked * grid[0] * grid[1]), random)
+        count = round(self.masked * grid[0] * grid[1])
+        masked = lower_half(*grid) if half < self.half else hidden_blocks(*grid, count, random)
         return pictures, pixels.normalised(colours), valid[:1] > 0, masked.to(colours.device)
 
     def loss(
@@ -161,7 +157,6 @@ def paint_below(
     canvases = torch.cat([pictures, below], 2)
     masked = lower_half(2 * side // net.patch, side // net.patch).to(below.device)
     types = torch.full((len(canvases),), TYPES.index(task), device=below.device)
-    # what is hidden may be anything
     whole = net(canvases, torch.cat([colours, colours.detach()], 2), masked[None], types, group)
     return whole[:, :, side:]
 

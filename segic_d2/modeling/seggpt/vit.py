@@ -74,6 +74,7 @@ class PaintingViT(nn.Module):
         decoder: channels of the head. drop_path: of the last block, 0 at the first.
         positions: side of the table of absolute positions.
         type_tokens: the task is told (SegGPT), or not (Painter).
+        alike: untrained, patches attend to what looks like them: queries start as keys.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class PaintingViT(nn.Module):
         drop_path: float = 0.1,
         positions: int = 14,
         type_tokens: bool = True,
+        alike: bool = False,
     ) -> None:
         super().__init__()
         if not taps or max(taps) >= depth or not 0 <= merge < depth or min(taps) <= merge:
@@ -121,8 +123,10 @@ class PaintingViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=0.64 / width**0.5)  # 0.02 of ViT-L
                 nn.init.zeros_(module.bias)
+        for block in self.blocks if alike else ():
+            block.attn.qkv.weight.data[width : 2 * width] = block.attn.qkv.weight.data[:width]
 
     def forward(
         self,
@@ -132,7 +136,7 @@ class PaintingViT(nn.Module):
         types: Tensor | None = None,
         group: int = 1,
     ) -> Tensor:
-        """Paint the colours of B canvases.
+        """Paint the colours of B canvases: float (B, 3, 2S, S), in the normalised space.
 
         Args:
             pictures, colours: float (B, 3, 2S, S), normalised.
