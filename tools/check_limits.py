@@ -16,7 +16,7 @@ LIMITS = {
     "lines": 32_450,  # of the package
     "longest file": 350,  # lines
     "longest constructor": 12,  # arguments, or fields of a dataclass
-    "keys": 167,  # that add_segic_config adds
+    "keys": 168,  # that add_segic_config adds
     "untyped": 0,  # public signatures without all their types
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -44,6 +44,7 @@ SEGGPT_KEYS = {
         MIX_PROB=Key(0.5, "mix-context: up to four references are one prompt; ours", SHARE),
         MASKED=Key(0.5, "share of the patches of both squares that is hidden (Painter's)", SHARE),
         HALF_PROB=Key(0.1, "the target's colours are hidden instead, all (Painter's)", SHARE),
+        COLOURED=Key(1.0, "weight of what is coloured, of what is black 1; ours", above(0)),
         LOSS=Key(
             "smoothl1",
             "of the colours; smoothl1 has β = 0.01",

@@ -3,8 +3,6 @@
 Colours are RGB in 0–255. Shapes: S side of a square (px), N entities.
 """
 
-from __future__ import annotations
-
 import colorsys
 import math
 from collections.abc import Sequence

@@ -36,7 +36,8 @@ KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass
 class ColourLosses:
-    """``MODEL.SEGGPT.TRAIN``. ``painter``: by the rules of Painter's code in place of SegGPT's."""
+    """``MODEL.SEGGPT.TRAIN``. ``painter``: by the rules of Painter's code in place of SegGPT's.
+    ``coloured``: the weight of what is coloured, where black has 1."""
 
     white: float = 0.0
     mix: float = 0.5
@@ -44,11 +45,12 @@ class ColourLosses:
     half: float = 0.1
     kind: str = "smoothl1"
     painter: bool = False
+    coloured: float = 1.0
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> ColourLosses:
         t, told = cfg.MODEL.SEGGPT.TRAIN, cfg.MODEL.SEGGPT.TYPE_TOKENS
-        return cls(t.WHITE_PROB, t.MIX_PROB, t.MASKED, t.HALF_PROB, t.LOSS, not told)
+        return cls(t.WHITE_PROB, t.MIX_PROB, t.MASKED, t.HALF_PROB, t.LOSS, not told, t.COLOURED)
 
     def __call__(
         self, net: PaintingViT, pixels: Pixels, episodes: Sequence[Episode]
@@ -103,11 +105,12 @@ class ColourLosses:
     def loss(
         self, painted: Tensor, colours: Tensor, masked: Tensor, valid: Tensor, pixels: Pixels
     ) -> Tensor:
-        """The mean over hidden pixels that count, of the whole batch; 0 where there are none.
+        """The weighted mean over hidden pixels that count, of the batch; 0 where there are none.
         ``painted``, ``colours``: (B, 3, 2S, S), normalised; ``valid``: (B, 1 or 3, 2S, S);
         ``masked``: (B or 1, h, w)."""
         hidden = of_patches(masked, colours)
-        valid = valid.to(colours)
+        lit = pixels.shown(colours.detach()).amax(1, keepdim=True) > 1
+        valid = valid.to(colours) * torch.where(lit, self.coloured, 1.0)
         if self.painter:
             visible = (colours.detach() * pixels.std + pixels.mean) / 255 * ~hidden
             valid = valid * (visible.sum((1, 2, 3), keepdim=True) >= DARK)

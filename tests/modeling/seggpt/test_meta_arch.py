@@ -53,7 +53,7 @@ def test_configs_build_and_are_short(config):
     with torch.device("meta"):
         model = build_model(cfg)
     sizes = {"vit_large": 370_723_203, "painter": 370_721_155, "tiny": 1_117_603}
-    sizes["shapes"] = 965_107
+    sizes["shapes"] = sizes["shapes_whole"] = 965_107
     assert sum(p.numel() for p in model.parameters()) == sizes[config.stem]
     assert model.input.resize == "squash" and cfg.INPUT.MIN_SIZE_TEST == 0
     assert not [line for line in find_missing(cfg) if "DATASETS" not in line]

@@ -127,6 +127,20 @@ def test_nothing_that_counts_is_a_loss_of_zero_with_gradients(painter):
     assert loss == 0 and painted.grad.eq(0).all()
 
 
+def test_what_is_coloured_counts_more_where_asked():
+    model, (painted, colours, masked, valid) = tiny_model(), drawn()
+    colours = model.pixels.normalised(
+        (colours > 0.5).any(1, keepdim=True) * torch.full((3, 1, 1), 90.0)
+    )
+    lit = model.pixels.shown(colours)[:, :1] > 1
+    args = painted, colours, masked
+    both = ColourLosses(coloured=3.0).loss(*args, valid, model.pixels)
+    black, own = (ColourLosses().loss(*args, valid & m, model.pixels) for m in (~lit, lit))
+    counts = [(of_patches(masked, colours) & valid & m).sum() for m in (~lit, lit)]
+    expected = (black * counts[0] + 3 * own * counts[1]) / (counts[0] + 3 * counts[1])
+    torch.testing.assert_close(both, expected)
+
+
 def test_patches_cover_their_pixels():
     covered = of_patches(lower_half(4, 2)[None], torch.zeros(1, 3, 32, 16))
     assert covered.shape == (1, 1, 32, 16)
