@@ -55,7 +55,8 @@ def main(argv=None):
         model = build_model(cfg).eval()
         for entities, shots in args.cases:
             found = measure(model, entities, shots, 0 if args.count else args.repeats)
-            rows.append([config, str(model.input.canvas), str(entities), str(shots), *found])
+            texts = ["" if x is None else f"{x:,.2f}" for x in found]
+            rows.append([config, str(model.input.canvas), str(entities), str(shots), *texts])
             print(*rows[-1], flush=True)
     print(f"\n{hardware(args.device)}\n\n{markdown([HEAD, *rows])}")
 
@@ -68,7 +69,7 @@ def case(text):
 
 @torch.no_grad()
 def measure(model, entities, shots, repeats):
-    """GFLOP and seconds of a context, and of a target with it: four texts, "" for no time."""
+    """GFLOP and seconds of a context, and of a target with it: four numbers, None for no time."""
     side, random = model.input.canvas, np.random.default_rng(0)
     pictures = random.integers(0, 256, (entities * shots + 1, side, side, 3), np.uint8)
     mask = np.zeros((1, side, side), bool)
@@ -89,8 +90,7 @@ def measure(model, entities, shots, repeats):
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
             run()
         seconds = [timed(run, model.device) for _ in range(repeats)]
-        cells.append(f"{flops.get_total_flops() / 1e9:,.1f}")
-        cells.append(f"{statistics.median(seconds):.2f}" if seconds else "")
+        cells += [flops.get_total_flops() / 1e9, statistics.median(seconds) if seconds else None]
     return cells
 
 

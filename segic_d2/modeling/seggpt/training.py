@@ -4,8 +4,6 @@ Everything random follows from each episode's own seed. Shapes: B episodes, S si
 (px), h×w patches of both squares.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,7 +46,7 @@ class ColourLosses:
     coloured: float = 1.0
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> ColourLosses:
+    def from_config(cls, cfg: CfgNode) -> "ColourLosses":
         t, told = cfg.MODEL.SEGGPT.TRAIN, cfg.MODEL.SEGGPT.TYPE_TOKENS
         return cls(t.WHITE_PROB, t.MIX_PROB, t.MASKED, t.HALF_PROB, t.LOSS, not told, t.COLOURED)
 
@@ -109,17 +107,19 @@ class ColourLosses:
         ``painted``, ``colours``: (B, 3, 2S, S), normalised; ``valid``: (B, 1 or 3, 2S, S);
         ``masked``: (B or 1, h, w)."""
         hidden = of_patches(masked, colours)
-        lit = pixels.shown(colours.detach()).amax(1, keepdim=True) > 1
-        valid = valid.to(colours) * torch.where(lit, self.coloured, 1.0)
+        valid = valid.to(colours)
         if self.painter:
             visible = (colours.detach() * pixels.std + pixels.mean) / 255 * ~hidden
             valid = valid * (visible.sum((1, 2, 3), keepdim=True) >= DARK)
-        total, number = self.sums(painted, colours, valid * hidden)
+        total, number = self.sums(painted, colours, valid * hidden, pixels)
         return total / (number + 0.01 if self.painter else number.clamp(min=1))
 
-    def sums(self, painted: Tensor, colours: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(
+        self, painted: Tensor, colours: Tensor, weight: Tensor, pixels: Pixels
+    ) -> tuple[Tensor, Tensor]:
         """The sum of weighted differences, and of the weights."""
-        weight = weight.expand_as(colours)
+        lit = pixels.shown(colours.detach()).amax(-3, keepdim=True) > 1
+        weight = (weight * torch.where(lit, self.coloured, 1.0)).expand_as(colours)
         return (KINDS[self.kind](painted.float(), colours) * weight).sum(), weight.sum()
 
     def by_context(
@@ -142,7 +142,7 @@ class ColourLosses:
                 colours, valid = _square(x, ids, [id], prompt.palette.cpu(), pixels)
                 target = pixels.normalised(colours)
                 painted = paint_below(net, prompt.pictures, prompt.colours, view, context.task)
-                terms.append(self.sums(painted, target.expand_as(painted), valid))
+                terms.append(self.sums(painted, target.expand_as(painted), valid, pixels))
         if not terms:
             raise ValueError(f"no target has one of the context's entities, {context.ids}")
         total, number = (torch.stack(part).sum() for part in zip(*terms, strict=True))

@@ -59,13 +59,13 @@ def test_pairs(tmp_path):
     assert 0 <= run.plain.evaluate()["IoU"] <= 100
 
 
-def test_video(tmp_path, monkeypatch):
+def test_video(tmp_path):
     """DAVIS's miniature, with the memory of the config: the given frame and the last eight."""
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
     videos.make_davis(tmp_path / "data")
     options = small_config(32, **TINY).TEST.VIDEO
     assert (options.MEMORY, options.MEMORY_SIZE) == ("fifo", 8)
-    metrics = evaluated(tmp_path, "davis17_val", "video")["metrics"]
+    with videos.registered(tmp_path / "data"):
+        metrics = evaluated(tmp_path, "davis17_val", "video")["metrics"]
     assert metrics["videos"] > 0 and 0 <= metrics["J&F_Mean"] <= 100
 
 

@@ -143,7 +143,7 @@ def test_depth_is_stochastic_by_linear_rates():
 def test_untrained_weights_are_as_wide_as_the_width_asks_for_and_alike_where_told():
     net, alike = (PaintingViT(**OWN, alike=a) for a in (False, True))
     for block, other in zip(net.blocks, alike.blocks, strict=True):
-        assert block.attn.qkv.weight.std() == pytest.approx(0.08, rel=0.15)  # 0.02 at 1024
+        assert block.attn.qkv.weight.std().item() == pytest.approx(0.08, rel=0.15)  # 0.02 at 1024
         q, k, v = other.attn.qkv.weight.chunk(3)
         assert torch.equal(q, k) and not torch.equal(q, v)
         assert not torch.equal(*block.attn.qkv.weight.chunk(3)[:2])
