@@ -40,7 +40,7 @@ HEAD = ["config", "canvas", "entities", "shots", "context: GFLOP", "s", "target:
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("configs", nargs="*", help="shipped names or files; default: three")
-    parser.add_argument("--cases", nargs="+", default=["1x1"], type=case, metavar="NxK")
+    parser.add_argument("--cases", nargs="+", default=[(1, 1)], type=case, metavar="NxK")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--count", action="store_true", help="work alone, no times")
     parser.add_argument("--device", default=best_device())
