@@ -12,7 +12,7 @@ SEGGPT_KEYS = {
         "MODEL.SEGGPT",
         TYPE_TOKENS=Key(True, "the network is told the task (SegGPT); False: Painter"),
         SIDE=Key(448, "px, of the square that its tables of positions are for", least(1)),
-        PATCH=Key(16, "px", least(1)),
+        PATCH=Key(16, "px, side of a patch", least(1)),
         WIDTH=Key(1024, "channels", least(1)),
         DEPTH=Key(24, "blocks", least(1)),
         HEADS=Key(16, "of attention; they divide WIDTH", least(1)),
