@@ -5,6 +5,7 @@
     python tools/benchmark.py --training [--memory] …    what a training step costs, and the loader:
                                                          benchmark_training.py and its options
     python tools/benchmark.py --video …                  a video's frame with five objects, over one
+    python tools/benchmark.py --models …                 what a target costs SegIC and SegGPT
     python tools/benchmark.py --metrics                  J and F of a video, ours over the plain way
 
 One run measures, on random weights and one target: the backbone alone (the yardstick), our path
@@ -55,6 +56,10 @@ def main(argv=None):
         import benchmark_video
 
         return benchmark_video.main(argv[1:])
+    if argv[:1] == ["--models"]:
+        import benchmark_models
+
+        return benchmark_models.main(argv[1:])
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -72,6 +77,7 @@ def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--training", action="store_true", help="first: of training, see above")
     parser.add_argument("--video", action="store_true", help="first: of a video's frame, see above")
+    parser.add_argument("--models", action="store_true", help="first: of a target, see above")
     parser.add_argument("--metrics", action="store_true", help="only J and F of videos, see above")
     parser.add_argument("--configs", nargs="+", default=CONFIGS, help="shipped name or YAML file")
     parser.add_argument("--entities", nargs="+", type=int, default=(1, 20, 80))
@@ -83,8 +89,9 @@ def parse_args(argv):
     parser.add_argument("--output", default="", help="JSON file for the figures")
     parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the configs")
     args = parser.parse_args(argv)
-    if args.training or args.video:
-        parser.error(f"--{'training' if args.training else 'video'} comes first")
+    for name in ("training", "video", "models"):
+        if getattr(args, name):
+            parser.error(f"--{name} comes first")
     return args
 
 

@@ -12,7 +12,7 @@ SEGGPT_KEYS = {
         "MODEL.SEGGPT",
         TYPE_TOKENS=Key(True, "the network is told the task (SegGPT); False: Painter"),
         SIDE=Key(448, "px, of the square that its tables of positions are for", least(1)),
-        PATCH=Key(16, "px", least(1)),
+        PATCH=Key(16, "px, side of a patch", least(1)),
         WIDTH=Key(1024, "channels", least(1)),
         DEPTH=Key(24, "blocks", least(1)),
         HEADS=Key(16, "of attention; they divide WIDTH", least(1)),
@@ -21,6 +21,7 @@ SEGGPT_KEYS = {
         DECODER=Key(64, "channels of the head", least(1)),
         POSITIONS=Key(14, "side of the table of absolute positions, patches", least(1)),
         DROP_PATH=Key(0.1, "stochastic depth of the last block", SHARE),
+        ALIKE=Key(False, "untrained, patches attend to what looks like them; ours"),
         CONTEXT=Key("", "file of a context that the model holds, for inputs without references"),
         ENSEMBLE=Key(
             "feature",
@@ -43,6 +44,7 @@ SEGGPT_KEYS = {
         MIX_PROB=Key(0.5, "mix-context: up to four references are one prompt; ours", SHARE),
         MASKED=Key(0.5, "share of the patches of both squares that is hidden (Painter's)", SHARE),
         HALF_PROB=Key(0.1, "the target's colours are hidden instead, all (Painter's)", SHARE),
+        COLOURED=Key(1.0, "weight of what is coloured, of what is black 1; ours", above(0)),
         LOSS=Key(
             "smoothl1",
             "of the colours; smoothl1 has β = 0.01",

@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.modeling import build_model
-from detectron2.solver.build import get_default_optimizer_params
+from detectron2.solver.build import get_default_optimizer_params, reduce_param_groups
 from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -150,7 +150,7 @@ class Trainer(GivenTrainer):
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
         """AdamW over the trainable parameters, with the model's ``lr_factor``; or Detectron2's SGD
-        (``SOLVER.OPTIMIZER``)."""
+        (``SOLVER.OPTIMIZER``). Weights with one dimension are a norm's, of whatever class."""
         check_config(cfg, "SOLVER.OPTIMIZER")
         if cfg.SOLVER.OPTIMIZER == "SGD":
             unclipped = cfg.clone()
@@ -167,5 +167,12 @@ class Trainer(GivenTrainer):
         own = {name: cfg.SOLVER[name.upper()] for name in names}
         own["lr_factor_func"] = model.lr_factor if isinstance(model, InContextModel) else None
         once = {"pos_embed": {"weight_decay": 0.0}}  # of a trained ViT, as ViTDet has it
-        params = get_default_optimizer_params(model, overrides=once, **own)
+        as_norm = {"weight_decay": cfg.SOLVER.WEIGHT_DECAY_NORM}
+        vectors = {p for n, p in model.named_parameters() if p.dim() == 1 and n.endswith("weight")}
+        params = [
+            {**group, "params": [p]} | (as_norm if p in vectors else {})
+            for group in get_default_optimizer_params(model, overrides=once, **own)
+            for p in group["params"]
+        ]
+        params = reduce_param_groups(params)
         return clip_gradients(cfg, AdamW(params, lr=cfg.SOLVER.BASE_LR))

@@ -1,8 +1,8 @@
 """Tune a context on a few labelled pictures: its tensors are learned, the model stays as it is.
 
 Each picture is a target, for which what it is a reference of is left out, so that the others'
-references learn to find it. In-context tuning (Wang et al., ICCV 2023, Sec. 3.3) of any
-model that says how its context is learned.
+references learn to find it. In-context tuning (Wang et al., ICCV 2023, Sec. 3.3), for any model
+that says how its context is learned.
 """
 
 from __future__ import annotations

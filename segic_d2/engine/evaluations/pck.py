@@ -15,7 +15,8 @@ from .base import Evaluation, Results
 
 
 class PairMatcher(nn.Module):
-    """Finds the source's key points in the target with a model's backbone."""
+    """Finds the source's key points in the target with a model's backbone. ValueError: a model that
+    has none, whose features are pixels."""
 
     def __init__(self, model: InContextModel) -> None:
         super().__init__()
@@ -24,12 +25,17 @@ class PairMatcher(nn.Module):
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, torch.Tensor]]:
         """Items of ``PairMapper`` → a dict ``keypoints`` float64 (k, 2) per pair, on the CPU."""
         images = [x[side] for x in batched_inputs for side in ("source", "target")]
-        features, found = self.model.encode_images(images), []
+        features, found, canvas = self.model.encode_images(images), [], self.model.input.canvas
+        if features.map.shape[-1] >= canvas:
+            name = type(self.model).__name__
+            raise ValueError(
+                f"'pck' is for features, and those of {name} are the pixels themselves"
+            )
         for i, x in enumerate(batched_inputs):
             (source, target), f = features.map[2 * i : 2 * i + 2], features.frames[2 * i :]
             asked = x["source_keypoints"].to(source.device)
             contents, sizes = (f[0].content, f[1].content), (f[0].size, f[1].size)
-            points = nearest_points(source, target, asked, contents, sizes, self.model.input.canvas)
+            points = nearest_points(source, target, asked, contents, sizes, canvas)
             found.append({"keypoints": points.cpu()})
         return found
 

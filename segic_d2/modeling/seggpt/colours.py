@@ -3,10 +3,9 @@
 Colours are RGB in 0–255. Shapes: S side of a square (px), N entities.
 """
 
-from __future__ import annotations
-
 import colorsys
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -90,12 +89,17 @@ def masks_of_colours(pixels: Tensor, palette: Tensor, near: float = NEAR) -> tup
     return torch.stack(masks), torch.stack(means)
 
 
-def tiled(squares: Tensor, nearest: bool = False) -> Tensor:
+def tiled(squares: Tensor, nearest: bool = False, window: Sequence[float] = (1, 0, 0)) -> Tensor:
     """K squares (K, 3, S, S) as one of the same size, (1, 3, S, S), on a grid of the least n×n ≥ K,
-    whose free places repeat the first ones (what the paper does there it does not say)."""
+    whose free places repeat the first ones (what the paper does there it does not say). ``window``:
+    what of the grid is kept, its share of a side, and where in the room left by that, 0–1."""
     side, size = math.ceil(math.sqrt(len(squares))), squares.shape[-2:]
     rows = torch.arange(side**2, device=squares.device) % len(squares)
     grid = squares[rows].unflatten(0, (side, side)).permute(2, 0, 3, 1, 4)  # (3, n, S, n, S)
     grid = grid.flatten(3).flatten(1, 2)[None]  # (1, 3, nS, nS)
+    whole = grid.shape[-1]
+    kept = round(window[0] * whole)
+    top, left = (round(x * (whole - kept)) for x in window[1:])
+    grid = grid[..., top : top + kept, left : left + kept]
     mode = "nearest-exact" if nearest else "bilinear"
     return F.interpolate(grid, size, mode=mode, antialias=not nearest)

@@ -4,6 +4,7 @@ Shapes: B targets, N entities, K shots, S side of the canvas (px).
 """
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,19 +87,12 @@ class SegGPT(InContextModel):
                 raise ValueError(f"{key} {side} is no multiple of MODEL.SEGGPT.PATCH {m.PATCH}")
         if m.WIDTH % m.HEADS:
             raise ValueError(f"MODEL.SEGGPT.WIDTH {m.WIDTH} is no multiple of HEADS {m.HEADS}")
-        names = "side patch width depth heads taps merge decoder drop_path positions type_tokens"
-        return {
-            "net": PaintingViT(**{name: m[name.upper()] for name in names.split()}),
-            "spec": InputSpec.from_config(cfg),
-            "losses": ColourLosses.from_config(cfg),
-            "spatial": m.ENSEMBLE == "spatial",
-            "at_once": m.COLORS,
-            "nearest": m.RESIZE == "nearest",
-            "batch": m.BATCH,
-            "decay": m.LAYER_DECAY,
-            "context": held_context(cfg),
-            "stock": StockForms.from_config(cfg),
-        }
+        names = inspect.signature(PaintingViT).parameters  # of keys, in capitals
+        found = {"net": PaintingViT(**{name: m[name.upper()] for name in names})}
+        found |= {"spec": InputSpec.from_config(cfg), "losses": ColourLosses.from_config(cfg)}
+        found |= {"spatial": m.ENSEMBLE == "spatial", "nearest": m.RESIZE == "nearest"}
+        found |= {"at_once": m.COLORS, "batch": m.BATCH, "decay": m.LAYER_DECAY}
+        return found | {"context": held_context(cfg), "stock": StockForms.from_config(cfg)}
 
     @property
     def input(self) -> InputSpec:

@@ -3,8 +3,6 @@
 Shapes: N entities, K shots, S side of the canvas (px), h×w what of it is content.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 

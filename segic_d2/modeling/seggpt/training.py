@@ -4,8 +4,6 @@ Everything random follows from each episode's own seed. Shapes: B episodes, S si
 (px), h×w patches of both squares.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from .prompts import Pixels, prompts_of
 from .vit import TYPES, PaintingViT
 
 APART, TRIES = 32, 50  # mean difference of channels between random colours, where it can be had
-MIXED = 4  # references of a stitched prompt at most
+MIXED, CUT = 4, 0.5  # references of a stitched prompt at most; least side of what is cut out of it
 BLOCK, ASPECT = 16, 0.3  # patches of a hidden block at least; its height over its width, or inverse
 DARK = 300.0  # Painter leaves a pair out whose visible colours, in 0–1, have a smaller sum
 
@@ -36,7 +34,8 @@ KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass
 class ColourLosses:
-    """``MODEL.SEGGPT.TRAIN``. ``painter``: by the rules of Painter's code in place of SegGPT's."""
+    """``MODEL.SEGGPT.TRAIN``. ``painter``: by the rules of Painter's code in place of SegGPT's.
+    ``coloured``: the weight of what is coloured, where black has 1."""
 
     white: float = 0.0
     mix: float = 0.5
@@ -44,11 +43,12 @@ class ColourLosses:
     half: float = 0.1
     kind: str = "smoothl1"
     painter: bool = False
+    coloured: float = 1.0
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> ColourLosses:
+    def from_config(cls, cfg: CfgNode) -> "ColourLosses":
         t, told = cfg.MODEL.SEGGPT.TRAIN, cfg.MODEL.SEGGPT.TYPE_TOKENS
-        return cls(t.WHITE_PROB, t.MIX_PROB, t.MASKED, t.HALF_PROB, t.LOSS, not told)
+        return cls(t.WHITE_PROB, t.MIX_PROB, t.MASKED, t.HALF_PROB, t.LOSS, not told, t.COLOURED)
 
     def __call__(
         self, net: PaintingViT, pixels: Pixels, episodes: Sequence[Episode]
@@ -64,8 +64,8 @@ class ColourLosses:
         """A pair of an episode: pictures and colours (3, 2S, S), normalised; which pixels count,
         bool (1, 2S, S), and which patches are hidden, bool (h, w).
 
-        The prompt is one reference, or some (mix-context); some of the entities that it shows have
-        random colours, the same in the target, or one is white; all else is black.
+        The prompt is one reference, or a cut of some (mix-context); some of the entities that it
+        shows have random colours, the same in the target, or one is white; all else is black.
         """
         random = torch.Generator().manual_seed(x["seed"])
         mixed, white, half = torch.rand(3, generator=random).tolist()
@@ -88,20 +88,22 @@ class ColourLosses:
         own = _square(x, known, kept, palette, pixels)
         views = torch.stack([pixels.square(r["image"]) for r in references])
         if len(references) > 1:
-            views, above = tiled(views), [tiled(part, nearest=True) for part in above]
+            share, *place = torch.rand(3, generator=random).tolist()
+            cut, whole = (CUT + (1 - CUT) * share, *place), (1, 0, 0)
+            tones = [tiled(above[0], True, w).unique().numel() for w in (cut, whole)]
+            window = whole if tones[0] < tones[1] else cut  # no colour is lost
+            views, above = tiled(views, window=window), [tiled(a, True, window) for a in above]
         pictures = torch.cat([views[0], pixels.square(x["image"])], 1)
         colours, valid = (torch.cat([a[0], b], 1) for a, b in zip(above, own, strict=True))
         grid = colours.shape[1] // patch, colours.shape[2] // patch
-        if half < self.half:
-            masked = lower_half(*grid)
-        else:
-            masked = hidden_blocks(*grid, round(self.masked * grid[0] * grid[1]), random)
+        count = round(self.masked * grid[0] * grid[1])
+        masked = lower_half(*grid) if half < self.half else hidden_blocks(*grid, count, random)
         return pictures, pixels.normalised(colours), valid[:1] > 0, masked.to(colours.device)
 
     def loss(
         self, painted: Tensor, colours: Tensor, masked: Tensor, valid: Tensor, pixels: Pixels
     ) -> Tensor:
-        """The mean over hidden pixels that count, of the whole batch; 0 where there are none.
+        """The weighted mean over hidden pixels that count, of the batch; 0 where there are none.
         ``painted``, ``colours``: (B, 3, 2S, S), normalised; ``valid``: (B, 1 or 3, 2S, S);
         ``masked``: (B or 1, h, w)."""
         hidden = of_patches(masked, colours)
@@ -109,12 +111,15 @@ class ColourLosses:
         if self.painter:
             visible = (colours.detach() * pixels.std + pixels.mean) / 255 * ~hidden
             valid = valid * (visible.sum((1, 2, 3), keepdim=True) >= DARK)
-        total, number = self.sums(painted, colours, valid * hidden)
+        total, number = self.sums(painted, colours, valid * hidden, pixels)
         return total / (number + 0.01 if self.painter else number.clamp(min=1))
 
-    def sums(self, painted: Tensor, colours: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(
+        self, painted: Tensor, colours: Tensor, weight: Tensor, pixels: Pixels
+    ) -> tuple[Tensor, Tensor]:
         """The sum of weighted differences, and of the weights."""
-        weight = weight.expand_as(colours)
+        lit = pixels.shown(colours.detach()).amax(-3, keepdim=True) > 1
+        weight = (weight * torch.where(lit, self.coloured, 1.0)).expand_as(colours)
         return (KINDS[self.kind](painted.float(), colours) * weight).sum(), weight.sum()
 
     def by_context(
@@ -137,7 +142,7 @@ class ColourLosses:
                 colours, valid = _square(x, ids, [id], prompt.palette.cpu(), pixels)
                 target = pixels.normalised(colours)
                 painted = paint_below(net, prompt.pictures, prompt.colours, view, context.task)
-                terms.append(self.sums(painted, target.expand_as(painted), valid))
+                terms.append(self.sums(painted, target.expand_as(painted), valid, pixels))
         if not terms:
             raise ValueError(f"no target has one of the context's entities, {context.ids}")
         total, number = (torch.stack(part).sum() for part in zip(*terms, strict=True))
@@ -155,7 +160,6 @@ def paint_below(
     canvases = torch.cat([pictures, below], 2)
     masked = lower_half(2 * side // net.patch, side // net.patch).to(below.device)
     types = torch.full((len(canvases),), TYPES.index(task), device=below.device)
-    # what is hidden may be anything
     whole = net(canvases, torch.cat([colours, colours.detach()], 2), masked[None], types, group)
     return whole[:, :, side:]
 

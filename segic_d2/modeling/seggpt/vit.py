@@ -32,16 +32,12 @@ class FusedAttention(Attention):
         parts = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, hw, C / heads)
         rows = q.unflatten(2, (height, width))  # queries are not scaled here
-        up = torch.einsum(
-            "bnhwc,hkc->bnhwk", rows, get_rel_pos(height, height, self.rel_pos_h).to(q.dtype)
-        )
-        side = torch.einsum(
-            "bnhwc,wkc->bnhwk", rows, get_rel_pos(width, width, self.rel_pos_w).to(q.dtype)
-        )
-        bias = (
-            (up[..., :, None] + side[..., None, :]).flatten(4).flatten(2, 3)
-        )  # (B, heads, hw, hw)
-        out = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), scale=self.scale)
+        up = get_rel_pos(height, height, self.rel_pos_h).to(q.dtype)
+        side = get_rel_pos(width, width, self.rel_pos_w).to(q.dtype)
+        up = torch.einsum("bnhwc,hkc->bnhwk", rows, up)[..., None]
+        side = torch.einsum("bnhwc,wkc->bnhwk", rows, side)[..., None, :]
+        bias = (up + side).flatten(4).flatten(2, 3).to(q.dtype)  # (B, heads, hw, hw)
+        out = F.scaled_dot_product_attention(q, k, v, bias, scale=self.scale)
         out = out.transpose(1, 2).reshape(batch, height, width, channels)
         return self.proj(out)
 
@@ -78,6 +74,7 @@ class PaintingViT(nn.Module):
         decoder: channels of the head. drop_path: of the last block, 0 at the first.
         positions: side of the table of absolute positions.
         type_tokens: the task is told (SegGPT), or not (Painter).
+        alike: untrained, patches attend to what looks like them: queries start as keys.
     """
 
     def __init__(
@@ -94,6 +91,7 @@ class PaintingViT(nn.Module):
         drop_path: float = 0.1,
         positions: int = 14,
         type_tokens: bool = True,
+        alike: bool = False,
     ) -> None:
         super().__init__()
         if not taps or max(taps) >= depth or not 0 <= merge < depth or min(taps) <= merge:
@@ -125,8 +123,10 @@ class PaintingViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=0.64 / width**0.5)  # 0.02 of ViT-L
                 nn.init.zeros_(module.bias)
+        for block in self.blocks if alike else ():
+            block.attn.qkv.weight.data[width : 2 * width] = block.attn.qkv.weight.data[:width]
 
     def forward(
         self,
@@ -136,7 +136,7 @@ class PaintingViT(nn.Module):
         types: Tensor | None = None,
         group: int = 1,
     ) -> Tensor:
-        """Paint the colours of B canvases.
+        """Paint the colours of B canvases: float (B, 3, 2S, S), in the normalised space.
 
         Args:
             pictures, colours: float (B, 3, 2S, S), normalised.

@@ -9,7 +9,7 @@ from PIL import Image
 from segic_d2.data.benchmarks.pairs import PairFolder
 from segic_d2.engine import evaluate
 from segic_d2.engine.evaluations.pairs import PairEvaluation
-from tests.miniatures import fss1000
+from tests.miniatures import fss1000, spair71k, videos
 from tests.modeling.seggpt.parts import TINY, lively, scene, small_config
 
 
@@ -57,3 +57,22 @@ def test_pairs(tmp_path):
     model = lively()
     run = PairEvaluation(small_config(32, **TINY), model, PairFolder(str(tmp_path)))
     assert 0 <= run.plain.evaluate()["IoU"] <= 100
+
+
+def test_video(tmp_path):
+    """DAVIS's miniature, with the memory of the config: the given frame and the last eight."""
+    videos.make_davis(tmp_path / "data")
+    options = small_config(32, **TINY).TEST.VIDEO
+    assert (options.MEMORY, options.MEMORY_SIZE) == ("fifo", 8)
+    with videos.registered(tmp_path / "data"):
+        metrics = evaluated(tmp_path, "davis17_val", "video")["metrics"]
+    assert metrics["videos"] > 0 and 0 <= metrics["J&F_Mean"] <= 100
+
+
+def test_pixels_have_no_key_points(tmp_path):
+    spair71k.make(tmp_path)
+    with (
+        spair71k.registered(tmp_path),
+        pytest.raises(ValueError, match="'pck' .* SegGPT are the p"),
+    ):
+        evaluated(tmp_path, "spair71k_test", "pck")

@@ -91,3 +91,12 @@ def test_tiles_lie_in_rows_and_repeat_the_first():
         corners = [found[0, 0], found[0, 7], found[7, 0], found[7, 7]]
         torch.testing.assert_close(torch.stack(corners), torch.tensor([10.0, 20, 30, 10]))
     assert torch.equal(c.tiled(values[:1]), values[:1])
+
+
+def test_a_window_of_the_tiles_is_cut_out_and_has_the_whole_size():
+    squares = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    for n, place in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        assert torch.equal(c.tiled(squares, True, (0.5, *place))[0], squares[n])
+    middle = c.tiled(squares, True, (0.5, 0.5, 0.5))[0]
+    assert torch.equal(middle[:, :3, :3], squares[0, :, 3:, 3:])
+    assert torch.equal(middle[:, 3:, 3:], squares[3, :, :3, :3])

@@ -140,7 +140,7 @@ def case_c():
     image, mask = (t[f"C/{n}"][:1, :, :64].clone().requires_grad_() for n in ("imgs", "tgts"))
     below, truth = t["C/imgs"][:, :, 64:], t["C/tgts"][:, :, 64:]
     terms = [paint_below(net, image, mask, one, "semantic")[0] for one in below]
-    total, number = criterion.sums(torch.stack(terms), truth, torch.ones(1))
+    total, number = criterion.sums(torch.stack(terms), truth, torch.ones(1), pixels)
     (total / number).backward()
     found["tune_loss"] = total / number
     found |= {"tune_grad_image": image.grad, "tune_grad_mask": mask.grad}

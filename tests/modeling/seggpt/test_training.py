@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from segic_d2.modeling.seggpt import training
 from segic_d2.modeling.seggpt.training import (
     ColourLosses,
     hidden_blocks,
@@ -126,6 +127,20 @@ def test_nothing_that_counts_is_a_loss_of_zero_with_gradients(painter):
     assert loss == 0 and painted.grad.eq(0).all()
 
 
+def test_what_is_coloured_counts_more_where_asked():
+    model, (painted, colours, masked, valid) = tiny_model(), drawn()
+    colours = model.pixels.normalised(
+        (colours > 0.5).any(1, keepdim=True) * torch.full((3, 1, 1), 90.0)
+    )
+    lit = model.pixels.shown(colours)[:, :1] > 1
+    args = painted, colours, masked
+    both = ColourLosses(coloured=3.0).loss(*args, valid, model.pixels)
+    black, own = (ColourLosses().loss(*args, valid & m, model.pixels) for m in (~lit, lit))
+    counts = [(of_patches(masked, colours) & valid & m).sum() for m in (~lit, lit)]
+    expected = (black * counts[0] + 3 * own * counts[1]) / (counts[0] + 3 * counts[1])
+    torch.testing.assert_close(both, expected)
+
+
 def test_patches_cover_their_pixels():
     covered = of_patches(lower_half(4, 2)[None], torch.zeros(1, 3, 32, 16))
     assert covered.shape == (1, 1, 32, 16)
@@ -136,7 +151,7 @@ def test_patches_cover_their_pixels():
 @pytest.mark.parametrize("told", [True, False])
 def test_a_step_reaches_every_parameter(task, told):
     model = tiny_model(TYPE_TOKENS=told, TRAIN__HALF_PROB=0.0).train()
-    losses = model([episode(model, s, 2, task) for s in range(3)])
+    losses = model([episode(model, s, 2, task) for s in range(8)])  # dark ones do not count
     assert list(losses) == ["loss_colour"] and math.isfinite(losses["loss_colour"])
     losses["loss_colour"].backward()
     idle = {n for n, p in model.named_parameters() if not p.grad.any()}
@@ -201,3 +216,15 @@ def test_a_shot_that_is_left_out_leaves_the_others():
         kept[0] = False  # nothing is left of the first
         rest = model.context_losses(batch, tuned.take([0, 1], kept))["loss_colour"]
         assert rest == model.context_losses(batch, model.tunable(known.take([1])))["loss_colour"]
+
+
+def test_what_is_stitched_is_cut_and_keeps_every_colour(monkeypatch):
+    cut = [pair(seed, entities=3, mix=1.0)[1] for seed in range(8)]
+    monkeypatch.setattr(training, "CUT", 1.0)
+    whole = [pair(seed, entities=3, mix=1.0)[1] for seed in range(8)]
+    for (pictures, colours, *_), (all_pictures, all_colours, *_) in zip(cut, whole, strict=True):
+        assert torch.equal(pictures[:, 32:], all_pictures[:, 32:])
+        assert torch.equal(colours[:, 32:], all_colours[:, 32:])
+        assert colours_in(colours[:, :32]) == colours_in(all_colours[:, :32])
+    other = [not torch.equal(a[0][:, :32], b[0][:, :32]) for a, b in zip(cut, whole, strict=True)]
+    assert sum(other) > 2

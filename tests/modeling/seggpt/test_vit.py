@@ -12,6 +12,7 @@ from tests.modeling.seggpt.parts import tiny_model
 
 KEYS = Path(__file__).resolve().parents[4] / "shared/golden/seggpt_keys.txt"
 HALF = lower_half(8, 4)[None]
+OWN = {"side": 32, "patch": 8, "width": 64, "depth": 4, "heads": 4, "taps": (2, 3), "merge": 1}
 
 
 def on_meta(**options):
@@ -137,3 +138,12 @@ def test_depth_is_stochastic_by_linear_rates():
     rates = [getattr(b.drop_path, "drop_prob", 0.0) for b in on_meta(drop_path=0.1).blocks]
     assert rates[0] == 0 and rates[-1] == pytest.approx(0.1)
     assert rates[12] == pytest.approx(0.1 * 12 / 23)
+
+
+def test_untrained_weights_are_as_wide_as_the_width_asks_for_and_alike_where_told():
+    net, alike = (PaintingViT(**OWN, alike=a) for a in (False, True))
+    for block, other in zip(net.blocks, alike.blocks, strict=True):
+        assert block.attn.qkv.weight.std().item() == pytest.approx(0.08, rel=0.15)  # 0.02 at 1024
+        q, k, v = other.attn.qkv.weight.chunk(3)
+        assert torch.equal(q, k) and not torch.equal(q, v)
+        assert not torch.equal(*block.attn.qkv.weight.chunk(3)[:2])
