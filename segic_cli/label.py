@@ -23,7 +23,8 @@ from .options import (
 from .process import rest_waiting_threads
 
 POLYGONS = ("coco", "cvat", "labelme", "yolo")  # formats that can have them
-MODEL = ("config_file", "weights", "precision", "batch_size", "opts")  # as in the first round
+# as in the first round
+MODEL = ("model", "config_file", "weights", "precision", "batch_size", "opts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

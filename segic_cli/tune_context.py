@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     above = "of Adam, as a share of each tensor's root mean square; default: 0.1"
     add("--rate", type=number(1e-9), default=0.1, help=above)
     add("--seed", type=int, default=0, help="default: 0")
+    add("--shots", type=count, default=8, help="references of a class, at most; default: 8")
     add_model(parser)
 
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     rest_waiting_threads()
     predictor = new_predictor(args)
     predictor.need_free(args.output)
-    how = {name: getattr(args, name) for name in ("steps", "batch", "rate", "seed")}
+    how = {name: getattr(args, name) for name in ("steps", "batch", "rate", "seed", "shots")}
     task = "instance" if args.instances else "semantic"
     report = predictor.tune_context(references, test, task=task, **how)
     predictor.save_context(args.output)

@@ -8,8 +8,9 @@ beside that of a toy: what has the reference's mean colour is the thing, at the 
 best on the training's categories. And the IoU of the masks of two prompts of different categories
 on one target that shows both, its mean over targets: a model that finds what catches the eye has 1,
 one that compares has next to 0. Two empty masks count as alike, 1. With ``--tune`` also what tuned
-contexts gain: mIoU of twelve pictures of a novel category, which eight others show; the twelve also
-choose the better context, see ``engine.tune_context``.
+contexts gain: mIoU of pictures of a category that were never learned from, found by a context of
+others before and after it was tuned on these; the two numbers are of the same pictures, and none of
+them chooses anything.
 """
 
 import argparse
@@ -36,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.toy_model import MeanColour  # noqa: E402
 
 TRAIN, SEEN, NOVEL = (f"shapes_{split}_coco" for split in ("train", "seen", "novel"))
-LEARNED, TESTED = 8, 12  # pictures of a category that a context is tuned by, and measured on
+SHOTS = 4  # references of a tuned context
 NEAR = range(20, 85, 5)  # grey levels, distances that the toy tries
 
 
@@ -48,8 +49,9 @@ def parse_args(argv=None):
     parser.add_argument("--weights", help="trained weights; default: the config's MODEL.WEIGHTS")
     parser.add_argument("--targets", type=int, default=60, help="with two prompts")
     parser.add_argument("--tune", type=int, nargs="+", default=[], help="seeds of tuned contexts")
-    parser.add_argument("--steps", type=int, default=30, help="of tuning")
-    parser.add_argument("--categories", type=int, default=3, help="that are tuned for, of novel")
+    parser.add_argument("--steps", type=int, default=300, help="of tuning")
+    parser.add_argument("--rate", type=float, default=0.03, help="of tuning")
+    parser.add_argument("--categories", type=int, default=3, help="that are tuned for")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", help="JSON file for all figures")
     parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs for the config")
@@ -94,15 +96,16 @@ def alike(cfg, model, name, targets):
     return found
 
 
-def tuned(model, seed, steps, categories):
-    """mIoU, %, of new pictures of novel categories before and after a context of each was tuned:
-    the means over categories. After is what tuning found, were it worse."""
-    pictures, names = read_labelled([NOVEL], 448)
-    found = []
-    for i in [*names][:categories]:
-        own = [replace(p, masks={i: p.masks[i]}) for p in pictures if i in p.masks]
-        data = own[:LEARNED], {i: names[i]}, own[LEARNED : LEARNED + TESTED]
-        _, report = tune_context(model, *data, steps=steps, seed=seed)
+def tuned(model, seed, steps, rate, categories):
+    """mIoU, %, of new pictures of categories before and after a context of each was tuned: the
+    means over the first categories. After is what tuning found, were it worse."""
+    (learned, names), (new, known) = (read_labelled([name], 448) for name in (TRAIN, SEEN))
+    ids, found = {name: i for i, name in known.items()}, []
+    for i, name in [*names.items()][:categories]:
+        own = [replace(p, masks={i: p.masks[i]}) for p in learned if i in p.masks]
+        test = [replace(p, masks={i: p.masks[j]}) for p in new for j in [ids[name]] if j in p.masks]
+        how = {"steps": steps, "rate": rate, "seed": seed, "shots": SHOTS}
+        _, report = tune_context(model, own, {i: name}, test, **how)
         found.append((report.before, report.after))
     return np.mean(found, 0).tolist()
 
@@ -116,7 +119,7 @@ def main(argv=None):
         near, *toys = toy(cfg)
         ours = [accuracy(cfg, model, name) for name in (SEEN, NOVEL)]
         shared = [float(np.mean(alike(cfg, model, name, args.targets))) for name in (SEEN, NOVEL)]
-        gains = {s: tuned(model, s, args.steps, args.categories) for s in args.tune}
+        gains = {s: tuned(model, s, args.steps, args.rate, args.categories) for s in args.tune}
     except (KeyError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print("| mIoU, % | seen | novel |\n|---|---|---|")

@@ -20,6 +20,7 @@ from .files import read_file
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]  # by official name
 
+LISTED = 20  # tensors of a kind that an error names
 HEAD = "sem_seg_head."
 CONFIGS = {  # by C, the channels of the frozen features
     768: "official/segic_dinov2_B.yaml",
@@ -68,9 +69,14 @@ def fitting(
         raise ValueError(
             f"{source} does not fit as {kind} checkpoint: {len(missing)} tensors are "
             f"missing, {len(unused)} unused, {len(wrong)} of another shape\n  "
-            + "\n  ".join(missing + unused + wrong)
+            + "\n  ".join([*_first(missing), *_first(unused), *_first(wrong)])
         )
     return {name: state[name] for name in shapes}
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = [f"… and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return [*lines[:LISTED], *more]
 
 
 def _form(value: object) -> str:

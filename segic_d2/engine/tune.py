@@ -281,7 +281,7 @@ class HeldOut:
             for i, mask in picture.masks.items():
                 (found,) = self.model.segment(features, self.contexts[i])
                 x: dict[str, Any] = {"episode": (id(picture), i), "entities": [{"id": i}]}
-                x["gt_masks"] = torch.from_numpy(mask)[None]
+                x["gt_masks"] = torch.from_numpy(mask.copy())[None]
                 if picture.ignore is not None:
                     x["gt_ignore"] = torch.from_numpy(picture.ignore)
                 evaluator.process([x], [{"masks": torch.as_tensor(found.masks)}])

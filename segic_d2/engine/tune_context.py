@@ -23,7 +23,7 @@ from ..structures.episode import Episode, Names
 from .tune import GAIN, Data, HeldOut, count_pictures, need_positive, part, read_both, train
 from .tune_data import Labelled, TuneEpisodes
 
-SHOTS = 8  # of an entity that are learned, at most: so many of its pictures are references
+SHOTS = 8  # of an entity that are learned, at most, unless told
 
 
 @dataclass(repr=False)
@@ -69,9 +69,10 @@ def tune_context(
     batch: int = 4,
     rate: float = 0.1,
     seed: int = 0,
+    shots: int = SHOTS,
 ) -> tuple[Context, ContextReport]:
     """Learn a context of {entity: name}, which starts from the references that labelled pictures
-    are, ``SHOTS`` of a class at most; nothing of the model is learned.
+    are, ``shots`` of a class at most; nothing of the model is learned.
 
     Unless there are pictures to ``test`` on, a quarter is held out (``split``). Where the learned
     context is not better by half a point, the one of the references is returned. ``rate`` is of
@@ -83,12 +84,14 @@ def tune_context(
             at which the losses become infinite.
     """
     need_positive(steps=steps, batch=batch, rate=rate)
+    if shots < 2:
+        raise ValueError(f"shots is {shots!r}; it must be 2 at least, for each is left out in turn")
     start, training = time.monotonic(), model.training
     learned, held = part(model, pictures, names, test, seed)
     model.eval()
     try:
         episodes = TuneEpisodes(model, learned, names, batch, seed, left_out=True)
-        context, sources = _references(model, learned, names, task)
+        context, sources = _references(model, learned, names, task, shots)
         learner = _Learner(model, context, sources)
         trial = HeldOut(model, held, _each(context))
         before = trial.score()
@@ -116,11 +119,11 @@ def tune_context_on(
 
 
 @torch.no_grad()
-def _references(model, pictures, names, task):
+def _references(model, pictures, names, task, most=SHOTS):
     """The context of the first pictures of each entity, and for each entity which they are."""
     entities, sources = [], []
     for i, name in names.items():
-        rows = [row for row, p in enumerate(pictures) if i in p.masks][:SHOTS]
+        rows = [row for row, p in enumerate(pictures) if i in p.masks][:most]
         own = [pictures[row].reference(model.input, [i]) for row in rows]
         shots = [model.encode_context([one], {i: name}, task) for one in own]
         entities.append(Context.join_shots(shots))

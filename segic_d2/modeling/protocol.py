@@ -86,6 +86,11 @@ class InContextModel(nn.Module, ABC):
         names and ``classes`` of their entities. ValueError: this model finds none."""
         raise ValueError(f"{type(self).__name__} does not tell the objects of an entity apart")
 
+    def require_objects(self) -> None:
+        """Raise, as ``segment_instances`` would, where the model finds no single objects."""
+        if type(self).segment_instances is InContextModel.segment_instances:
+            raise ValueError(f"{type(self).__name__} does not tell the objects of an entity apart")
+
     def segment_frame(
         self, features: Features, context: Context, cross_points: bool = False
     ) -> Segmentation:

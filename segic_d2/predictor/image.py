@@ -235,6 +235,8 @@ class InContextPredictor(Tuning):
             raise ValueError(f"min_score is {min_score!r}; it must be from 0 to 1")
         how = Shown(with_propagated_mask, instances, not independent, least, with_doubt)
         context, (pictures, total) = self._needed_context(), each_picture(images)
+        if instances:
+            self.model.require_objects()
         if instances and with_propagated_mask:
             raise ValueError("propagated masks are of entities, not of instances: ask for one")
         if instances and context.meta is not None and context.task != "instance":

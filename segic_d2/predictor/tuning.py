@@ -39,7 +39,7 @@ class Tuning:
         self, references: AnyLabelled, test: AnyLabelled | None = None, **how: Any
     ) -> Any:
         """Learn a context of labelled pictures, which takes the place of earlier references; see
-        ``save_context``. ``how``: task, steps, batch, rate, seed of
+        ``save_context``. ``how``: task, steps, batch, rate, seed, shots of
         ``engine.tune_context.tune_context``.
 
         Returns its ``ContextReport``; where nothing is better, the context is that of the pictures

@@ -152,10 +152,11 @@ class VideoPredictor:
     def follow_references(self) -> None:
         """Follow the single objects of the classes that the predictor's references show; ids count
         them from 1 in the order of their appearance. RuntimeError: no references, or masks were
-        added before."""
+        added before. ValueError: a model that does not tell objects apart; give it masks."""
         if len(self.memory):
             raise RuntimeError("objects are followed; classes are after reset()")
         _ = self.predictor.entities  # RuntimeError: no references
+        self.predictor.model.require_objects()
         self._classes = ClassTracks(self.options.lost)
 
     def step(self, frame: AnyPicture) -> Segmentation:

@@ -258,3 +258,7 @@ def _require_alike(contexts: Sequence[Context], *fields: str) -> None:
             raise ValueError(f"contexts of another {name}: {found[0]!r} and {other[0]!r}")
     if len({c.meta is None for c in contexts}) != 1:
         raise ValueError("contexts to be joined: none, or some with and some without text vectors")
+    for k in contexts[0].tensors:
+        own = [c.tensors[k] for c in contexts if k in c.tensors]
+        if len(own) < len(contexts) or len({x.is_floating_point() for x in own}) > 1:
+            raise ValueError(f"contexts to be joined: tensors {k!r} differ, as of tuned ones")

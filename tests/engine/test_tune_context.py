@@ -74,6 +74,14 @@ def test_a_context_of_regions_is_learned(opts):
     assert context.about == {"tuned": settings}
 
 
+def test_fewer_shots_are_learned_where_fewer_are_asked_for():
+    model, how = build(*FUSED), {"steps": 1, "seed": 1}
+    _, report = tune_context.tune_context(model, PICTURES, NAMES, TEST, shots=3, **how)
+    assert report.shots == 3 and report.learned == 8
+    with pytest.raises(ValueError, match="shots is 1; it must be 2 at least"):
+        tune_context.tune_context(model, PICTURES, NAMES, TEST, shots=1, **how)
+
+
 def test_what_is_kept_is_what_was_measured(tmp_path):
     """Cells are as precise as the file of references has them, and of length 1."""
     model = build(*FUSED)

@@ -1,13 +1,16 @@
 """``segic label``: what is wrong shows before anything is imported; rounds by the command."""
 
+import argparse
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from segic_cli.checks import UsageError
-from segic_cli.label import check
+from segic_cli.label import MODEL, check
 from segic_cli.main import build_parser, main
+from segic_cli.options import add_model
 from segic_d2.predictor import InContextPredictor
 from tests.engine.label.boxes import draw, files_of, tiny_config, write_pictures
 
@@ -58,6 +61,13 @@ def light(monkeypatch):
 
     monkeypatch.setattr("segic_d2.predictor.InContextPredictor", build)
     return built
+
+
+def test_later_rounds_have_the_model_of_the_first():
+    parser = argparse.ArgumentParser()
+    add_model(parser)
+    asked = {action.dest for action in parser._actions} - {"help", "device"}
+    assert asked == set(MODEL)
 
 
 def test_two_rounds_by_the_command(light, tmp_path, capsys, monkeypatch):

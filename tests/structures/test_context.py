@@ -188,6 +188,15 @@ def test_contexts_that_do_not_go_together_are_not_joined(changes, message):
             Context.join_entities([context(), context(**{"ids": [1, 2], **changes})])
 
 
+def test_a_tuned_context_is_not_joined_to_one_of_other_tensors():
+    own, name = context(), next(iter(context().tensors))
+    renamed = {k if k != name else "other": v for k, v in own.tensors.items()}
+    for tensors in (renamed, {**own.tensors, name: own.tensors[name].to(torch.uint8)}):
+        for pair in ([own, context(tensors=tensors)], [context(tensors=tensors), own]):
+            with pytest.raises(ValueError, match="contexts to be joined: tensors '.*' differ"):
+                Context.join_shots(pair)
+
+
 def test_joins_and_drops_name_the_entity_that_does_not_fit():
     with pytest.raises(ValueError, match=r"an id stands in two .*: \[7, 8, 7, 8\]"):
         Context.join_entities([context(), context()])

@@ -20,12 +20,13 @@ from ...io.annotations.outline import joined, joined_rings
 from ...io.annotations.records import UNLABELLED, AnnotationSet, read_map
 from ...io.masks import IGNORE_LABEL, VOID_16
 from ...io.rle import decode, encode
-from ...structures.context import Context
+from ...structures.context import PIXELS, Context
 from ...utils.store import fetch, is_remote
 from .report import written_stems
 from .review import class_masks
 from .state import Record, Round
 
+SMALL = 16  # px, sides of pictures by which contexts of pixels are compared
 LOOKED_AT = 50  # corrected pictures of a class of which references are chosen
 MANY = 0.5  # share of a whole folder above which corrections look like another program's rounding
 
@@ -234,6 +235,11 @@ def _far_apart(start: Sequence[Context], candidates: Sequence[Context], count: i
 
 
 def _units(context: Context) -> Tensor:
-    """Unit vectors (shots, C) of the one entity of a context."""
-    vectors = context.tensors["prototypes"][0][context.shots[0]].float().flatten(1)
+    """Unit vectors (shots, C) of the one entity of a context; where it holds pixels, of these."""
+    name = "image" if context.kind == PIXELS else "prototypes"
+    vectors = context.tensors[name][0][context.shots[0]].float()
+    if context.kind == PIXELS:
+        vectors = torch.nn.functional.adaptive_avg_pool2d(vectors, SMALL)
+        vectors = vectors - vectors.mean((2, 3), keepdim=True)
+    vectors = vectors.flatten(1)
     return torch.nn.functional.normalize(vectors, dim=1)

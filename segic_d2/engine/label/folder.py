@@ -77,6 +77,8 @@ def label_folder(
     if context is None:
         raise RuntimeError("no references: call set_references or load_context first")
     require_writable(kind, tolerance)
+    if instances:
+        predictor.model.require_objects()
     asked = {
         "format": kind,
         "pictures": _places(pictures),

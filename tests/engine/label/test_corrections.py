@@ -12,7 +12,7 @@ from segic_d2.engine.label.corrections import as_references, joined_context
 from segic_d2.io.annotations import read_annotations
 from segic_d2.io.annotations.brush import encode_brush
 from segic_d2.io.rle import encode
-from segic_d2.structures.context import PROTOTYPES, Context
+from segic_d2.structures.context import PIXELS, PROTOTYPES, Context
 from tests.engine.label.boxes import draw, tiny_predictor, write_pictures
 
 
@@ -36,6 +36,18 @@ def test_far_apart_takes_what_is_least_like_what_is_there():
     assert corrections._far_apart(contexts[:1], contexts[1:], 4) == chosen
     assert len(corrections._far_apart(contexts[:1], contexts[1:3], 5)) == 2
     assert corrections._far_apart(contexts[:1], [], 5) == []
+
+
+def test_contexts_of_pixels_are_compared_by_what_they_show():
+    shots = torch.ones(1, 1, dtype=torch.bool)
+    images = [torch.full((1, 1, 3, 32, 32), 200, dtype=torch.uint8) for _ in range(3)]
+    images[0][..., :16] = images[1][..., 2:18] = 0  # a dark half, hardly moved
+    images[2][..., :16, :] = 0
+    units = torch.cat(
+        [corrections._units(Context(PIXELS, shots, {"image": x}, None, [1], ["a"])) for x in images]
+    )
+    alike = units @ units.T
+    assert alike[0, 1] > 0.5 and abs(alike[0, 2]) < 0.1
 
 
 def record(file, mask, name="box"):

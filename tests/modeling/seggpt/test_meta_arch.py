@@ -168,7 +168,9 @@ def test_the_predictor_serves_it(tmp_path):
     again.load_context(tmp_path / "context.safetensors")
     assert np.array_equal(again(picture, independent=True).masks, result.masks)
     with pytest.raises(ValueError, match="SegGPT does not tell the objects of an entity apart"):
-        predictor(picture, instances=True)
+        predictor.predict([picture], instances=True)  # before the first picture
+    with pytest.raises(ValueError, match="SegGPT does not tell the objects"):
+        VideoPredictor(predictor).follow_references()
 
 
 def test_a_video_keeps_the_given_frame_and_the_latest():
