@@ -19,7 +19,7 @@ from ...layers.precision import without_autocast
 from .cells import parts
 from .choice import best_region, best_rows
 from .linkage import region_means
-from .matching import AT_ONCE, Known, best_other, nearest_mean, propagate
+from .matching import AT_ONCE, NEAREST, Known, best_other, distinct, nearest_mean, propagate
 
 CELL = (  # channels of a cell
     "alike",  # cosine to the prototype, of cut or whole picture
@@ -44,7 +44,6 @@ REFERENCE = (  # of a reference
 PLACE = 8  # channels of a region's place and form
 ALIKE = 4  # of its likeness to others
 TOKEN = 3 * len(CELL) + 1 + PLACE + ALIKE + 3 + len(REFERENCE)  # F
-NEAREST = 20  # cells that a mean is of
 NEUTRAL = 1 / 3  # of the decoder that is not asked
 SHARP = 0.03  # temperature of reference cells that look for their like in the target
 SOFTNESS = 0.08  # units of values that are one of a logit, see ``choice``
@@ -87,12 +86,13 @@ def gather(
     told: Told,
     labels: Tensor,
     size: tuple[int, int],
+    said: Tensor | None = None,
 ) -> Evidence:
     """The evidence of a target's cells ``own`` (n, C), unit features, ``plain`` those not
     whitened, by its regions, see ``Evidence``; ``areas`` (M,): the masks' shares of their
-    pictures."""
+    pictures; ``said``: as of ``Matched``, None: it is found here."""
     fine = labels[1].to(own.device)
-    maps = known.mean(_shots(own, known).flatten(1)).unflatten(1, (len(own), -1))
+    maps = known.mean(_shots(own, known, said).flatten(1)).unflatten(1, (len(own), -1))
     maps[..., 8:] = maps[..., 8:].log1p()
     if known.count > 1:
         maps[..., 3] = maps[..., 3].maximum(best_other(maps[..., 2]))
@@ -107,39 +107,43 @@ def gather(
     return Evidence(*shown, size, told.small, told.logits)
 
 
-def _shots(own: Tensor, known: Known) -> Tensor:
+def _shots(own: Tensor, known: Known, said: Tensor | None = None) -> Tensor:
     """What each of M shots says of each cell, (M, n, E); not of values and decoder."""
     (rows, cells, _), size = known.cells.shape, len(own)
     found = own.new_zeros(rows, size, len(CELL))
     at_once = max(1, AT_ONCE // (size * cells))
     for first in range(0, rows, at_once):
         some = slice(first, first + at_once)
-        units = F.normalize(known.prototypes[some], dim=2)
-        cosines = own @ known.cells[some].to(own.dtype).transpose(1, 2)  # (≤ M, n, k)
-        counts, shares, there = known.counts[some], known.shares[some], known.counts[some] > 0
+        counts, there = known.counts[some], known.counts[some] > 0
+        flat = known.cells[some].flatten(0, 1)
+        each = torch.arange(len(flat), device=flat.device)
+        kinds, kind = (flat.device.type == "cpu" and distinct(flat)) or (each, each)
+        alike = own @ flat[kinds].to(own.dtype).T  # (n, d): equal cells are compared once
+        kind = kind.unflatten(0, counts.shape)
+        cosines = alike[:, kind].transpose(0, 1)  # (≤ M, n, k)
         cut, whole, behind = parts(cells)
         front = slice(0, behind.start)
-        near = [nearest_mean(cosines[..., p], counts[:, p], NEAREST) for p in (cut, whole, behind)]
         closest = [
             cosines[..., p].masked_fill(~there[:, None, p], -1).amax(2) for p in (front, behind)
         ]
-        looks = (cosines / SHARP).softmax(1) * size  # of each reference cell over the target's
-        seen = [
-            (looks[..., p] * counts[:, None, p]).sum(2)
-            / counts[:, p].sum(1, keepdim=True).clamp(min=1)
-            for p in (front, behind)
-        ]
+        looks = (alike / SHARP).softmax(0) * size  # of each reference cell over the target's
+        shot = torch.arange(len(counts), device=kind.device)[:, None]
+        seen = []
+        for p in (front, behind):
+            held = looks.new_zeros(looks.shape[1], len(counts))
+            held.index_put_((kind[:, p], shot), counts[:, p].to(held.dtype), accumulate=True)
+            seen.append((looks @ held / held.sum(0).clamp(min=1)).T)
+        if said is None:
+            units, shares = F.normalize(known.prototypes[some], dim=2), known.shares[some]
+            near = [nearest_mean(cosines[..., p], counts[:, p], NEAREST) for p in (cut, whole)]
+            most = nearest_mean(cosines[..., behind], counts[:, behind], NEAREST)
+            own_words = (units @ own.T).amax(1), propagate(cosines, counts, shares)
+            first_words = torch.stack([*own_words, near[0].maximum(near[1]), most], 2)
+        else:
+            first_words = said[some]
         nothing = torch.zeros_like(seen[0])
-        said = [
-            (units @ own.T).amax(1),
-            propagate(cosines, counts, shares),
-            near[0].maximum(near[1]),
-            near[2],
-            *closest,
-            *(nothing, nothing),
-            *seen,
-        ]
-        found[some] = torch.stack(said, 2)
+        rest = torch.stack([*closest, nothing, nothing, *seen], 2)
+        found[some] = torch.cat([first_words, rest], 2)
     return found
 
 

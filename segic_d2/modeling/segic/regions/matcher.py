@@ -244,18 +244,25 @@ class RegionMatcher(nn.Module):
                 )
                 said = Told(matched.values, chance, logits, small)
                 with torch.no_grad():
-                    more = self.learned(self._evidence(features, row, context, said))
+                    more = self.learned(self._evidence(features, row, context, said, matched.said))
                 logits = logits + more
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 
-    def _evidence(self, features: Features, row: int, context: Context, told: Told) -> Evidence:
-        """What ``learned`` sees of one of the targets."""
+    def _evidence(
+        self,
+        features: Features,
+        row: int,
+        context: Context,
+        told: Told,
+        said: Tensor | None = None,
+    ) -> Evidence:
+        """What ``learned`` sees of one of the targets; ``said`` as of ``Matched``."""
         content, shown = features.frames[row].content, known(context)
         own, plain = (self.units(features.map[row], content, whiten) for whiten in (True, False))
         areas = context.tensors["cell_areas"][context.shots][:, 0]
         size = self.cells_of(content)
-        return gather(own, plain, shown, areas, told, self.label(features)[row], size)
+        return gather(own, plain, shown, areas, told, self.label(features)[row], size, said)
 
     def score(self, presences: Tensor, values: Tensor) -> Tensor:
         """Scores (M,) in [0, 1] of shots by ``presence`` and by the value of their best region,

@@ -25,6 +25,7 @@ from .cells import FOREGROUND, parts
 TEMPERATURE = 0.06  # of the softmax over reference cells
 DISTINCT = 0.7  # share of a context's cells up to which equal ones are looked for
 HASH = 0x5851F42D4C957F2D  # odd, with bits all over
+NEAREST = 20  # cells of which what ``Matched.said`` has is a mean
 AT_ONCE = 2**23  # cosines of target cells with reference cells that are held at once
 
 
@@ -77,13 +78,16 @@ class Matched:
     """How much the n cells of a target are like N entities, float32 (N, n): ``values``, about 0.1
     to 0.5 for the thing itself, and, for whether it is there, ``cosines`` to the prototypes and
     ``nearest``, to the nearest foreground cells. ``shots``: the same of M shots, each by itself,
-    which know their ``entity``, int64 (M,); None: of one shot each."""
+    which know their ``entity``, int64 (M,); None: of one shot each. ``said``: what each shot says
+    of the cells, (M, n, 4): cosine to its prototype, propagated, nearest foreground and nearest
+    background cells; None: not all of it was asked for."""
 
     values: Tensor
     cosines: Tensor
     nearest: Tensor
     shots: Matched | None = None
     entity: Tensor | None = None
+    said: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> Matched:
         """Those of some rows, int64 (P,), copied, without shots."""
@@ -176,7 +180,7 @@ def distinct(cells: Tensor) -> tuple[Tensor, Tensor] | None:
 def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     """What the references say of a target's cells, float (n, C) unit features."""
     (rows, cells, _), size = known.cells.shape, len(target)
-    alike, like, front, back = (target.new_zeros(rows, size) for _ in range(4))
+    alike, like, front, back, taken = (target.new_zeros(rows, size) for _ in range(5))
     step = max(1, min(size, AT_ONCE // cells))
     at_once = max(1, AT_ONCE // (step * cells))
     for first, start in product(range(0, rows, at_once), range(0, size, step)):
@@ -188,8 +192,8 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
         cosines = cosines_to(known.cells[some], own)  # (≤ M, ≤ n, k)
         if cues.prototype:
             take = match_backward if cues.backward else propagate
-            taken = take(cosines, counts, known.shares[some])
-            like[some, part] = shown.amax(1).clamp(min=0) * taken
+            taken[some, part] = take(cosines, counts, known.shares[some])
+            like[some, part] = shown.amax(1).clamp(min=0) * taken[some, part]
         if cues.nearest:
             near, far, other = (
                 nearest_mean(cosines[..., p], counts[:, p], cues.nearest) for p in parts(cells)
@@ -201,6 +205,8 @@ def match(target: Tensor, known: Known, cues: Cues) -> Matched:
     if cues.compete and known.count > 1:
         others = best_other(front)
     found = Matched(like + front - cues.background * back.maximum(others), alike, front)
+    if cues.prototype and not cues.backward and cues.nearest == NEAREST:
+        found.said = torch.stack([each[0], taken, *each[2:]], 2)
     if rows > known.count:
         alike, like, front, back = each
         back = back.maximum(others[known.entity])

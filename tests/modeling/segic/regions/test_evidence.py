@@ -1,5 +1,7 @@
 """The channels of regions, each against its own definition."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -15,7 +17,7 @@ from segic_d2.modeling.segic.regions.evidence import (
     gather,
     region_tokens,
 )
-from segic_d2.modeling.segic.regions.matching import Known
+from segic_d2.modeling.segic.regions.matching import Cues, Known, match
 
 SIZE, CELLS = (4, 6), 12
 COARSE = torch.tensor([0, 0, 0, 1, 1, 1] * 4)
@@ -59,6 +61,18 @@ def test_the_channels_of_cells():
         row = sorted(zip(cosines[i, behind].tolist(), counts[behind].tolist(), strict=True))[::-1]
         each = [value for value, count in row for _ in range(int(count))][:NEAREST]
         assert float(maps["behind"][i]) == pytest.approx(sum(each) / len(each), abs=1e-5)
+
+
+def test_what_matching_has_said_is_not_asked_again():
+    own, known, told, found, areas = evidence(2)
+    known = replace(known, cells=known.cells.clone())
+    known.cells[1, 4:] = known.cells[0, 4:]  # of one picture
+    plain, labels = torch.eye(24), torch.stack([COARSE, FINE])
+    slow = gather(own, plain, known, areas, told, labels, SIZE)
+    said = match(own, known, Cues()).said
+    fast = gather(own, plain, known, areas, told, labels, SIZE, said)
+    torch.testing.assert_close(fast.cells, slow.cells)
+    assert match(own, known, Cues(nearest=5)).said is None
 
 
 def test_another_entitys_foreground_is_background():
