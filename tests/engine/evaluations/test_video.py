@@ -1,6 +1,7 @@
 """Miniature sets of videos, as ``train_net.py --eval-only`` runs them."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.engine import launch
+from detectron2.utils import comm
 from PIL import Image
 
 from segic_d2.data import check_data
@@ -210,7 +212,9 @@ def in_a_process(root):
     with videos.registered(Path(root)):
         name = "davis17_val"
         evaluate(config(Path(root, "two"), name), colour_predictor().model, name)
-    torch.distributed.destroy_process_group()  # gloo's threads may outlive it
+    comm.synchronize()
+    torch.distributed.destroy_process_group()
+    os._exit(0)  # gloo's threads may outlive the group, and abort a process that takes itself down
 
 
 @pytest.mark.slow
