@@ -19,7 +19,7 @@ from tests.predictor.clips import (
 )
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["first", "fifo"])
 def test_work_and_memory_do_not_grow_with_the_video(kind):
     small = colour_predictor(canvas=56)
