@@ -11,15 +11,14 @@ scene: frames/NNNNN.png, and NNNNN.png, the label map, of six frames; in one obj
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from segic_d2.io.video_masks import write_video_mask
+from segic_d2.utils.files import whole_folder
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from prepare_real_validation import LIST, make_mask, make_picture, photographs  # noqa: E402
@@ -82,10 +81,9 @@ def write(content, output, given=None, scenes=SCENES):
     listed = {name: content["pictures"][name] for name in sorted(wanted)}
     files = photographs({**content, "pictures": listed}, given)
     pictures = {name: make_picture(files[name], about) for name, about in listed.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent) as part:
+    with whole_folder(output) as part:
         for scene, (ground, *marked) in scenes.items():
-            folder = Path(part) / "all" / scene
+            folder = part / scene
             (folder / "frames").mkdir(parents=True)
             things = []
             for (name, kind), side in zip(marked, SIDES, strict=True):
@@ -97,7 +95,6 @@ def write(content, output, given=None, scenes=SCENES):
                 picture.save(folder / f"frames/{number:05}.png")
                 if number in SCORED:
                     write_video_mask(folder / f"{number:05}.png", labels)
-        os.replace(Path(part) / "all", output)
     return [output / name for name in scenes]
 
 

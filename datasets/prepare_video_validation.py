@@ -11,16 +11,15 @@ come from packages, as the photographs of prepare_real_validation.py do, and are
 
 import argparse
 import json
-import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from segic_d2.io.video_masks import write_video_mask
+from segic_d2.utils.files import whole_folder
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from prepare_real_validation import make_mask, photographs  # noqa: E402
@@ -54,10 +53,9 @@ def write(content, output, given=None):
         raise FileExistsError(f"{output} is there already; remove it, or give another --output")
     clips = content["clips"]
     files = photographs({**content, "pictures": clips}, given, "--clips")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent) as part:
+    with whole_folder(output) as part:
         for name, about in clips.items():
-            folder = Path(part) / "all" / name
+            folder = part / name
             folder.mkdir(parents=True)
             shutil.copyfile(files[name], folder / about["file"])
             told = {k: about[k] for k in ("file", "sha256", "size", "objects")}
@@ -65,7 +63,6 @@ def write(content, output, given=None):
             for number, marked in about["frames"].items():
                 labels = label_map(marked, tuple(about["size"]))
                 write_video_mask(folder / f"{int(number):05}.png", labels)
-        os.replace(Path(part) / "all", output)
     return [output / name for name in clips]
 
 

@@ -15,6 +15,7 @@ from iopath.common.file_io import get_cache_dir
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ..structures.context import Context
 from ..utils.files import AnyPath, write_whole
 from ..utils.remote import first_line, unreachable
 from .foreign import CONTAINERS, load_tensors
@@ -172,3 +173,15 @@ def read_checkpoint(path: AnyPath) -> tuple[dict[str, torch.Tensor], bool]:
         if isinstance(name, str) and torch.is_tensor(value) and not name.endswith("_momentum"):
             tensors[name] = value
     return tensors, from_caffe2
+
+
+def held_context(file: str, key: str) -> Context | None:
+    """The context of a config's ``key``, a file of this machine or of any kind that Detectron2's
+    ``PathManager`` knows; "": none. FileNotFoundError or ValueError: there is no such file, or it
+    holds no context; the key is named. Whether it is of a model shows when it is used, because a
+    part of its fingerprint comes with ``MODEL.WEIGHTS``."""
+    path = fetch(file, key) if "://" in file else file
+    try:
+        return Context.load(path) if file else None
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{key}: {error}") from error

@@ -127,8 +127,7 @@ class Memory:
         corrected: their recent shots are dropped. ``own_scores`` and ``self_ious``, by id: the
         model's score of each in its own frame, and the IoU of its mask there. ``seen``: a context
         of the same objects with their "parts", for "clusters". ValueError: a kind of memory that
-        averages vectors, for a context of cells or
-        pixels."""
+        averages vectors, for a context of cells or pixels."""
         if context.kind in (CELLS, PIXELS) and self.options.kind in ("mean", "clusters"):
             raise ValueError(
                 f"TEST.VIDEO.MEMORY is {self.options.kind!r}, which averages vectors, and this "

@@ -13,7 +13,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
-from ...checkpoint.files import fetch
+from ...checkpoint.files import held_context
 from ...compat import version_of
 from ...config.keys import check_config
 from ...structures.context import PIXELS, Context
@@ -30,13 +30,9 @@ from .training import ColourLosses, paint_below
 from .vit import PaintingViT
 
 
-def held_context(cfg: CfgNode) -> Context | None:
-    """The context of ``MODEL.SEGGPT.CONTEXT``; errors name the key."""
-    key, file = "MODEL.SEGGPT.CONTEXT", cfg.MODEL.SEGGPT.CONTEXT
-    try:
-        return Context.load(fetch(file, key) if "://" in file else file) if file else None
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"{key}: {error}") from error
+def given_context(cfg: CfgNode) -> Context | None:
+    """The context of ``MODEL.SEGGPT.CONTEXT``; errors of ``held_context``."""
+    return held_context(cfg.MODEL.SEGGPT.CONTEXT, "MODEL.SEGGPT.CONTEXT")
 
 
 @META_ARCH_REGISTRY.register()
@@ -53,7 +49,7 @@ class SegGPT(InContextModel):
         context: held by the model, or None. stock: how it then answers.
     """
 
-    checks = (held_context,)
+    checks = (given_context,)
 
     @configurable
     def __init__(
@@ -92,7 +88,10 @@ class SegGPT(InContextModel):
         found |= {"spec": InputSpec.from_config(cfg), "losses": ColourLosses.from_config(cfg)}
         found |= {"spatial": m.ENSEMBLE == "spatial", "nearest": m.RESIZE == "nearest"}
         found |= {"at_once": m.COLORS, "batch": m.BATCH, "decay": m.LAYER_DECAY}
-        return found | {"context": held_context(cfg), "stock": StockForms.from_config(cfg)}
+        return found | {
+            "context": given_context(cfg),
+            "stock": StockForms.from_config(cfg),
+        }
 
     @property
     def input(self) -> InputSpec:

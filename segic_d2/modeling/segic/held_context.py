@@ -5,26 +5,18 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ...checkpoint.files import fetch
+from ...checkpoint.files import held_context
 from ...structures.context import Context
 
 
-def held_context(file: str) -> Context | None:
-    """The context of ``MODEL.SEGIC.CONTEXT``, a file of this machine or of any kind that
-    Detectron2's ``PathManager`` knows; "": none. FileNotFoundError or ValueError: there is no such
-    file, or it holds no context; the key is named. Whether it is of this model shows when it is
-    used, because a part of its fingerprint comes with ``MODEL.WEIGHTS``."""
-    key = "MODEL.SEGIC.CONTEXT"
-    path = fetch(file, key) if "://" in file else file
-    try:
-        return Context.load(path) if file else None
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"{key}: {error}") from error
+def given_context(file: str) -> Context | None:
+    """The context of ``MODEL.SEGIC.CONTEXT``; errors of ``held_context``."""
+    return held_context(file, "MODEL.SEGIC.CONTEXT")
 
 
 def check_held_context(cfg: CfgNode) -> None:
-    """``held_context``'s errors, before a model is built."""
-    held_context(cfg.MODEL.SEGIC.CONTEXT)
+    """``given_context``'s errors, before a model is built."""
+    given_context(cfg.MODEL.SEGIC.CONTEXT)
 
 
 def check_form(context: Context, kind: str, fingerprint: Mapping[str, Any], channels: int) -> None:

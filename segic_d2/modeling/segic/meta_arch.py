@@ -38,7 +38,7 @@ from ..text.encoder import check_texts
 from .boxes import BoxMasks
 from .context_encoder import ContextEncoder, Texts
 from .frame_context import frame_context
-from .held_context import check_form, check_held_context, held_context
+from .held_context import check_form, check_held_context, given_context
 from .instances import InstanceOptions, find_instances
 from .mask_head import InContextMaskHead
 from .queries import Queries
@@ -110,7 +110,7 @@ class SegIC(ContextTuning):
         self.boxes = BoxMasks(head, self.contexts, readout)
         self.cross_entity, self.entity_chunk = cross_entity, entity_chunk
         self.instances = instances or InstanceOptions()
-        self.context = held_context(context) if isinstance(context, str) else context
+        self.context = given_context(context) if isinstance(context, str) else context
         self.stock = stock or StockForms()
 
     @classmethod

@@ -112,10 +112,10 @@ class Readout:
         away."""
         scored, finer = [], replace(self.refinement, radius=self.refinement.radius // 2)
         for row, ((logits, scores), small) in enumerate(chosen):
-            refined = self.refinement(logits, features, row, None, 0.0)
-            if small.any():
-                fine = finer(logits, features, row, None, 0.0)
-                refined = torch.where(small[:, None, None], fine, refined)
+            refined = logits.clone()
+            for how, rows in ((self.refinement, ~small), (finer, small)):
+                if rows.any():
+                    refined[rows] = how(logits[rows], features, row, None, 0.0).to(refined.dtype)
             scored.append((self._kept(refined, scores), scores))
         return _told(scored, maps, features, contexts, 0.0)
 

@@ -69,12 +69,14 @@ class Evidence:
 @dataclass
 class Told:
     """What the untrained choice says: ``values`` and ``logits`` (N, n), the decoder's probabilities
-    ``chance`` (N, n) or None, and which entities are ``small`` things, bool (N,)."""
+    ``chance`` (N, n) or None, which entities are ``small`` things, bool (N,), and what the shots
+    have ``said`` to matching, see ``Matched``; None: it is found here."""
 
     values: Tensor
     chance: Tensor | None
     logits: Tensor
     small: Tensor
+    said: Tensor | None = None
 
 
 @without_autocast
@@ -86,13 +88,12 @@ def gather(
     told: Told,
     labels: Tensor,
     size: tuple[int, int],
-    said: Tensor | None = None,
 ) -> Evidence:
     """The evidence of a target's cells ``own`` (n, C), unit features, ``plain`` those not
     whitened, by its regions, see ``Evidence``; ``areas`` (M,): the masks' shares of their
-    pictures; ``said``: as of ``Matched``, None: it is found here."""
+    pictures."""
     fine = labels[1].to(own.device)
-    maps = known.mean(_shots(own, known, said).flatten(1)).unflatten(1, (len(own), -1))
+    maps = known.mean(_shots(own, known, told.said).flatten(1)).unflatten(1, (len(own), -1))
     maps[..., 8:] = maps[..., 8:].log1p()
     if known.count > 1:
         maps[..., 3] = maps[..., 3].maximum(best_other(maps[..., 2]))

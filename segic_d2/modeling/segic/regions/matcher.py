@@ -228,7 +228,8 @@ class RegionMatcher(nn.Module):
         for row, (context, cuts) in enumerate(zip(contexts, self.label(features), strict=True)):
             size = self.cells_of(features.frames[row].content)
             shown, small = known(context), self.small(context)
-            matched = self._matched(features, row, shown)
+            own = self.units(features.map[row], features.frames[row].content)
+            matched = match(own, shown, self.options.cues)
             each, by_shot = matched.shots or matched, small[shown.entity]
             by_cells = self._by_cut(by_shot, cuts, presence, each)  # without the decoder
             if decoded is not None:
@@ -237,32 +238,25 @@ class RegionMatcher(nn.Module):
             scores = shown.mean(told[:, None])[:, 0]
             logits = self._chosen(matched, cuts, small, self._plain(features, row))
             if self.learned is not None:
-                chance = (
-                    None
-                    if decoded is None
-                    else in_cells(decoded[row].float().sigmoid(), grid, size)
-                )
-                said = Told(matched.values, chance, logits, small)
+                chance = None
+                if decoded is not None:
+                    chance = in_cells(decoded[row].float().sigmoid(), grid, size)
+                said = Told(matched.values, chance, logits, small, matched.said)
+                areas = context.tensors["cell_areas"][context.shots][:, 0]
                 with torch.no_grad():
-                    more = self.learned(self._evidence(features, row, context, said, matched.said))
+                    more = self.learned(self._evidence(features, row, own, shown, areas, said))
                 logits = logits + more
             found.append((on_canvas(logits.unflatten(1, size), grid), scores))
         return found
 
     def _evidence(
-        self,
-        features: Features,
-        row: int,
-        context: Context,
-        told: Told,
-        said: Tensor | None = None,
+        self, features: Features, row: int, own: Tensor, shown: Known, areas: Tensor, told: Told
     ) -> Evidence:
-        """What ``learned`` sees of one of the targets; ``said`` as of ``Matched``."""
-        content, shown = features.frames[row].content, known(context)
-        own, plain = (self.units(features.map[row], content, whiten) for whiten in (True, False))
-        areas = context.tensors["cell_areas"][context.shots][:, 0]
-        size = self.cells_of(content)
-        return gather(own, plain, shown, areas, told, self.label(features)[row], size, said)
+        """What ``learned`` sees of one of the targets, whose ``units`` are ``own``."""
+        content = features.frames[row].content
+        plain = self.units(features.map[row], content, whiten=False)
+        labels = self.label(features)[row]
+        return gather(own, plain, shown, areas, told, labels, self.cells_of(content))
 
     def score(self, presences: Tensor, values: Tensor) -> Tensor:
         """Scores (M,) in [0, 1] of shots by ``presence`` and by the value of their best region,

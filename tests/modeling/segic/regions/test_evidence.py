@@ -70,7 +70,7 @@ def test_what_matching_has_said_is_not_asked_again():
     plain, labels = torch.eye(24), torch.stack([COARSE, FINE])
     slow = gather(own, plain, known, areas, told, labels, SIZE)
     said = match(own, known, Cues()).said
-    fast = gather(own, plain, known, areas, told, labels, SIZE, said)
+    fast = gather(own, plain, known, areas, replace(told, said=said), labels, SIZE)
     torch.testing.assert_close(fast.cells, slow.cells)
     assert match(own, known, Cues(nearest=5)).said is None
 
