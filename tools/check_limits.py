@@ -13,10 +13,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "segic_d2"
 LIMITS = {
-    "lines": 33_050,  # of the package
+    "lines": 33_167,  # of the package
     "longest file": 350,  # lines
     "longest constructor": 12,  # arguments, or fields of a dataclass
-    "keys": 169,  # that add_segic_config adds
+    "keys": 170,  # that add_segic_config adds
     "untyped": 0,  # public signatures without all their types
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef

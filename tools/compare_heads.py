@@ -39,6 +39,7 @@ ROWS = {
     "no finer regions of small things": (f"{R}SMALL", 0.0),
     "no relation to the best": (f"{R}RELATIVE", 0.0, f"{R}THRESHOLD", 0.2),
     "no guided edges": ("MODEL.SEGIC.TEST.REFINE.RADIUS", 0),
+    "no second look": ("MODEL.SEGIC.TEST.REFINE.SECOND_LOOK", 0.0),
     "reference not whole": ("INPUT.REFERENCE_WHOLE", False),
     "pictures padded": ("INPUT.MULTIPLE", 0),
     "120 cells": (f"{R}CELLS", 120),

@@ -45,18 +45,20 @@ class Observer:
             raise ValueError(f"{config}: only a RegionMatchingHead with a decoder is calibrated")
         plain, measure = head.matcher.score, head.matcher._by_cut
 
+        def keep(**values):  # of the first look
+            self.seen = values | self.seen
+
         def score(presences, values):
-            self.seen |= {"presence": presences, "value": values}
+            keep(presence=presences, value=values)
             return plain(presences, values)
 
         def by_cut(small, cuts, function, matched):
             if function.__name__ == "best_value":
-                self.seen["highest"] = matched.cosines.amax(1)
-                self.seen["mean"] = matched.values.mean(1)
+                keep(highest=matched.cosines.amax(1), mean=matched.values.mean(1))
             return measure(small, cuts, function, matched)
 
         head.matcher.score, head.matcher._by_cut = score, by_cut
-        head.register_forward_hook(lambda _, __, out: self.seen.update(quality=out.quality))
+        head.register_forward_hook(lambda _, __, out: keep(quality=out.quality))
         self.contexts, self.features = {}, {}
 
     def context(self, folder, kind, file, i):
@@ -77,6 +79,7 @@ class Observer:
             view, _, _ = read_target(file, self.model.input)
             self.features[file] = self.model.encode_images([view])
         context = Context.join_entities([self.context(*one, i) for i, one in enumerate(asked)])
+        self.seen = {}
         found = self.model.segment(self.features[file], [context])[0]
         seen = {k: v.float().numpy() for k, v in self.seen.items()}
         best = seen["value"]

@@ -112,6 +112,9 @@ SEGIC_KEYS = {
             0.0, "of a random walk over like cells, the share that goes on; 0: none", below(0, 1)
         ),
         RADIUS=Key(0, "of a guided filter, logits' cells (4 to the backbone's); 0: none", least(0)),
+        SECOND_LOOK=Key(
+            0.0, "what takes at most this share of a target is cut and seen again; 0: none", SHARE
+        ),
     ),
     **section(
         "MODEL.SEGIC.REGIONS",  # of RegionMatchingHead

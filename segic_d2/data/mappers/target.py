@@ -17,8 +17,9 @@ from .base import Mapper
 
 
 def masks_need_pixels(cfg: CfgNode) -> bool:
-    """Whether targets need their pixels beside features from a cache (``TEST.REFINE.RADIUS``)."""
-    return cfg.MODEL.SEGIC.TEST.REFINE.RADIUS > 0
+    """Whether targets need their pixels beside features from a cache (``TEST.REFINE``)."""
+    refine = cfg.MODEL.SEGIC.TEST.REFINE
+    return refine.RADIUS > 0 or refine.SECOND_LOOK > 0
 
 
 class TargetMapper(Mapper):

@@ -45,6 +45,7 @@ from .queries import Queries
 from .readout import Readout
 from .reference_masks import ReferenceMasks
 from .regions.instances import part_objects
+from .second_look import look_again
 from .tokens import canvas_boxes
 from .training import EpisodeLosses
 from .tuning import ContextTuning
@@ -71,10 +72,7 @@ class SegIC(ContextTuning):
     """
 
     # of what a config names and what must be on this machine
-    checks = (
-        *(check_backbone_weights, check_weights_fit, check_texts),
-        *(check_held_context, check_head),
-    )
+    checks = check_backbone_weights, check_weights_fit, check_texts, check_held_context, check_head
 
     @configurable
     def __init__(
@@ -230,12 +228,13 @@ class SegIC(ContextTuning):
         self, features: Features, context: Contexts, prompts: Prompts | None = None
     ) -> list[Segmentation]:
         """Segment B targets; see ``InContextModel``. Prompts are boxes, which training knew where
-        ``MODEL.SEGIC.BOX_PROMPT_PROB`` was above 0. ValueError: a context of another model, not one
-        context per target, another kind of prompt, or features without their pictures where logits
-        are to be refined."""
+        ``BOX_PROMPT_PROB`` was above 0. ValueError: a context of another model, not one per target,
+        another kind of prompt, or features without their pictures where these refine logits."""
         contexts = self._checked(context, len(features))
-        boxes = None if prompts is None else canvas_boxes(features, contexts, prompts)
-        return self._segment(features, contexts, boxes)
+        if prompts is not None:
+            return self._segment(features, contexts, canvas_boxes(features, contexts, prompts))
+        found, below = self._segment(features, contexts), self.readout.second_look
+        return look_again(self.encode_images, self._segment, features, contexts, found, below)
 
     def segment_frame(
         self, features: Features, context: Context, cross_points: bool = False
@@ -255,7 +254,7 @@ class SegIC(ContextTuning):
         self,
         features: Features,
         contexts: Sequence[Context],
-        boxes: Tensor | None,
+        boxes: Tensor | None = None,
         cross_points: bool = False,
     ) -> list[Segmentation]:
         head = self.sem_seg_head
@@ -289,8 +288,7 @@ class SegIC(ContextTuning):
     def find_instances(
         self, batched_inputs: Sequence[Target], context: Context, limit: int = 100
     ) -> list[dict[str, Instances]]:
-        """``segment_instances`` as Detectron2's evaluators want it: one dict per target,
-        {"instances": Instances at its own size, best first}."""
+        """``segment_instances`` for Detectron2's evaluators: one {"instances"} per target."""
         found = self.segment_instances(self.encode_images(batched_inputs), context, limit)
         return [{"instances": one.instances()} for one in found]
 

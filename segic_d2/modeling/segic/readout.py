@@ -32,6 +32,7 @@ class Readout:
             the IoU that the quality token expects; "quality_similarity": that times the highest
             similarity in the target, for where nothing is alike nothing is there.
         min_score: an entity with a lower score gets an empty mask; 0: never.
+        second_look: of ``look_again``: what takes at most this share is seen again; 0: nothing.
     """
 
     def __init__(
@@ -40,15 +41,18 @@ class Readout:
         score: str = "mask",
         min_score: float = 0.0,
         refinement: Refinement | None = None,
+        second_look: float = 0.0,
     ) -> None:
         self.threshold, self.score, self.min_score = threshold, score, min_score
+        self.second_look = second_look
         self.refinement = refinement or Refinement()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Readout:
         test = cfg.MODEL.SEGIC.TEST
         refinement = Refinement(test.REFINE.RADIUS, test.REFINE.WALK)
-        return cls(test.THRESHOLD, test.SCORE, test.MIN_SCORE, refinement)
+        look = test.REFINE.SECOND_LOOK
+        return cls(test.THRESHOLD, test.SCORE, test.MIN_SCORE, refinement, look)
 
     def __call__(
         self,

@@ -17,6 +17,7 @@ from tests.tiny import tiny_config, tiny_episode
 HEAD = "MODEL.SEM_SEG_HEAD.NAME", "RegionMatchingHead"
 FUSED = (
     *("MODEL.SEGIC.REGIONS.DECODER", 0.2, "MODEL.SEGIC.TEST.REFINE.RADIUS", 2),
+    *("MODEL.SEGIC.TEST.REFINE.SECOND_LOOK", 0.3),
     *("INPUT.MULTIPLE", 14, "INPUT.REFERENCE_ZOOM", 0.7, "INPUT.REFERENCE_WHOLE", True),
 )
 
