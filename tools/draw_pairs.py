@@ -4,7 +4,8 @@
     python tools/draw_pairs.py datasets/real_validation OTHER_DIR … --count 10 --output docs
 
 Writes worst.jpg and best.jpg, two episodes in a row: the reference with its mask, the target with
-what was found, and with the mask drawn by hand.
+what was found, and with the mask drawn by hand. With --before, changed.jpg too: what other options
+found, cut about the thing, of the episodes that gain most, and of a quarter that lose most.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def parse_args(argv=None):
     parser.add_argument("folders", metavar="DIR", nargs="+", help="folders of class folders")
     parser.add_argument("--config-file", default="segic_demo.yaml", help="shipped name or file")
     parser.add_argument("--opts", nargs="+", default=[], help="KEY VALUE pairs of the config")
+    parser.add_argument("--before", nargs="+", help="KEY VALUE pairs of what to compare with")
     parser.add_argument("--count", type=int, default=10, help="of each; default 10")
     parser.add_argument("--height", type=int, default=120, help="of a picture, px; default 120")
     parser.add_argument("--device", default="cpu")
@@ -72,6 +74,26 @@ def draw(predictor, episode, height):
     return panel(list(zip(titles, painted, strict=True)), height)
 
 
+def draw_change(predictors, episode, height):
+    """A row: the target cut about the thing by hand, before and after; its mask by hand."""
+    _, folder, kind, shown, target = episode
+    truth, masks = folder.read(target, kind).mask, []
+    for predictor in predictors:
+        show(predictor, folder, kind, shown)
+        result = predictor(target)
+        masks.append(result.masks[0])
+    seen = truth | masks[0] | masks[1]
+    spans = []
+    for axis in (1, 0):
+        places = np.flatnonzero(seen.any(axis))
+        more = (places[-1] - places[0]) // 3 + 20
+        spans.append(slice(max(0, places[0] - more), places[-1] + more))
+    ious = [(m & truth).sum() / max((m | truth).sum(), 1) for m in masks]
+    titles = f"{folder.classes[kind]}: before {ious[0]:.2f}", f"after {ious[1]:.2f}", "by hand"
+    painted = [overlay(result.image, m[None])[tuple(spans)] for m in (*masks, truth)]
+    return panel(list(zip(titles, painted, strict=True)), height)
+
+
 def sheet(rows):
     """Rows of panels one below the other in two columns, on white."""
     width = max(row.shape[1] for row in rows)
@@ -92,6 +114,13 @@ def main(argv=None):
     try:
         predictor = InContextPredictor(args.config_file, device=args.device, opts=opts)
         found = [x for name in args.folders for x in measure(predictor, name)]
+        changed, other = [], None
+        if args.before:
+            own = [*opts, *args.before]
+            other = InContextPredictor(args.config_file, device=args.device, opts=own)
+            before = [x for name in args.folders for x in measure(other, name)]
+            each = zip(found, before, strict=True)
+            changed = sorted([(y[0] - x[0], *x[1:]) for x, y in each], key=lambda x: x[0])
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     found.sort(key=lambda x: x[0])
@@ -100,6 +129,12 @@ def main(argv=None):
     for name, order in (("worst", found), ("best", found[::-1])):
         rows = [draw(predictor, x, args.height) for x in extremes(order, args.count)]
         save_image(output / f"{name}.jpg", sheet(rows))
+    if other is not None:
+        lost = args.count // 4
+        chosen = extremes(changed, args.count - lost) + extremes(changed[::-1], lost)
+        rows = [draw_change((other, predictor), x, args.height) for x in chosen if x[0]]
+        if rows:
+            save_image(output / "changed.jpg", sheet(rows))
     print(f"{len(found)} episodes; worst.jpg and best.jpg are in {output}")
 
 

@@ -24,6 +24,17 @@ def test_worst_and_best_are_written_and_a_missing_folder_is_one_line(folder, tmp
         draw_pairs.main(["nowhere", *arguments, "--output", str(tmp_path)])
 
 
+def test_what_other_options_change_is_drawn(folder, tmp_path, capsys):  # noqa: F811
+    config = tmp_path / "tiny.yaml"
+    config.write_text(tiny_config().dump())
+    arguments = [str(folder), "--config-file", str(config), "--count", "4", "--height", "60"]
+    before = "--before", "MODEL.SEGIC.TEST.THRESHOLD", "50.0"  # which finds nothing
+    draw_pairs.main([*arguments, "--output", str(tmp_path), *before])
+    with Image.open(tmp_path / "changed.jpg") as picture:
+        pixels = np.asarray(picture)
+    assert pixels.min() < 60 and 60 < len(pixels) < 120  # one kind: one row
+
+
 def test_one_of_a_kind_in_the_order_given():
     one, other = (type("Folder", (), {"root": name}) for name in "ab")
     kinds = (one, 0), (one, 0), (other, 0), (one, 1), (other, 0)
