@@ -43,7 +43,11 @@ def measure(predictor, name):
     for (kind, shown), group in groupby(episodes, lambda x: (x.class_id, x.references[0])):
         show(predictor, folder, kind, shown)
         for episode in group:
-            (mask,), truth = predictor(episode.target).masks, folder.read(episode.target, kind).mask
+            found, truth = (
+                predictor(episode.target, independent=True),
+                folder.read(episode.target, kind).mask,
+            )
+            mask = found.masks[0]
             value = (mask & truth).sum() / max((mask | truth).sum(), 1)
             yield float(value), folder, kind, shown, episode.target
 
@@ -66,7 +70,7 @@ def draw(predictor, episode, height):
     """A row: reference, what was found, what was drawn by hand."""
     value, folder, kind, shown, target = episode
     show(predictor, folder, kind, shown)
-    result = predictor(target)
+    result = predictor(target, independent=True)
     masks = (folder.read(shown, kind).mask, result.masks[0], folder.read(target, kind).mask)
     titles = f"{folder.classes[kind]}: reference", f"found, IoU {value:.2f}", "by hand"
     pictures = read_image(shown), result.image, result.image
@@ -80,7 +84,7 @@ def draw_change(predictors, episode, height):
     truth, masks = folder.read(target, kind).mask, []
     for predictor in predictors:
         show(predictor, folder, kind, shown)
-        result = predictor(target)
+        result = predictor(target, independent=True)
         masks.append(result.masks[0])
     seen = truth | masks[0] | masks[1]
     spans = []
