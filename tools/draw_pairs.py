@@ -43,11 +43,8 @@ def measure(predictor, name):
     for (kind, shown), group in groupby(episodes, lambda x: (x.class_id, x.references[0])):
         show(predictor, folder, kind, shown)
         for episode in group:
-            found, truth = (
-                predictor(episode.target, independent=True),
-                folder.read(episode.target, kind).mask,
-            )
-            mask = found.masks[0]
+            mask = predictor(episode.target, independent=True).masks[0]
+            truth = folder.read(episode.target, kind).mask
             value = (mask & truth).sum() / max((mask | truth).sum(), 1)
             yield float(value), folder, kind, shown, episode.target
 

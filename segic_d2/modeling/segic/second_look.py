@@ -69,7 +69,7 @@ def look_again(
 
 
 def _cuts(found: Segmentation, row: int, below: float) -> list[Cut]:
-    """The cuts of one of the targets, those that leave out something."""
+    """The cuts of one of the targets, of those that leave out something."""
     frame, side = found.frame, found.logits.shape[-1]
     height, width = frame.rows_columns(side)
     chance = (found.logits[:, :height, :width].float() - found.threshold).sigmoid().cpu()
@@ -84,7 +84,7 @@ def _cuts(found: Segmentation, row: int, below: float) -> list[Cut]:
         shown = (parts == held.argmax()).view(height, width)
         fine = F.interpolate(shown[None, None].float(), frame.content)[0, 0] > 0.5
         crop = zoom_crop(fine.numpy(), SHARE)
-        if crop is not None:
+        if crop is not None and min(crop.h, crop.w) >= frame.canvas / side:  # holds a cell
             cuts.append((row, entity, (crop.y0, crop.x0, crop.h, crop.w)))
     return cuts
 
