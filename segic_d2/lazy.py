@@ -190,7 +190,7 @@ def demo() -> DictConfig:
     cfg.model.losses.update(mixstyle=0.3)
     cfg.model.losses.criterion.update(num_points=4096, bce_weight=0.25, quality_weight=0.1)
     cfg.model.losses.reversion.prob = 0.0
-    readout.update(threshold=-1.0, score="quality_similarity", min_score=0.0)
+    readout.update(threshold=-1.0, score="quality_similarity", min_score=0.0, second_look=0.04)
     readout.refinement.update(radius=4, walk=0.8)
 
     train, test = cfg.dataloader.train, cfg.dataloader.test

@@ -103,7 +103,7 @@ class Measured:
             yield example, frame.upsample(fine)[0] > 0, self.truths[example["target"]]
 
     def iou(self, learned):
-        """mIoU as tools/evaluate_pairs.py has it."""
+        """mIoU as tools/evaluate_pairs.py has it without a second look."""
         sums = {}
         for example, mask, truth in self.masks(learned):
             own = sums.setdefault(example["kind"], np.zeros(2))

@@ -32,7 +32,7 @@ def parse_args(argv=None):
     parser.add_argument("--count", type=int, default=10, help="of each; default 10")
     parser.add_argument("--height", type=int, default=120, help="of a picture, px; default 120")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", required=True, help="folder for the two pictures")
+    parser.add_argument("--output", required=True, help="folder for the pictures")
     return parser.parse_args(argv)
 
 
@@ -132,11 +132,12 @@ def main(argv=None):
         save_image(output / f"{name}.jpg", sheet(rows))
     if other is not None:
         lost = args.count // 4
-        chosen = extremes(changed, args.count - lost) + extremes(changed[::-1], lost)
-        rows = [draw_change((other, predictor), x, args.height) for x in chosen if x[0]]
+        gains, losses = ([x for x in changed if sign * x[0] > 0] for sign in (-1, 1))
+        chosen = extremes(gains, args.count - lost) + extremes(losses[::-1], lost)
+        rows = [draw_change((other, predictor), x, args.height) for x in chosen]
         if rows:
             save_image(output / "changed.jpg", sheet(rows))
-    print(f"{len(found)} episodes; worst.jpg and best.jpg are in {output}")
+    print(f"{len(found)} episodes; {output} has the pictures")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from composites.table import (  # noqa: E402
 )
 from segic_d2.utils.files import write_picture  # noqa: E402
 
-SIDE, QUALITY = 800, 75  # px, longer side of a background; of WebP
+SIDE, QUALITY = 560, 45  # px, longer side of a background; of WebP
 TABLES = OBJECTS, BACKGROUNDS, PHOTOGRAPHS, CUTOUTS
 SPLITS = "train", "choice_train"  # that are made
 

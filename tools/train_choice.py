@@ -86,6 +86,7 @@ def build(args, opts=()):
     if model.sem_seg_head.matcher is None:
         raise ValueError(f"{args.config_file}: its head chooses no regions")
     model.sem_seg_head.matcher.learned = LearnedChoice().eval().to(model.device)
+    model.readout.second_look = 0.0  # what is learnt is said at the first
     model.encoder.memory = FeatureMemory(3000)
     return Collector(model)
 

@@ -233,8 +233,8 @@ class SegIC(ContextTuning):
         contexts = self._checked(context, len(features))
         if prompts is not None:
             return self._segment(features, contexts, canvas_boxes(features, contexts, prompts))
-        found, below = self._segment(features, contexts), self.readout.second_look
-        return look_again(self.encode_images, self._segment, features, contexts, found, below)
+        found, shares = self._segment(features, contexts), (self.readout.second_look, self.absent)
+        return look_again(self.encode_images, self._segment, features, contexts, found, *shares)
 
     def segment_frame(
         self, features: Features, context: Context, cross_points: bool = False
@@ -301,7 +301,8 @@ class SegIC(ContextTuning):
         a class is an object."""
         if self.instances.parts or not self.sem_seg_head.decodes:
             whole = replace(context, task="semantic")  # classes, as they were learnt
-            return [part_objects(x, limit) for x in self.segment(features, whole)]
+            found = self._segment(features, self._checked(whole, len(features)))
+            return [part_objects(x, limit) for x in found]
         (known,) = self._checked(context, 1)
         head, options = self.sem_seg_head, self.instances
         return find_instances(

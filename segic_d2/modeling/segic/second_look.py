@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,10 +28,17 @@ from .regions.linkage import connected_parts
 SHARE = 0.4  # of the cut's side that the thing takes
 SMALLER = 2  # times the canvas, than which a cut is seen
 FIRST = 0.5  # weight of the first look
-MOST = 8  # entities of a target that are looked at again, those of the highest scores
+MOST = 8  # entities of a target that are seen again, the surest ones; and cuts at once
 
 Box = tuple[int, int, int, int]  # y, x, height, width, px of the canvas
-Cut = tuple[int, int, Box]  # of a target and an entity
+
+
+class Cut(NamedTuple):
+    """A cut of the target ``row``; of ``entities`` the first is looked at again."""
+
+    row: int
+    entities: list[int]
+    box: Box
 
 
 def look_again(
@@ -41,42 +48,52 @@ def look_again(
     contexts: Sequence[Context],
     found: list[Segmentation],
     below: float,
+    least: float = 0.0,
 ) -> list[Segmentation]:
     """What was found in B targets; the largest part of every entity whose mask takes at most
-    ``below`` of its target is seen again, by itself, by its own context.
+    ``below`` of its target is seen again, beside the entities that were found in the cut. An entity
+    of which both looks together leave nothing stays as it was.
 
     Args:
         encode: of views. segment: of features, with a context each.
         features: of the targets, with their pictures. below: share; 0: nothing is seen again.
+        least: entities of a lower score are not looked at again.
 
     Raises:
         ValueError: the pictures of the targets did not come along.
     """
-    cuts = [cut for row, one in enumerate(found) for cut in _cuts(one, row, below)] if below else []
-    if not cuts:
+    if not below:
         return found
-    views = [_view(features, row, box) for row, _, box in cuts]
-    alone = [contexts[row].take([entity]) for row, entity, _ in cuts]
-    again = segment(encode([{"image": view} for view in views]), alone)
-    logits = [one.logits.clone() for one in found]
-    for (row, entity, box), seen in zip(cuts, again, strict=True):
-        whole, size = logits[row][entity], found[row].frame.canvas / logits[row].shape[-1]
-        said = (seen.logits.float() - seen.threshold).clamp(-SUREST, SUREST)
-        part, place = _placed(seen.frame.upsample(said), box, size)
-        part = part.to(whole.dtype) + found[row].threshold
-        whole[place] = torch.lerp(part, whole[place], FIRST)
-    return [replace(one, logits=x) for one, x in zip(found, logits, strict=True)]
+    if features.pictures is None or any(picture is None for picture in features.pictures):
+        raise ValueError(
+            "MODEL.SEGIC.TEST.REFINE.SECOND_LOOK needs the pictures of the targets beside their "
+            "features"
+        )
+    cuts = [cut for row, one in enumerate(found) for cut in _cuts(one, row, below, least)]
+    logits: dict[int, Tensor] = {}
+    for start in range(0, len(cuts), MOST):
+        some = cuts[start : start + MOST]
+        views = [{"image": _view(features, cut)} for cut in some]
+        asked = [contexts[cut.row].take(cut.entities) for cut in some]
+        for cut, seen in zip(some, segment(encode(views), asked), strict=True):
+            if cut.row not in logits:
+                logits[cut.row] = found[cut.row].logits.clone()
+            whole = logits[cut.row][cut.entities[0]]
+            both = _both(whole, seen, cut.box, found[cut.row])
+            if (both > found[cut.row].threshold).any():
+                whole.copy_(both)
+    return [replace(one, logits=logits[i]) if i in logits else one for i, one in enumerate(found)]
 
 
-def _cuts(found: Segmentation, row: int, below: float) -> list[Cut]:
-    """The cuts of one of the targets, of those that leave out something."""
+def _cuts(found: Segmentation, row: int, below: float, least: float) -> list[Cut]:
+    """The cuts of one of the targets: those that hold a cell of the logits, and are seen larger."""
     frame, side = found.frame, found.logits.shape[-1]
     height, width = frame.rows_columns(side)
     chance = (found.logits[:, :height, :width].float() - found.threshold).sigmoid().cpu()
     inside = chance > 0.5
     share = inside.flatten(1).float().mean(1)
     scores = torch.as_tensor(found.scores).float().cpu()
-    small = ((share > 0) & (share <= below)).nonzero()[:, 0]
+    small = ((share > 0) & (share <= below) & (scores >= least)).nonzero()[:, 0]
     cuts: list[Cut] = []
     for entity in small[scores[small].argsort(descending=True)][:MOST].tolist():
         parts = connected_parts(inside[entity].long().flatten(), (height, width))
@@ -84,37 +101,49 @@ def _cuts(found: Segmentation, row: int, below: float) -> list[Cut]:
         shown = (parts == held.argmax()).view(height, width)
         fine = F.interpolate(shown[None, None].float(), frame.content)[0, 0] > 0.5
         crop = zoom_crop(fine.numpy(), SHARE)
-        if crop is not None and min(crop.h, crop.w) >= frame.canvas / side:  # holds a cell
-            cuts.append((row, entity, (crop.y0, crop.x0, crop.h, crop.w)))
+        size = frame.canvas / side
+        if crop is None or min(crop.h, crop.w) < size:
+            continue
+        if SMALLER * max(crop.h, crop.w) <= frame.canvas:
+            box = crop.y0, crop.x0, crop.h, crop.w
+            shows = inside[(slice(None), *_cells(box, size))].flatten(1).any(1)
+            shows[entity] = False
+            cuts.append(Cut(row, [entity, *shows.nonzero()[:, 0].tolist()], box))
     return cuts
 
 
-def _view(features: Features, row: int, box: Box) -> Tensor:
-    """A cut of one of the targets as it is encoded: (3, h, w) in 0–255, its longer side a share of
-    the canvas."""
-    picture = features.pictures[row] if features.pictures else None
-    if picture is None:
-        raise ValueError(
-            "MODEL.SEGIC.TEST.REFINE.SECOND_LOOK needs the pictures of the targets beside their "
-            "features"
-        )
-    y, x, height, width = box
-    cell = features.frames[row].canvas // features.map.shape[-1]
-    scale = features.frames[row].canvas / SMALLER / max(height, width)
+def _cells(box: Box, size: float) -> tuple[slice, slice]:
+    """Rows and columns of the cells, ``size`` px, whose centres a box holds."""
+    y, x, height, width = (n / size for n in box)
+    return tuple(  # type: ignore[return-value]
+        slice(math.ceil(first - 0.5), math.ceil(first + length - 0.5))
+        for first, length in ((y, height), (x, width))
+    )
+
+
+def _view(features: Features, cut: Cut) -> Tensor:
+    """A cut as it is encoded: (3, h, w) in 0–255, its longer side a share of the canvas."""
+    assert features.pictures is not None
+    picture, canvas = features.pictures[cut.row], features.frames[cut.row].canvas
+    assert picture is not None
+    y, x, height, width = cut.box
+    cell = canvas // features.map.shape[-1]
+    scale = canvas / SMALLER / max(height, width)
     size = [max(cell, round(n * scale / cell) * cell) for n in (height, width)]
-    cut = picture[None, :, y : y + height, x : x + width].float()
-    return F.interpolate(cut, size, mode="bicubic", antialias=True)[0].clamp(0, 255)
+    part = picture[None, :, y : y + height, x : x + width].float()
+    return F.interpolate(part, size, mode="bicubic", antialias=True)[0].clamp(0, 255)
 
 
-def _placed(said: Tensor, box: Box, size: float) -> tuple[Tensor, tuple[slice, slice]]:
-    """What the logits (1, h, w) of a cut say at the cells, ``size`` px, of the canvas's whose
-    centres it holds, and which these are."""
-    places, spans = [], []
-    for first, length in zip(box[:2], box[2:], strict=True):
-        start, stop = (math.ceil(px / size - 0.5) for px in (first, first + length))
-        centres = torch.arange(start, stop, device=said.device) + 0.5
+def _both(whole: Tensor, seen: Segmentation, box: Box, found: Segmentation) -> Tensor:
+    """The mean of logits (r, r) and of those of a cut's first entity, where the cut is."""
+    size, frame = found.frame.canvas / len(whole), seen.frame
+    said = frame.upsample((seen.logits[:1].float() - seen.threshold).clamp(-SUREST, SUREST))
+    places, cells = [], _cells(box, size)
+    for part, first, length in zip(cells, box[:2], box[2:], strict=True):
+        centres = torch.arange(part.start, part.stop, device=said.device) + 0.5
         places.append((centres * size - first) / length * 2 - 1)
-        spans.append(slice(start, stop))
     grid = torch.stack(torch.meshgrid(*places, indexing="ij")[::-1], 2)[None]
-    found = F.grid_sample(said[None], grid, padding_mode="border", align_corners=False)
-    return found[0, 0], (spans[0], spans[1])
+    again = F.grid_sample(said[None], grid, padding_mode="border", align_corners=False)[0, 0]
+    both = whole.clone()
+    both[cells] = torch.lerp(again.to(whole.dtype) + found.threshold, whole[cells], FIRST)
+    return both
