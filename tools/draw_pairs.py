@@ -90,7 +90,7 @@ def draw_change(predictors, episode, height):
         more = (places[-1] - places[0]) // 3 + 20
         spans.append(slice(max(0, places[0] - more), places[-1] + more))
     ious = [(m & truth).sum() / max((m | truth).sum(), 1) for m in masks]
-    titles = f"{folder.classes[kind]}: before {ious[0]:.2f}", f"after {ious[1]:.2f}", "by hand"
+    titles = f"{folder.classes[kind]} {ious[0]:.2f}", f"after {ious[1]:.2f}", "by hand"
     painted = [overlay(result.image, m[None])[tuple(spans)] for m in (*masks, truth)]
     return panel(list(zip(titles, painted, strict=True)), height)
 
