@@ -24,10 +24,10 @@ from segic_d2.predictor import InContextPredictor
 from segic_d2.utils.files import write_whole
 
 R, MEGABYTES = "MODEL.SEGIC.REGIONS.", 4096
-HEAD = "MODEL.SEM_SEG_HEAD.NAME"
+HEAD, LOOK = "MODEL.SEM_SEG_HEAD.NAME", "MODEL.SEGIC.TEST.REFINE.SECOND_LOOK"
 ROWS = {
     "whole": (),
-    "decoder alone": (HEAD, "InContextMaskHead", "INPUT.MULTIPLE", 0),
+    "decoder alone": (HEAD, "InContextMaskHead", "INPUT.MULTIPLE", 0, LOOK, 0.0),
     "no decoder": (f"{R}DECODER", 0.0),
     "no learned choice": (f"{R}LEARNED", ""),
     "no whitening": (f"{R}WHITENING", ""),
@@ -39,7 +39,7 @@ ROWS = {
     "no finer regions of small things": (f"{R}SMALL", 0.0),
     "no relation to the best": (f"{R}RELATIVE", 0.0, f"{R}THRESHOLD", 0.2),
     "no guided edges": ("MODEL.SEGIC.TEST.REFINE.RADIUS", 0),
-    "no second look": ("MODEL.SEGIC.TEST.REFINE.SECOND_LOOK", 0.0),
+    "no second look": (LOOK, 0.0),
     "reference not whole": ("INPUT.REFERENCE_WHOLE", False),
     "pictures padded": ("INPUT.MULTIPLE", 0),
     "120 cells": (f"{R}CELLS", 120),

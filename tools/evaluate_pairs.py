@@ -31,6 +31,7 @@ HEADS = {  # what each adds to a config
     "decoder": (
         *("MODEL.SEM_SEG_HEAD.NAME", "InContextMaskHead"),
         *("INPUT.MULTIPLE", 0, "INPUT.REFERENCE_WHOLE", False),
+        *("MODEL.SEGIC.TEST.REFINE.SECOND_LOOK", 0.0),
     ),
     "region": (
         *("MODEL.SEM_SEG_HEAD.NAME", "RegionMatchingHead"),
