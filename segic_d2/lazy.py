@@ -185,7 +185,7 @@ def demo() -> DictConfig:
     stride = "${..similarity.shape.stride}"
     head.matcher = L(RegionMatcher)(whitening=whitening, stride=stride, options=options)
     head.matcher.learned = L(LearnedChoice.from_file)(path="embedded")
-    head.matcher.calibration = [-6.31, 10.82, 2.71]
+    head.matcher.calibration = [-6.31, 10.76, 2.69]
     cfg.model.stock.absent = 0.15
     cfg.model.losses.update(mixstyle=0.3)
     cfg.model.losses.criterion.update(num_points=4096, bce_weight=0.25, quality_weight=0.1)

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import calibrate
@@ -88,6 +89,7 @@ def test_contexts_hold_what_is_there_and_never_the_target(place):
 
 
 def test_what_is_printed_is_a_config(place, tmp_path, capsys):
+    torch.manual_seed(0)  # of the model
     config, output = tmp_path / "tiny.yaml", tmp_path / "found.json"
     opts = "MODEL.SEM_SEG_HEAD.NAME", "RegionMatchingHead", f"{R}CUT", 0.9, f"{R}CELLS", 24
     config.write_text(tiny_config(*opts, f"{R}DECODER", 0.2).dump())
