@@ -13,7 +13,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "segic_d2"
 LIMITS = {
-    "lines": 33_197,  # of the package
+    "lines": 33_195,  # of the package
     "longest file": 350,  # lines
     "longest constructor": 12,  # arguments, or fields of a dataclass
     "keys": 170,  # that add_segic_config adds

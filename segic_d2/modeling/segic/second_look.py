@@ -88,23 +88,21 @@ def look_again(
 def _cuts(found: Segmentation, row: int, below: float, least: float) -> list[Cut]:
     """The cuts of one of the targets: those that hold a cell of the logits, and are seen larger."""
     frame, side = found.frame, found.logits.shape[-1]
-    height, width = frame.rows_columns(side)
-    chance = (found.logits[:, :height, :width].float() - found.threshold).sigmoid().cpu()
-    inside = chance > 0.5
+    (height, width), size = frame.rows_columns(side), frame.canvas / side
+    own = found.logits[:, :height, :width] - found.threshold
+    inside = (own > 0).cpu()
     share = inside.flatten(1).float().mean(1)
     scores = torch.as_tensor(found.scores).float().cpu()
     small = ((share > 0) & (share <= below) & (scores >= least)).nonzero()[:, 0]
     cuts: list[Cut] = []
     for entity in small[scores[small].argsort(descending=True)][:MOST].tolist():
         parts = connected_parts(inside[entity].long().flatten(), (height, width))
-        held = torch.bincount(parts, (chance[entity] * inside[entity]).flatten())
+        chance = own[entity].float().sigmoid().cpu() * inside[entity]
+        held = torch.bincount(parts, chance.flatten())
         shown = (parts == held.argmax()).view(height, width)
         fine = F.interpolate(shown[None, None].float(), frame.content)[0, 0] > 0.5
         crop = zoom_crop(fine.numpy(), SHARE)
-        size = frame.canvas / side
-        if crop is None or min(crop.h, crop.w) < size:
-            continue
-        if SMALLER * max(crop.h, crop.w) <= frame.canvas:
+        if crop and min(crop.h, crop.w) >= size and SMALLER * max(crop.h, crop.w) <= frame.canvas:
             box = crop.y0, crop.x0, crop.h, crop.w
             shows = inside[(slice(None), *_cells(box, size))].flatten(1).any(1)
             shows[entity] = False
